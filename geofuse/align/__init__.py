@@ -1,0 +1,1 @@
+"""Registration: sub-pixel shift and PSF width, estimated from the pair."""

@@ -1,0 +1,30 @@
+"""The exceptions of geofuse.
+
+Two kinds matter to a caller: input that is refused before work starts (`RefusedInput`, exit status 2 on
+the command line) and a run that failed on the way (`RunFailed`, exit status 1). Every message says what
+was found, what was expected, and what to do next.
+"""
+
+
+class GeofuseError(Exception):
+    """Base of every exception that geofuse raises on purpose."""
+
+
+class RefusedInput(GeofuseError, ValueError):
+    """The input cannot be used; nothing was computed and nothing was written."""
+
+
+class InvalidCube(RefusedInput):
+    """A raster is not a usable cube: not readable, no CRS, no wavelengths, all nodata, …"""
+
+
+class PairMismatch(RefusedInput):
+    """Two rasters do not form a pair: no overlap, swapped, ratio out of range, contradictory content."""
+
+
+class OutputRefused(RefusedInput):
+    """The output cannot be written where it was asked for: it exists, or the folder is not writable."""
+
+
+class RunFailed(GeofuseError, RuntimeError):
+    """Work had started and could not be finished."""

@@ -1,0 +1,1 @@
+"""Forward operators: point-spread function and spectral response."""

@@ -1,0 +1,320 @@
+"""The point-spread function as a linear operator between the fine and the coarse grid.
+
+``forward`` blurs and samples, ``adjoint`` is its exact transpose, ``upsample`` interpolates the coarse image on the fine
+grid (cubic convolution, Keys 1981). All of them work at the true ratio and offset. The PSF is a Gaussian of standard
+deviation ``sigma`` fine pixels, centred on the (shifted) centre of each coarse pixel and cut at four standard deviations.
+
+Two forms, one interface:
+
+- `SeparablePsf`: both grids share their axes, so rows and columns separate into two small dense matrices.
+- `WarpedPsf`: any other pair (another CRS, a rotated grid): one sparse matrix from the positions of the pixel centres.
+
+At the edge of the fine image the PSF is reflected (half-sample symmetric), as if the scene went on as its mirror image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geofuse.grid import Axis, GridPair, Window
+
+REACH_SIGMAS = 4.0
+CUBIC = -0.5  # Keys' third-order-accurate parameter
+
+
+class Psf(Protocol):
+    """A PSF operator for one window of a grid pair; images are tensors of shape (channels, rows, columns)."""
+
+    spectrum: Tensor
+    observed: Tensor
+    gain: float
+    shape: tuple[int, int]
+
+    def forward(self, fine: Tensor) -> Tensor:
+        """Blur and sample: (c, H, W) to (c, h, w); zero where a coarse pixel is not ``observed``."""
+
+    def adjoint(self, coarse: Tensor) -> Tensor:
+        """Apply the transpose of `forward`: (c, h, w) to (c, H, W)."""
+
+    def upsample(self, coarse: Tensor) -> Tensor:
+        """Cubic interpolation: (c, h, w) to (c, H, W)."""
+
+    def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
+        """Apply (weight · A Aᵀ + 1)⁻¹ per channel; ``weight`` has shape (c,). Exact where every pixel is observed."""
+
+
+def psf_matrix(axis: Axis, sigma: float, shift: float = 0.0) -> np.ndarray:
+    """One direction of the PSF.
+
+    Parameters
+    ----------
+    axis : Axis
+        Where the coarse pixels lie on the fine grid.
+    sigma : float
+        Standard deviation of the Gaussian, in fine pixels.
+    shift : float
+        Displacement of the coarse image against its georeference, in fine pixels.
+
+    Returns
+    -------
+    ndarray, shape (coarse, fine)
+        Rows sum to 1. A coarse pixel whose centre lies off the fine grid has a row all the same; callers mask it.
+
+    Examples
+    --------
+    >>> psf_matrix(Axis(2.0, 0.5, 2, 4), sigma=0.5).round(3)
+    array([[0.5  , 0.491, 0.009, 0.   ],
+           [0.   , 0.009, 0.491, 0.5  ]])
+    """
+    return _banded(axis, sigma, shift, slice(0, axis.coarse), slice(0, axis.fine))
+
+
+def cubic_matrix(axis: Axis, shift: float = 0.0) -> np.ndarray:
+    """One direction of the cubic interpolation from coarse to fine pixels; shape (fine, coarse), rows sum to 1."""
+    return _cubic_window(axis, shift, slice(0, axis.fine), slice(0, axis.coarse))
+
+
+def cubic_taps(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Four neighbours and their weights of cubic convolution at ``position`` (any shape): two arrays (..., 4)."""
+    base = np.floor(position)
+    t = (position - base)[..., None]
+    distance = np.abs(t - np.array([-1.0, 0.0, 1.0, 2.0]))
+    near = (CUBIC + 2) * distance**3 - (CUBIC + 3) * distance**2 + 1
+    far = CUBIC * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+    return base[..., None].astype(int) + np.arange(-1, 3), np.where(distance <= 1, near, far)
+
+
+def _reflect(index: np.ndarray, n: int) -> np.ndarray:
+    """Half-sample symmetric reflection of indices into 0 … n-1."""
+    folded = np.mod(index, 2 * n)
+    return np.where(folded < n, folded, 2 * n - 1 - folded)
+
+
+class SeparablePsf:
+    """PSF of a pair whose axes are parallel: A = Dh ⊗ Dw, with AAᵀ diagonalised once per window."""
+
+    def __init__(self, rows: np.ndarray, cols: np.ndarray, up_rows: np.ndarray, up_cols: np.ndarray, observed: np.ndarray, like: Tensor) -> None:
+        def tensor(a: np.ndarray) -> Tensor:
+            return torch.as_tensor(np.ascontiguousarray(a), dtype=like.dtype, device=like.device)
+
+        (eh, vh), (ew, vw) = np.linalg.eigh(rows @ rows.T), np.linalg.eigh(cols @ cols.T)
+        self.rows, self.cols, self.up_rows, self.up_cols = map(tensor, (rows, cols, up_rows, up_cols))
+        self._vh, self._vw = tensor(vh), tensor(vw)
+        self.spectrum = tensor(np.maximum(eh, 0)[:, None] * np.maximum(ew, 0)[None])
+        self.observed = tensor(observed)
+        self.gain = float((rows**2).sum(1).mean() * (cols**2).sum(1).mean())
+        self.shape = (rows.shape[1], cols.shape[1])
+
+    def forward(self, fine: Tensor) -> Tensor:
+        """Blur and sample."""
+        return (self.rows @ fine @ self.cols.T) * self.observed
+
+    def adjoint(self, coarse: Tensor) -> Tensor:
+        """Apply the transpose of `forward`."""
+        return self.rows.T @ (coarse * self.observed) @ self.cols
+
+    def upsample(self, coarse: Tensor) -> Tensor:
+        """Interpolate on the fine grid."""
+        return self.up_rows @ coarse @ self.up_cols.T
+
+    def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
+        """Apply (weight · A Aᵀ + 1)⁻¹ per channel."""
+        rotated = self._vh.T @ coarse @ self._vw
+        return self._vh @ (rotated / (1 + weight[:, None, None] * self.spectrum)) @ self._vw.T
+
+
+class WarpedPsf:
+    """PSF of a pair with different axes; its aligned stand-in serves where only the spectrum of AAᵀ matters."""
+
+    def __init__(self, blur: Tensor, up: Tensor, stand_in: SeparablePsf) -> None:
+        self._blur, self._blur_t, self._up, self._stand_in = blur, blur.t().to_sparse_csr(), up, stand_in
+        self.observed, self.spectrum, self.gain, self.shape = stand_in.observed, stand_in.spectrum, stand_in.gain, stand_in.shape
+
+    def forward(self, fine: Tensor) -> Tensor:
+        """Blur and sample."""
+        return _apply(self._blur, fine, self.observed.shape) * self.observed
+
+    def adjoint(self, coarse: Tensor) -> Tensor:
+        """Apply the transpose of `forward`."""
+        return _apply(self._blur_t, coarse * self.observed, self.shape)
+
+    def upsample(self, coarse: Tensor) -> Tensor:
+        """Interpolate on the fine grid."""
+        return _apply(self._up, coarse, self.shape)
+
+    def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
+        """Apply the stand-in's (weight · A Aᵀ + 1)⁻¹: a preconditioner, not an exact inverse."""
+        return self._stand_in.inverse(coarse, weight)
+
+
+def _apply(matrix: Tensor, image: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return (matrix @ image.flatten(1).T).T.reshape(len(image), *shape)
+
+
+@dataclass(frozen=True)
+class PsfBuilder:
+    """Builds the PSF of any window of a grid pair from the scene's width and shift.
+
+    Attributes
+    ----------
+    pair : GridPair
+        The grids of the whole scene; its edges are the scene's edges, whatever window is asked for.
+    sigma : float
+        Standard deviation of the Gaussian PSF, in fine pixels.
+    shift : tuple of float
+        Displacement (dy, dx) of the coarse image against its georeference, in fine pixels.
+    """
+
+    pair: GridPair
+    sigma: float
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def reach(self) -> int:
+        """Fine pixels that the PSF reaches from the centre of a coarse pixel."""
+        return int(np.ceil(REACH_SIGMAS * self.sigma)) + 1
+
+    def coarse_window(self, fine: Window) -> Window:
+        """Coarse pixels that touch a window of the fine working grid."""
+        rows, cols = self._coarse_positions(*_outline(fine))
+        h, w = self.pair.coarse.shape
+        pad = 1  # one more on each side: cubic interpolation asks for two neighbours
+        top, bottom = int(np.floor(rows.min())) - pad, int(np.ceil(rows.max())) + pad + 1
+        left, right = int(np.floor(cols.min())) - pad, int(np.ceil(cols.max())) + pad + 1
+        return Window(max(top, 0), min(bottom, h), max(left, 0), min(right, w))
+
+    def build(self, fine: Window, coarse: Window, valid: np.ndarray, like: Tensor) -> Psf:
+        """Make the operator for one window.
+
+        Parameters
+        ----------
+        fine, coarse : Window
+            Windows of the working grids; ``coarse`` as `coarse_window` gives it.
+        valid : ndarray of bool, shape of ``coarse``
+            Coarse pixels that hold data.
+        like : Tensor
+            Gives dtype and device.
+        """
+        observed = valid & self._inside(fine, coarse)
+        stand_in = self._separable(fine, coarse, observed, like)
+        if self.pair.aligned:
+            return stand_in
+        blur, up = self._sparse_blur(fine, coarse, like), self._sparse_cubic(fine, coarse, like)
+        return WarpedPsf(blur, up, stand_in)
+
+    def _separable(self, fine: Window, coarse: Window, observed: np.ndarray, like: Tensor) -> SeparablePsf:
+        row_axis, col_axis = self.pair.axes
+        if not self.pair.aligned:  # the stand-in is centred on the window, where a rotation moves it least
+            row_axis, col_axis = self._window_axes(fine, coarse)
+            local = Window(0, fine.shape[0], 0, fine.shape[1]), Window(0, coarse.shape[0], 0, coarse.shape[1])
+        else:
+            local = fine, coarse
+        (fr, fc), (cr, cc) = local[0].slices, local[1].slices
+        dy, dx = self.shift
+        return SeparablePsf(
+            _banded(row_axis, self.sigma, dy, cr, fr),
+            _banded(col_axis, self.sigma, dx, cc, fc),
+            _cubic_window(row_axis, dy, fr, cr),
+            _cubic_window(col_axis, dx, fc, cc),
+            observed,
+            like,
+        )
+
+    def _window_axes(self, fine: Window, coarse: Window) -> tuple[Axis, Axis]:
+        ratio = self.pair.ratio
+        middle = np.array([(coarse.top + coarse.bottom - 1) / 2]), np.array([(coarse.left + coarse.right - 1) / 2])
+        row, col = (float(v[0]) for v in self.pair.to_fine(*middle))
+        first_row = row - fine.top - ratio * (coarse.shape[0] - 1) / 2
+        first_col = col - fine.left - ratio * (coarse.shape[1] - 1) / 2
+        return Axis(ratio, first_row, coarse.shape[0], fine.shape[0]), Axis(ratio, first_col, coarse.shape[1], fine.shape[1])
+
+    def _positions(self, coarse: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Centres of the coarse pixels on the fine working grid; two arrays of the window's shape."""
+        rows, cols = np.mgrid[coarse.slices]
+        row, col = self.pair.to_fine(rows.astype(float), cols.astype(float))
+        return row + self.shift[0], col + self.shift[1]
+
+    def _coarse_positions(self, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.pair.to_coarse(rows - self.shift[0], cols - self.shift[1])
+
+    def _inside(self, fine: Window, coarse: Window) -> np.ndarray:
+        """Coarse pixels that this window can model: centred on the scene, and reaching over no edge but the scene's."""
+        row, col = self._positions(coarse)
+        height, width = self.pair.fine.shape
+        inside = (row >= -0.5) & (row <= height - 0.5) & (col >= -0.5) & (col <= width - 0.5)
+        inside &= (row - self.reach >= fine.top) | (fine.top == 0)
+        inside &= (row + self.reach <= fine.bottom - 1) | (fine.bottom == height)
+        inside &= (col - self.reach >= fine.left) | (fine.left == 0)
+        inside &= (col + self.reach <= fine.right - 1) | (fine.right == width)
+        return inside
+
+    def _sparse_blur(self, fine: Window, coarse: Window, like: Tensor) -> Tensor:
+        row, col = (p.ravel() for p in self._positions(coarse))
+        height, width = self.pair.fine.shape
+        offsets = np.arange(-self.reach, self.reach + 1)
+        r, c = np.round(row).astype(int)[:, None] + offsets, np.round(col).astype(int)[:, None] + offsets
+        wr, wc = _gaussian((r - row[:, None]) / self.sigma), _gaussian((c - col[:, None]) / self.sigma)
+        r, c = _reflect(r, height) - fine.top, _reflect(c, width) - fine.left
+        weight = wr[:, :, None] * wc[:, None, :]
+        keep = (((r >= 0) & (r < fine.shape[0]))[:, :, None] & ((c >= 0) & (c < fine.shape[1]))[:, None, :]) & (weight > 0)
+        index = (r[:, :, None] * fine.shape[1] + c[:, None, :])[keep]
+        pixel = np.broadcast_to(np.arange(row.size)[:, None, None], keep.shape)[keep]
+        return _csr(pixel, index, weight[keep], (row.size, fine.shape[0] * fine.shape[1]), like)
+
+    def _sparse_cubic(self, fine: Window, coarse: Window, like: Tensor) -> Tensor:
+        rows, cols = np.mgrid[fine.slices]
+        row, col = self._coarse_positions(rows.ravel().astype(float), cols.ravel().astype(float))
+        (ri, wr), (ci, wc) = cubic_taps(row), cubic_taps(col)
+        h, w = self.pair.coarse.shape
+        ri = np.clip(np.clip(ri, 0, h - 1) - coarse.top, 0, coarse.shape[0] - 1)
+        ci = np.clip(np.clip(ci, 0, w - 1) - coarse.left, 0, coarse.shape[1] - 1)
+        index = (ri[:, :, None] * coarse.shape[1] + ci[:, None, :]).reshape(len(ri), -1)
+        pixel = np.broadcast_to(np.arange(len(ri))[:, None], index.shape)
+        weight = (wr[:, :, None] * wc[:, None, :]).reshape(len(ri), -1)
+        return _csr(pixel.ravel(), index.ravel(), weight.ravel(), (len(ri), coarse.shape[0] * coarse.shape[1]), like)
+
+
+def _outline(window: Window) -> tuple[np.ndarray, np.ndarray]:
+    r, c = np.linspace(window.top, window.bottom - 1, 17), np.linspace(window.left, window.right - 1, 17)
+    grid = np.meshgrid(r, c, indexing="ij")
+    return grid[0].ravel(), grid[1].ravel()
+
+
+def _gaussian(distance: np.ndarray) -> np.ndarray:
+    weight = np.where(np.abs(distance) <= REACH_SIGMAS, np.exp(-0.5 * distance**2), 0.0)
+    return weight / weight.sum(-1, keepdims=True)
+
+
+def _banded(axis: Axis, sigma: float, shift: float, coarse: slice, fine: slice) -> np.ndarray:
+    """Rows ``coarse`` and columns ``fine`` of `psf_matrix` without making the rest of it."""
+    reach = int(np.ceil(REACH_SIGMAS * sigma)) + 1
+    centre = axis.centres(shift)[coarse]
+    index = np.round(centre).astype(int)[:, None] + np.arange(-reach, reach + 1)[None]
+    weight = _gaussian((index - centre[:, None]) / sigma)
+    column = _reflect(index, axis.fine) - fine.start
+    matrix = np.zeros((len(centre), fine.stop - fine.start))
+    keep = (column >= 0) & (column < matrix.shape[1])
+    row = np.broadcast_to(np.arange(len(centre))[:, None], column.shape)
+    np.add.at(matrix, (row[keep], column[keep]), weight[keep])
+    return matrix
+
+
+def _cubic_window(axis: Axis, shift: float, fine: slice, coarse: slice) -> np.ndarray:
+    position = (np.arange(fine.start, fine.stop) - axis.first - shift) / axis.ratio
+    index, weight = cubic_taps(position)
+    # Clamp at the scene's edge first; inside the scene the window already holds every neighbour that its core needs.
+    column = np.clip(np.clip(index, 0, axis.coarse - 1) - coarse.start, 0, coarse.stop - coarse.start - 1)
+    matrix = np.zeros((len(position), coarse.stop - coarse.start))
+    np.add.at(matrix, (np.arange(len(position))[:, None], column), weight)
+    return matrix
+
+
+def _csr(row: np.ndarray, col: np.ndarray, value: np.ndarray, shape: tuple[int, int], like: Tensor) -> Tensor:
+    index = torch.as_tensor(np.stack([row, col]), device=like.device)
+    values = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    return torch.sparse_coo_tensor(index, values, shape).coalesce().to_sparse_csr()

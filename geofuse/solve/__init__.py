@@ -1,0 +1,1 @@
+"""The estimator: noise, subspace, closed form, EM, classes and the guided step."""

@@ -1,0 +1,102 @@
+"""A patch: one window of the scene with all that the solver needs to know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geofuse.response.psf import Psf
+from geofuse.solve.coordinates import Coordinates
+
+FILL_REACH = 4  # coarse pixels over which gaps are filled before interpolation
+
+
+@dataclass
+class Patch:
+    """One window of the scene.
+
+    Attributes
+    ----------
+    hsi : Tensor, shape (B, h, w)
+        Reflectance; gaps are zero and False in ``hsi_valid``.
+    msi : Tensor, shape (M, H, W)
+        Reflectance; gaps are zero and False in ``msi_valid``.
+    hsi_valid, msi_valid : Tensor of bool, shapes (h, w) and (H, W)
+        Pixels that hold data in every band.
+    psf : Psf
+        The operator between both grids in this window.
+    """
+
+    hsi: Tensor
+    msi: Tensor
+    hsi_valid: Tensor
+    msi_valid: Tensor
+    psf: Psf
+
+    def encode(self, coordinates: Coordinates) -> Observation:
+        """Both images in subspace coordinates, gaps filled from their surroundings so that nothing spreads from them."""
+        y = fill_gaps(coordinates.encode_hsi(self.hsi), self.hsi_valid)
+        mixing = torch.as_tensor(coordinates.mixing, dtype=y.dtype, device=y.device)
+        m = coordinates.encode_msi(self.msi)
+        if not bool(self.msi_valid.all()):
+            # Where the MSI is silent it is given what the HSI predicts: no news, no harm.
+            predicted = mix(mixing, self.psf.upsample(y))
+            m = torch.where(self.msi_valid, m, predicted)
+        return Observation(y, m, self.psf)
+
+
+@dataclass
+class Observation:
+    """What is observed in a patch, whitened: ``y`` (K, h, w) on the coarse and ``m`` (M, H, W) on the fine grid."""
+
+    y: Tensor
+    m: Tensor
+    psf: Psf
+
+    @property
+    def pixels(self) -> int:
+        """Number of fine pixels."""
+        return self.m.shape[-2] * self.m.shape[-1]
+
+
+def make_patch(hsi: np.ndarray, msi: np.ndarray, psf_builder, fine, coarse, like: Tensor) -> Patch:  # type: ignore[no-untyped-def]
+    """Make a patch of two NaN-masked arrays and a `PsfBuilder`."""
+    hsi_valid, msi_valid = np.isfinite(hsi).all(0), np.isfinite(msi).all(0)
+    psf = psf_builder.build(fine, coarse, hsi_valid, like)
+
+    def tensor(image: np.ndarray, valid: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.where(valid, image, 0), dtype=like.dtype, device=like.device)
+
+    def flags(valid: np.ndarray) -> Tensor:
+        return torch.as_tensor(valid, device=like.device)
+
+    return Patch(tensor(hsi, hsi_valid), tensor(msi, msi_valid), flags(hsi_valid), flags(msi_valid), psf)
+
+
+def fill_gaps(image: Tensor, valid: Tensor) -> Tensor:
+    """Fill invalid pixels by a Gaussian average of valid ones, the scene mean (zero) where none is near."""
+    if bool(valid.all()):
+        return image
+    offsets = torch.arange(-FILL_REACH, FILL_REACH + 1, dtype=image.dtype, device=image.device)
+    kernel = torch.exp(-0.5 * offsets**2)
+    flags = valid.to(image.dtype)
+    weighted = blur(torch.cat([image * flags, flags[None]]), kernel)
+    smooth = weighted[:-1] / weighted[-1].clamp(min=1e-12)
+    return torch.where(valid, image, torch.where(weighted[-1] > 1e-6, smooth, torch.zeros_like(smooth)))
+
+
+def blur(image: Tensor, kernel: Tensor, mode: str = "constant") -> Tensor:
+    """Separable correlation of (c, H, W) with a symmetric 1-D kernel; ``mode`` as in `torch.nn.functional.pad`."""
+    reach = len(kernel) // 2
+    stacked = F.pad(image[None], (reach, reach, reach, reach), mode=mode)[0][:, None]
+    stacked = F.conv2d(stacked, kernel[None, None, :, None])
+    return F.conv2d(stacked, kernel[None, None, None, :])[:, 0]
+
+
+def mix(matrix: Tensor, image: Tensor) -> Tensor:
+    """Multiply the channels of (c, H, W) by a matrix (d, c): (d, H, W)."""
+    return (matrix @ image.flatten(1)).reshape(len(matrix), *image.shape[1:])
