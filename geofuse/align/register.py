@@ -7,7 +7,7 @@ the unexplained share of its variance is what the search makes small. No spectra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,10 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from geofuse.errors import PairMismatch
-from geofuse.grid import GridPair, Window
+from geofuse.grid import GridPair
+from geofuse.response.gaps import fill_gaps
 from geofuse.response.psf import PsfBuilder
-from geofuse.solve.patch import fill_gaps
+from geofuse.scene import Sample
 
 COMPONENTS = 12
 # Searched range: sigma in coarse pixels, shift in coarse pixels.
@@ -26,16 +27,8 @@ SIGMA_RANGE = (0.2, 1.2)
 MAX_SHIFT = 1.5
 # Two images of one place share at least half of their coarse variance; unrelated ones far less.
 MAX_UNEXPLAINED = 0.5
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One window of the raw pair: arrays with NaN gaps, and where it lies on the working grids."""
-
-    hsi: np.ndarray
-    msi: np.ndarray
-    fine: Window
-    coarse: Window
+# What an elongated PSF must take off the misfit of a round one.
+MIN_GAIN = 0.03
 
 
 @dataclass(frozen=True)
@@ -44,8 +37,8 @@ class Registration:
 
     Attributes
     ----------
-    sigma : float
-        Standard deviation of the Gaussian PSF, fine pixels.
+    sigma : tuple of float
+        Standard deviations (rows, columns) of the Gaussian PSF, fine pixels.
     shift : tuple of float
         (dy, dx): where the coarse image really lies, relative to its georeference, fine pixels (rows down, columns right).
     unexplained : float
@@ -54,7 +47,7 @@ class Registration:
         Whether the search ended at the edge of its range, so that the figure is a bound and not an estimate.
     """
 
-    sigma: float
+    sigma: tuple[float, float]
     shift: tuple[float, float]
     unexplained: float
     at_limit: bool = False
@@ -78,22 +71,75 @@ def register(pair: GridPair, samples: Sequence[Sample]) -> Registration:
     ratio = pair.ratio
     # A coarse net first: the misfit has side minima when the shift exceeds half a coarse pixel.
     steps = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]) * ratio
-    start = min(((misfit(0.5 * ratio, dy, dx), dy, dx) for dy in steps for dx in steps), key=lambda t: t[0])
-    simplex = np.array([0.5 * ratio, start[1], start[2]]) + 0.15 * ratio * np.vstack([np.zeros(3), np.eye(3)])
-    best = minimize(
-        lambda p: misfit(*p), simplex[0], method="Nelder-Mead", options={"initial_simplex": simplex, "xatol": 2e-3 * ratio, "fatol": 1e-7, "maxfev": 160}
-    )
-    sigma, dy, dx = (float(v) for v in best.x)
-    unexplained = float(misfit(sigma, dy, dx))
-    if unexplained > MAX_UNEXPLAINED:
+    _, dy, dx = min(((misfit(0.5 * ratio, 0.5 * ratio, dy, dx), dy, dx) for dy in steps for dx in steps), key=lambda t: t[0])
+    round_psf, value = _minimise(lambda p: misfit(p[0], p[0], p[1], p[2]), np.array([0.5 * ratio, dy, dx]), 0.15 * ratio)
+    sigma_y, sigma_x, dy, dx = round_psf[[0, 0, 1, 2]]
+    # An elongated PSF must earn its extra parameter.
+    long_psf, long_value = _minimise(lambda p: misfit(*p), np.array([sigma_y, sigma_x, dy, dx]), 0.05 * ratio)
+    if long_value < (1 - MIN_GAIN) * value:
+        (sigma_y, sigma_x, dy, dx), value = long_psf, long_value
+    if value > MAX_UNEXPLAINED:
         raise PairMismatch(
-            f"The two images do not show the same thing: at best {100 * (1 - unexplained):.0f} % of the MSI's variance at the HSI's "
+            f"The two images do not show the same thing: at best {100 * max(1 - value, 0):.0f} % of the MSI's variance at the HSI's "
             f"resolution is explained by the HSI; expected more than {100 * (1 - MAX_UNEXPLAINED):.0f} %. "
             "Check that both show the same place and season, that clouds are masked, and that the georeference is right to a coarse pixel."
         )
     low, high = (s * ratio for s in SIGMA_RANGE)
-    at_limit = not low * 1.01 < sigma < high * 0.99 or max(abs(dy), abs(dx)) > 0.99 * MAX_SHIFT * ratio
-    return Registration(sigma, (dy, dx), unexplained, at_limit)
+    inside = all(low * 1.01 < s < high * 0.99 for s in (sigma_y, sigma_x)) and max(abs(dy), abs(dx)) < 0.99 * MAX_SHIFT * ratio
+    return Registration((float(sigma_y), float(sigma_x)), (float(dy), float(dx)), float(value), not inside)
+
+
+def _minimise(function: Callable[[np.ndarray], float], start: np.ndarray, step: float) -> tuple[np.ndarray, float]:
+    simplex = start + step * np.vstack([np.zeros(len(start)), np.eye(len(start))])
+    options = {"initial_simplex": simplex, "xatol": 1e-2 * step, "fatol": 1e-7, "maxfev": 160}
+    best = minimize(function, start, method="Nelder-Mead", options=options)
+    return best.x, float(best.fun)
+
+
+def geometric_share(pair: GridPair, samples: Sequence[Sample], found: Registration, matrix: np.ndarray, offset: np.ndarray) -> float:
+    """How much of the contradiction between the two images looks like geometry.
+
+    The difference ``matrix`` · HSI - P(MSI) is regressed on what it would change if the PSF were wider, longer, heavier in its
+    tails or displaced (one coefficient each for all bands). A wrong PSF explains most of it; other light, other season or
+    another sensor does not.
+
+    Parameters
+    ----------
+    pair, samples, found
+        As for `register`, and its result.
+    matrix, offset : ndarray, shapes (M, B) and (M,)
+        Effective response.
+
+    Returns
+    -------
+    float
+        Share of the difference's variance, 0 to 1.
+    """
+    (sy, sx), (dy, dx) = found.sigma, found.shift
+    step = 0.1 * pair.ratio
+    centre = ((sy, sx), (dy, dx))
+    probes = [((sy + step, sx), (dy, dx)), ((sy, sx + step), (dy, dx)), ((sy, sx), (dy + step, dx)), ((sy, sx), (dy, dx + step))]
+    probes += [((1.5 * sy, 1.5 * sx), (dy, dx)), ((0.6 * sy, 0.6 * sx), (dy, dx))]
+    errors, changes = [], []
+    for sample in samples:
+        msi, _ = _filled(sample.msi)
+        mean = np.nanmean(sample.msi, axis=(1, 2))
+        valid = np.isfinite(sample.hsi).all(0)
+        seen = []
+        for sigma, shift in (centre, *probes):
+            psf = PsfBuilder(pair, sigma, shift).build(sample.fine, sample.coarse, valid, msi)
+            seen.append((psf.forward(msi).numpy(), psf.observed.numpy() > 0))
+        used = np.logical_and.reduce([observed for _, observed in seen])
+        base = seen[0][0][:, used]
+        errors.append(matrix @ sample.hsi[:, used] - offset[:, None] - mean[:, None] - base)
+        changes.append(np.stack([image[:, used] - base for image, _ in seen[1:]]))
+    error, change = np.concatenate(errors, axis=1), np.concatenate(changes, axis=2)
+    scale = np.sqrt((error**2).mean(1, keepdims=True)) + 1e-12  # every band speaks with the same voice
+    y = (error - error.mean(1, keepdims=True)) / scale
+    x = (change - change.mean(2, keepdims=True)) / scale
+    x, y = x.reshape(len(x), -1), y.reshape(-1)
+    coefficient = np.linalg.lstsq(x.T, y, rcond=None)[0]
+    return float(1 - ((y - coefficient @ x) ** 2).sum() / max((y**2).sum(), 1e-20))
 
 
 class _Misfit:
@@ -110,11 +156,12 @@ class _Misfit:
         self.components = [np.tensordot(vector[:, ::-1][:, :keep].T, (s.hsi - mean[:, :, None]) / scale[:, :, None], 1) for s in samples]
         self.msi, self.msi_valid = zip(*(_filled(s.msi) for s in samples), strict=True)
 
-    def __call__(self, sigma: float, dy: float, dx: float) -> float:
+    def __call__(self, sigma_y: float, sigma_x: float, dy: float, dx: float) -> float:
         ratio = self.pair.ratio
-        bounded = float(np.clip(sigma, SIGMA_RANGE[0] * ratio, SIGMA_RANGE[1] * ratio))
-        outside = max(0.0, abs(dy) - MAX_SHIFT * ratio) + max(0.0, abs(dx) - MAX_SHIFT * ratio) + abs(sigma - bounded)
-        builder = PsfBuilder(self.pair, bounded, (dy, dx))
+        wanted, limit = np.array([sigma_y, sigma_x]), MAX_SHIFT * ratio
+        bounded = np.clip(wanted, SIGMA_RANGE[0] * ratio, SIGMA_RANGE[1] * ratio)
+        outside = max(0.0, abs(dy) - limit) + max(0.0, abs(dx) - limit) + float(np.abs(wanted - bounded).sum())
+        builder = PsfBuilder(self.pair, (float(bounded[0]), float(bounded[1])), (float(dy), float(dx)))
         left, right = [], []
         for sample, msi, msi_valid, components in zip(self.windows, self.msi, self.msi_valid, self.components, strict=True):
             valid = np.isfinite(components).all(0)

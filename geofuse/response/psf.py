@@ -1,8 +1,9 @@
 """The point-spread function as a linear operator between the fine and the coarse grid.
 
 ``forward`` blurs and samples, ``adjoint`` is its exact transpose, ``upsample`` interpolates the coarse image on the fine
-grid (cubic convolution, Keys 1981). All of them work at the true ratio and offset. The PSF is a Gaussian of standard
-deviation ``sigma`` fine pixels, centred on the (shifted) centre of each coarse pixel and cut at four standard deviations.
+grid (cubic convolution, Keys 1981, doi:10.1109/TASSP.1981.1163711). All of them work at the true ratio and offset. The PSF is a
+Gaussian of standard deviations ``sigma`` (rows, columns) in fine pixels, centred on the (shifted) centre of each coarse pixel and
+cut at four standard deviations.
 
 Two forms, one interface:
 
@@ -14,6 +15,7 @@ At the edge of the fine image the PSF is reflected (half-sample symmetric), as i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +26,7 @@ from torch import Tensor
 from geofuse.grid import Axis, GridPair, Window
 
 REACH_SIGMAS = 4.0
+STRIPE = 32  # fine rows: a stripe of 20 coefficients stays in a core's cache
 CUBIC = -0.5  # Keys' third-order-accurate parameter
 
 
@@ -46,6 +49,9 @@ class Psf(Protocol):
 
     def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
         """Apply (weight · A Aᵀ + 1)⁻¹ per channel; ``weight`` has shape (c,). Exact where every pixel is observed."""
+
+    def sandwich(self, coarse: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """A · middle(Aᵀ coarse): ``middle`` maps fine rows (c, rows, W), given with their slice, to as many."""
 
 
 def psf_matrix(axis: Axis, sigma: float, shift: float = 0.0) -> np.ndarray:
@@ -109,6 +115,17 @@ class SeparablePsf:
         self.observed = tensor(observed)
         self.gain = float((rows**2).sum(1).mean() * (cols**2).sum(1).mean())
         self.shape = (rows.shape[1], cols.shape[1])
+        self._stripes = list(self._cut(rows))
+
+    def _cut(self, rows: np.ndarray) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Stripes of fine rows, the coarse rows that see each of them, and their part of the matrix."""
+        height = rows.shape[1]
+        for start in range(0, height, STRIPE):
+            fine = slice(start, min(start + STRIPE, height))
+            seeing = np.flatnonzero(rows[:, fine].any(1))
+            if seeing.size:
+                near = slice(int(seeing[0]), int(seeing[-1]) + 1)
+                yield fine, near, self.rows[near, fine].contiguous()
 
     def forward(self, fine: Tensor) -> Tensor:
         """Blur and sample."""
@@ -121,6 +138,15 @@ class SeparablePsf:
     def upsample(self, coarse: Tensor) -> Tensor:
         """Interpolate on the fine grid."""
         return self.up_rows @ coarse @ self.up_cols.T
+
+    def sandwich(self, coarse: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """A · middle(Aᵀ coarse), one stripe of fine rows after the other, so that no fine image is ever held."""
+        spread = (coarse * self.observed) @ self.cols
+        total = torch.zeros_like(spread)
+        for fine, near, matrix in self._stripes:
+            stripe = middle(matrix.T @ spread[:, near], fine)
+            total[:, near] += matrix @ stripe
+        return (total @ self.cols.T) * self.observed
 
     def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
         """Apply (weight · A Aᵀ + 1)⁻¹ per channel."""
@@ -147,6 +173,10 @@ class WarpedPsf:
         """Interpolate on the fine grid."""
         return _apply(self._up, coarse, self.shape)
 
+    def sandwich(self, coarse: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """A · middle(Aᵀ coarse)."""
+        return self.forward(middle(self.adjoint(coarse), slice(0, self.shape[0])))
+
     def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
         """Apply the stand-in's (weight · A Aᵀ + 1)⁻¹: a preconditioner, not an exact inverse."""
         return self._stand_in.inverse(coarse, weight)
@@ -164,20 +194,20 @@ class PsfBuilder:
     ----------
     pair : GridPair
         The grids of the whole scene; its edges are the scene's edges, whatever window is asked for.
-    sigma : float
-        Standard deviation of the Gaussian PSF, in fine pixels.
+    sigma : tuple of float
+        Standard deviations (rows, columns) of the Gaussian PSF, in fine pixels.
     shift : tuple of float
         Displacement (dy, dx) of the coarse image against its georeference, in fine pixels.
     """
 
     pair: GridPair
-    sigma: float
+    sigma: tuple[float, float]
     shift: tuple[float, float] = (0.0, 0.0)
 
     @property
     def reach(self) -> int:
         """Fine pixels that the PSF reaches from the centre of a coarse pixel."""
-        return int(np.ceil(REACH_SIGMAS * self.sigma)) + 1
+        return int(np.ceil(REACH_SIGMAS * max(self.sigma))) + 1
 
     def coarse_window(self, fine: Window) -> Window:
         """Coarse pixels that touch a window of the fine working grid."""
@@ -217,8 +247,8 @@ class PsfBuilder:
         (fr, fc), (cr, cc) = local[0].slices, local[1].slices
         dy, dx = self.shift
         return SeparablePsf(
-            _banded(row_axis, self.sigma, dy, cr, fr),
-            _banded(col_axis, self.sigma, dx, cc, fc),
+            _banded(row_axis, self.sigma[0], dy, cr, fr),
+            _banded(col_axis, self.sigma[1], dx, cc, fc),
             _cubic_window(row_axis, dy, fr, cr),
             _cubic_window(col_axis, dx, fc, cc),
             observed,
@@ -258,7 +288,7 @@ class PsfBuilder:
         height, width = self.pair.fine.shape
         offsets = np.arange(-self.reach, self.reach + 1)
         r, c = np.round(row).astype(int)[:, None] + offsets, np.round(col).astype(int)[:, None] + offsets
-        wr, wc = _gaussian((r - row[:, None]) / self.sigma), _gaussian((c - col[:, None]) / self.sigma)
+        wr, wc = _gaussian((r - row[:, None]) / self.sigma[0]), _gaussian((c - col[:, None]) / self.sigma[1])
         r, c = _reflect(r, height) - fine.top, _reflect(c, width) - fine.left
         weight = wr[:, :, None] * wc[:, None, :]
         keep = (((r >= 0) & (r < fine.shape[0]))[:, :, None] & ((c >= 0) & (c < fine.shape[1]))[:, None, :]) & (weight > 0)

@@ -14,8 +14,9 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from geofuse.response.images import blur, mix
 from geofuse.solve.em import as_like
-from geofuse.solve.patch import Observation, blur, mix
+from geofuse.solve.patch import Observation
 
 COMPONENTS = 4
 ENERGY_SIGMA = 0.8  # fine pixels

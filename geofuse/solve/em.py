@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geofuse.response.images import mix
 from geofuse.solve.coordinates import Coordinates
-from geofuse.solve.patch import Observation, Patch, mix
+from geofuse.solve.patch import Observation, Patch
 from geofuse.solve.posterior import GivenMsi, Prior, Solution, given_msi, solve
 
 JITTER = 1e-3

@@ -11,7 +11,7 @@ Every stage ends in the same MAP solve, so that the result explains both observa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,8 +28,14 @@ from geofuse.solve.start import detail_covariance, start_coordinates
 from geofuse.solve.trust import Trust, harmonised, measure_trust
 
 CLASSES = 12
+FIRST_ROUNDS, LATER_ROUNDS = 8, 3
 SHRINKAGE = 300.0  # pixels' worth of the pooled statistics in every class
 FEW_BANDS = 5
+FEW_RIDGE, MANY_RIDGE = 1e-2, 1e-3
+
+
+# (prior mean, estimate of the stage before, MSI features) to another prior mean.
+Redraw = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,25 +55,47 @@ class Gem:
     coordinates : Coordinates
     trust : Trust
         How far the two images contradict each other, and how the MSI is harmonised to the HSI.
-    classes : Classes
+    classes : Classes or None
+        None: one class.
     guide : GuidedFilter
     stages : tuple of Stage
     """
 
     coordinates: Coordinates
     trust: Trust
-    classes: Classes
+    classes: Classes | None
     guide: GuidedFilter
     stages: tuple[Stage, ...]
 
-    def apply(self, patch: Patch) -> Tensor:
-        """MAP coefficients of a patch, shape (K, H, W)."""
-        seen = self.observe(patch)
-        weights = self.classes.weights(seen)
+    def apply(self, patch: Patch, network: Redraw | None = None) -> Tensor:
+        """MAP coefficients of a patch, shape (K, H, W); ``network`` redraws the prior mean of the last stage."""
+        return self.run(self.observe(patch), self.stages, network)
+
+    def run(self, seen: Observation, stages: Sequence[Stage], network: Redraw | None = None) -> Tensor:
+        """Run the given stages one after the other; coefficients (K, H, W)."""
+        weights = self.weights(seen)
         z = torch.empty(0)
-        for stage in self.stages:
-            z = solve(seen, self.base(stage.kind, seen, z), weights, stage.prior, self.coordinates.mixing).z
+        for stage in stages:
+            base = self.base(stage.kind, seen, z)
+            if network is not None and stage is stages[-1]:
+                base = network(base, z, self.features(seen))
+            z = solve(seen, base, weights, stage.prior, self.coordinates.mixing).z
         return z
+
+    def features(self, seen: Observation) -> Tensor:
+        """What the MSI shows, scaled: the guide of bilateral filter and network, shape (C, H, W)."""
+        if self.classes is None:
+            raise ValueError("a closed-form estimator has no features")
+        return self.classes.components(seen.m)
+
+    @property
+    def reach(self) -> int:
+        """Fine pixels that the filters of all stages reach; the MAP solves come on top (see `geofuse.model.Model.halo`)."""
+        return sum(self.guide.reach for stage in self.stages if stage.kind != "upsample")
+
+    def weights(self, seen: Observation) -> Tensor:
+        """Soft class weights, shape (J, H, W)."""
+        return torch.ones_like(seen.m[:1]) if self.classes is None else self.classes.weights(seen)
 
     def observe(self, patch: Patch) -> Observation:
         """Encode a patch and harmonise its MSI."""
@@ -80,40 +108,131 @@ class Gem:
         guided = self.guide(z, seen.m)
         if kind == "guided":
             return guided
-        return (guided + bilateral(z, self.classes.components(seen.m))) / 2
+        return (guided + bilateral(z, self.features(seen))) / 2
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that was learned, by dotted names, for storage."""
+        parts: dict[str, dict[str, np.ndarray]] = {
+            "coordinates": self.coordinates.arrays(),
+            "trust": self.trust.arrays(),
+            "guide": {"scale": self.guide.scale, "sigma": np.array(self.guide.sigma), "ridge": np.array(self.guide.ridge)},
+        }
+        if self.classes is not None:
+            parts["classes"] = self.classes.arrays()
+        for k, stage in enumerate(self.stages):
+            parts[f"stage{k}-{stage.kind}"] = {"covariance": stage.prior.covariance, "mean": stage.prior.mean, "share": stage.prior.share}
+        return {f"{part}.{name}": array for part, members in parts.items() for name, array in members.items()}
+
+    @staticmethod
+    def from_arrays(arrays: dict[str, np.ndarray]) -> Gem:
+        """Undo `arrays`."""
+        parts: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in arrays.items():
+            part, member = name.split(".", 1)
+            parts.setdefault(part, {})[member] = array
+        guide = parts["guide"]
+        stages = sorted(part for part in parts if part.startswith("stage"))
+        return Gem(
+            Coordinates(**parts["coordinates"]),
+            Trust.from_arrays(parts["trust"]),
+            Classes.from_arrays(parts["classes"]) if "classes" in parts else None,
+            GuidedFilter(guide["scale"], float(guide["sigma"]), float(guide["ridge"])),
+            tuple(Stage(part.split("-", 1)[1], Prior(**parts[part])) for part in stages),
+        )
 
 
-def fit_gem(patches: Sequence[Patch], srf: np.ndarray, msi_offset: np.ndarray, ratio: float, *, seed: int = 0) -> Gem:
-    """Fit the estimator on a sample of the scene."""
+def fit_closed_form(patches: Sequence[Patch], srf: np.ndarray, msi_offset: np.ndarray, ratio: float) -> Gem:
+    """Fit the closed form: one class, prior mean the upsampled HSI, covariance from the HSI's own detail.
+
+    Wei, Dobigeon and Tourneret 2015 (FUSE, doi:10.1109/TIP.2015.2458572), in noise-whitened coordinates. Parameters as for `fit_gem`.
+    """
+    coordinates = start_coordinates(patches, srf, msi_offset)
+    seen = [p.encode(coordinates) for p in patches]
+    covariance = detail_covariance(seen, ratio)
+    trust = replace(measure_trust(seen, coordinates, covariance, harmonise=False), left=0.0)
+    return Gem(coordinates, trust, None, _guide(seen, ratio), (Stage("upsample", Prior.single(covariance)),))
+
+
+def fit_gem(
+    patches: Sequence[Patch],
+    srf: np.ndarray,
+    msi_offset: np.ndarray,
+    ratio: float,
+    *,
+    harmonise: bool = True,
+    seed: int = 0,
+    tick: Callable[[str], None] = lambda stage: None,
+) -> Gem:
+    """Fit the estimator on a sample of the scene.
+
+    Parameters
+    ----------
+    patches : sequence of Patch
+    srf : ndarray, shape (M, B)
+        Effective response.
+    msi_offset : ndarray, shape (M,)
+        MSI minus ``srf`` times HSI, reflectance.
+    ratio : float
+        Coarse over fine pixel size.
+    harmonise : bool
+        Whether the MSI may be moved towards the HSI where they contradict each other (see `measure_trust`).
+    seed : int
+        For the classes.
+    tick : callable
+        Told the name of each step when it begins.
+    """
+    tick("noise and subspace")
     coordinates = start_coordinates(patches, srf, msi_offset)
     covariance = detail_covariance([p.encode(coordinates) for p in patches], ratio)
+    tick("prior covariance")
     coordinates, covariance = calibrate(patches, coordinates, covariance, rounds=20)
-    trust = measure_trust([p.encode(coordinates) for p in patches], coordinates, covariance)
-    coordinates, covariance = forgive(coordinates, covariance, trust.rho)
+    trust = measure_trust([p.encode(coordinates) for p in patches], coordinates, covariance, harmonise)
+    tick("trust")
+    coordinates, covariance = forgive(coordinates, covariance, trust.left)
     coordinates, covariance = calibrate(patches, coordinates, covariance, rounds=8)
     seen = [harmonised(p.encode(coordinates), coordinates, trust) for p in patches]
     centre = coordinates.srf @ coordinates.mean + coordinates.msi_offset
     classes = fit_classes(seen, coordinates.msi_sigma, centre, CLASSES, seed)
-    bands = len(coordinates.msi_sigma)
+    gem = Gem(coordinates, trust, classes, _guide(seen, ratio), ())
+    return _fit_stages(gem, seen, covariance, tick)
+
+
+def _fit_stages(gem: Gem, seen: Sequence[Observation], covariance: np.ndarray, tick: Callable[[str], None]) -> Gem:
+    weights = [gem.weights(s) for s in seen]
     pixels = sum(s.pixels for s in seen)
-    variance = sum((s.m - s.m.mean((1, 2), keepdim=True)).square().sum((1, 2)).double().cpu().numpy() for s in seen) / pixels
-    guide = GuidedFilter(np.sqrt(np.maximum(variance, 1e-6)), ratio / 2, 1e-2 if bands <= FEW_BANDS else 1e-3)
-    gem = Gem(coordinates, trust, classes, guide, ())
-    weights = [classes.weights(s) for s in seen]
-    kinds = ("upsample", "guided", "mixed") if bands <= FEW_BANDS else ("upsample", "guided")
+    share = sum(w.sum((1, 2)).double().cpu().numpy() for w in weights) / pixels
     images = [torch.empty(0)] * len(seen)
-    start = covariance
-    for kind in kinds:
+    few = len(gem.coordinates.msi_sigma) <= FEW_BANDS
+    for kind in ("upsample", "guided", "mixed") if few else ("upsample", "guided"):
+        tick(f"stage {kind}")
         bases = [gem.base(kind, s, z) for s, z in zip(seen, images, strict=True)]
+        start, rounds = covariance, FIRST_ROUNDS
         if kind != "upsample":
             scatter = sum(second_moment(z - b) for z, b in zip(images, bases, strict=True)) / pixels
-            start = scatter + 0.1 * covariance
-        share = sum(w.sum((1, 2)).double().cpu().numpy() for w in weights) / pixels
+            start, rounds = scatter + 0.1 * covariance, LATER_ROUNDS
         prior = Prior(np.repeat(start[None], len(share), 0), np.zeros((len(share), len(start))), share)
-        prior, solutions = refine_classes(seen, bases, weights, prior, coordinates.mixing, 8 if kind == "upsample" else 3, SHRINKAGE)
+        prior, solutions = refine_classes(seen, bases, weights, prior, gem.coordinates.mixing, rounds, SHRINKAGE)
         images = [s.z for s in solutions]
         gem = replace(gem, stages=(*gem.stages, Stage(kind, prior)))
     return gem
+
+
+def refit_last_stage(gem: Gem, patches: Sequence[Patch], network: Redraw) -> Gem:
+    """Estimate the prior of the last stage anew, around what a network draws. With an untrained network nothing changes."""
+    seen = [gem.observe(p) for p in patches]
+    weights = [gem.weights(s) for s in seen]
+    images = [gem.run(s, gem.stages[:-1]) for s in seen]
+    bases = [network(gem.base(gem.stages[-1].kind, s, z), z, gem.features(s)) for s, z in zip(seen, images, strict=True)]
+    prior, _ = refine_classes(seen, bases, weights, gem.stages[-1].prior, gem.coordinates.mixing, LATER_ROUNDS, SHRINKAGE)
+    return replace(gem, stages=(*gem.stages[:-1], replace(gem.stages[-1], prior=prior)))
+
+
+def _guide(seen: Sequence[Observation], ratio: float) -> GuidedFilter:
+    pixels = sum(s.pixels for s in seen)
+    mean = sum(s.m.sum((1, 2)) for s in seen) / pixels
+    variance = sum((s.m - mean[:, None, None]).square().sum((1, 2)) for s in seen).double().cpu().numpy() / pixels
+    ridge = FEW_RIDGE if len(variance) <= FEW_BANDS else MANY_RIDGE
+    return GuidedFilter(np.sqrt(np.maximum(variance, 1e-6)), ratio / 2, ridge)
 
 
 def forgive(coordinates: Coordinates, covariance: np.ndarray, rho: float) -> tuple[Coordinates, np.ndarray]:

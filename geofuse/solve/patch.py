@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from geofuse.response.psf import Psf
+from geofuse.grid import Window
+from geofuse.response.gaps import fill_gaps
+from geofuse.response.images import mix
+from geofuse.response.psf import Psf, PsfBuilder
 from geofuse.solve.coordinates import Coordinates
-
-FILL_REACH = 4  # coarse pixels over which gaps are filled before interpolation
 
 
 @dataclass
@@ -63,10 +63,10 @@ class Observation:
         return self.m.shape[-2] * self.m.shape[-1]
 
 
-def make_patch(hsi: np.ndarray, msi: np.ndarray, psf_builder, fine, coarse, like: Tensor) -> Patch:  # type: ignore[no-untyped-def]
+def make_patch(hsi: np.ndarray, msi: np.ndarray, builder: PsfBuilder, fine: Window, coarse: Window, like: Tensor) -> Patch:
     """Make a patch of two NaN-masked arrays and a `PsfBuilder`."""
     hsi_valid, msi_valid = np.isfinite(hsi).all(0), np.isfinite(msi).all(0)
-    psf = psf_builder.build(fine, coarse, hsi_valid, like)
+    psf = builder.build(fine, coarse, hsi_valid, like)
 
     def tensor(image: np.ndarray, valid: np.ndarray) -> Tensor:
         return torch.as_tensor(np.where(valid, image, 0), dtype=like.dtype, device=like.device)
@@ -75,28 +75,3 @@ def make_patch(hsi: np.ndarray, msi: np.ndarray, psf_builder, fine, coarse, like
         return torch.as_tensor(valid, device=like.device)
 
     return Patch(tensor(hsi, hsi_valid), tensor(msi, msi_valid), flags(hsi_valid), flags(msi_valid), psf)
-
-
-def fill_gaps(image: Tensor, valid: Tensor) -> Tensor:
-    """Fill invalid pixels by a Gaussian average of valid ones, the scene mean (zero) where none is near."""
-    if bool(valid.all()):
-        return image
-    offsets = torch.arange(-FILL_REACH, FILL_REACH + 1, dtype=image.dtype, device=image.device)
-    kernel = torch.exp(-0.5 * offsets**2)
-    flags = valid.to(image.dtype)
-    weighted = blur(torch.cat([image * flags, flags[None]]), kernel)
-    smooth = weighted[:-1] / weighted[-1].clamp(min=1e-12)
-    return torch.where(valid, image, torch.where(weighted[-1] > 1e-6, smooth, torch.zeros_like(smooth)))
-
-
-def blur(image: Tensor, kernel: Tensor, mode: str = "constant") -> Tensor:
-    """Separable correlation of (c, H, W) with a symmetric 1-D kernel; ``mode`` as in `torch.nn.functional.pad`."""
-    reach = len(kernel) // 2
-    stacked = F.pad(image[None], (reach, reach, reach, reach), mode=mode)[0][:, None]
-    stacked = F.conv2d(stacked, kernel[None, None, :, None])
-    return F.conv2d(stacked, kernel[None, None, None, :])[:, 0]
-
-
-def mix(matrix: Tensor, image: Tensor) -> Tensor:
-    """Multiply the channels of (c, H, W) by a matrix (d, c): (d, H, W)."""
-    return (matrix @ image.flatten(1)).reshape(len(matrix), *image.shape[1:])

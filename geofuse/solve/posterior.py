@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geofuse.solve.patch import Observation, mix
+from geofuse.response.images import mix
+from geofuse.solve.patch import Observation
 
 MAX_ITERATIONS = 60
 
@@ -113,7 +114,7 @@ def solve(
     target = seen.y * psf.observed - psf.forward(centre)
 
     def system(v: Tensor) -> Tensor:
-        return psf.forward(class_mix(weights, covariance, psf.adjoint(v))) + v
+        return psf.sandwich(v, lambda stripe, rows: class_mix(weights[:, rows], covariance, stripe)) + v
 
     def precondition(v: Tensor) -> Tensor:
         return mix(vector, psf.inverse(mix(vector.T, v), value))

@@ -1,0 +1,108 @@
+"""Where the pixels of an array are: CRS and transform, from the conventions of rioxarray, odc-geo, CF and stackstac."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyproj
+import xarray as xr
+from affine import Affine
+from pyproj.exceptions import CRSError
+
+from geofuse.errors import InvalidCube
+
+CRS_COORD = "spatial_ref"
+
+# Coordinates may deviate from an even spacing by this part of a pixel: float32 degrees at 3 m pixels do by 3 %.
+_IRREGULAR = 0.05
+# A GeoTransform is believed over the coordinates where both agree this well (in pixels): it has no rounding.
+_SAME_LATTICE = 1e-4
+
+
+def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
+    """CRS of a cube or of an array from elsewhere; None if there is none."""
+    found = next((declared for declared in _declared_crs(array) if declared), None)
+    return None if found is None else plain_crs(found)
+
+
+def _declared_crs(array: xr.DataArray | xr.Dataset) -> Iterator[Any]:
+    """Where a CRS may be written, the most explicit place first."""
+    mapping = array.encoding.get("grid_mapping") or array.attrs.get("grid_mapping")
+    scalars = {name: coord for name, coord in array.coords.items() if coord.ndim == 0}
+    for name in sorted(scalars, key=lambda name: (name != mapping, name != CRS_COORD)):
+        attrs = scalars[name].attrs
+        yield attrs.get("crs_wkt") or attrs.get("spatial_ref")
+        if "grid_mapping_name" in attrs:
+            yield pyproj.CRS.from_cf(attrs)
+    yield array.attrs.get("crs")
+    yield from (coord.attrs.get("crs") for coord in array.coords.values())
+    yield from (scalars[key].item() for key in ("epsg", "proj:epsg", "proj:code") if key in scalars)
+
+
+def plain_crs(crs: Any) -> pyproj.CRS:
+    """Return the CRS as pyproj has it, by its EPSG code where it is that one under another name (ESRI spellings in ENVI headers)."""
+    if crs is None:
+        raise InvalidCube("no CRS; add one, e.g. with array.rio.write_crs('EPSG:32633') or gdal_edit.py -a_srs")
+    try:
+        # rasterio's default is WKT 1, which loses the order of axes and the area of use
+        given = pyproj.CRS.from_wkt(crs.to_wkt(version="WKT2_2019")) if type(crs).__module__.startswith("rasterio") else None
+        reference = given or pyproj.CRS.from_user_input(crs)
+        code = reference.to_epsg(min_confidence=20)
+        if code is not None:
+            known = pyproj.CRS.from_epsg(code)
+            reference = known if known.equals(reference, ignore_axis_order=True) else reference
+    except CRSError as error:
+        raise InvalidCube(f"the CRS {str(crs)[:80]!r} is not understood ({error}); write a valid one into the file") from None
+    return reference
+
+
+def lattice(array: xr.DataArray) -> Affine:
+    """Transform of an array with dims ``y`` and ``x``, from its coordinates and its GeoTransform; may be flipped.
+
+    Raises
+    ------
+    InvalidCube
+        The coordinates are missing, two-dimensional or unevenly spaced, or the grid is rotated.
+    """
+    written = _geotransform(array)
+    if written is not None and (written.b or written.d):
+        raise InvalidCube("the grid is rotated (GeoTransform); warp it to a north-up grid first, e.g. with gdalwarp")
+    y = _axis(array, "y", None if written is None else (written.f, written.e))
+    x = _axis(array, "x", None if written is None else (written.c, written.a))
+    return Affine(x[1], 0.0, x[0], 0.0, y[1], y[0])
+
+
+def _geotransform(array: xr.DataArray) -> Affine | None:
+    name = array.encoding.get("grid_mapping") or array.attrs.get("grid_mapping") or CRS_COORD
+    text = array.coords[name].attrs.get("GeoTransform") if name in array.coords else None
+    try:
+        numbers = [float(value) for value in (text.split() if isinstance(text, str) else text or [])]
+    except (TypeError, ValueError):
+        return None
+    return Affine.from_gdal(*numbers) if len(numbers) == 6 and np.isfinite(numbers).all() else None
+
+
+def _axis(array: xr.DataArray, dim: str, written: tuple[float, float] | None) -> tuple[float, float]:
+    """Outer edge and signed pixel size along one axis."""
+    if dim not in array.coords:
+        if written is None:
+            raise InvalidCube(f"no {dim} coordinates and no GeoTransform, so pixels have no place; add coordinates of pixel centres")
+        return written
+    centres = np.asarray(array.coords[dim].values)
+    if centres.ndim != 1 or centres.dtype.kind not in "iuf" or not np.isfinite(centres).all():
+        found = f"{centres.ndim}-D {centres.dtype}"
+        raise InvalidCube(f"{dim} coordinates must be finite numbers along {dim}, found {found}; warp to a regular grid")
+    centres = centres.astype(np.float64)
+    if len(centres) == 1 and written is None:
+        raise InvalidCube(f"one pixel along {dim} and no GeoTransform, so its size is unknown; write one with array.rio.write_transform(…)")
+    step = (centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else written[1]  # type: ignore[index]
+    even = centres[0] + np.arange(len(centres)) * step
+    if step == 0 or np.abs(centres - even).max() > _IRREGULAR * abs(step):
+        raise InvalidCube(f"{dim} coordinates are not evenly spaced; resample to a regular grid first")
+    if written is not None and abs(step - written[1]) * len(centres) < _SAME_LATTICE * abs(written[1]):
+        pixels = (centres[0] - written[0]) / written[1] - 0.5
+        if abs(pixels - round(pixels)) < _SAME_LATTICE:
+            return written[0] + round(pixels) * written[1], written[1]
+    return float(centres[0] - step / 2), float(step)

@@ -1,0 +1,94 @@
+"""Is a TIFF file all there? GDAL opens a truncated TIFF without complaint and fails, or gives zeros, where pixels are missing."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geofuse.errors import InvalidCube
+
+# Tags of strips and tiles, and bytes of a value of each type: TIFF 6.0, sections 2, 8 and 15; BigTIFF adds types 16-18.
+_OFFSETS, _COUNTS = (273, 324), (279, 325)
+_INTEGERS = {3: "u2", 4: "u4", 16: "u8"}
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_MOST_IFDS = 1024
+
+
+def check_complete(path: Path) -> None:
+    """Refuse a TIFF whose strips, tiles or tags lie beyond the end of the file.
+
+    Reads the directories only, which give the place and size of every strip and tile of the image, its overviews and masks.
+    Tags matter as much: GDAL drops those that it cannot reach, and with them nodata, scale and wavelengths.
+
+    Raises
+    ------
+    InvalidCube
+        The file ends before its directories or its pixels do.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        try:
+            needed = max((end for end in _ends(file, size)), default=0)
+        except (struct.error, ValueError, KeyError, OverflowError):
+            raise InvalidCube(f"truncated or damaged TIFF: its directory cannot be read in {size} bytes; fetch the file again") from None
+    if needed > size:
+        raise InvalidCube(f"truncated TIFF: {size} bytes of at least {needed}; fetch the file again")
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file starts as a TIFF or BigTIFF does."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+")
+
+
+def _ends(file: BinaryIO, size: int) -> Iterator[int]:
+    """Where the parts of the file end: long tag values, and the pixels of each directory."""
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}[head[:2]]
+    big = struct.unpack(order + "H", head[2:4])[0] == 43
+    entry, word = (20, "Q") if big else (12, "I")
+    place = struct.unpack_from(order + word, head, 8 if big else 4)[0]
+    seen: set[int] = set()
+    while place and place not in seen and len(seen) < _MOST_IFDS:
+        seen.add(place)
+        count = struct.unpack(order + ("Q" if big else "H"), _bytes(file, place, 8 if big else 2, size))[0]
+        body = _bytes(file, place + (8 if big else 2), count * entry + struct.calcsize(word), size)
+        arrays = {}
+        for at in range(0, count * entry, entry):
+            tag, kind, number = struct.unpack_from(order + "HH" + word, body, at)
+            inline = body[at + entry - (8 if big else 4) : at + entry]
+            if (length := _TYPE_SIZES.get(kind, 0) * number) > len(inline):
+                yield _place(inline, order) + length
+            if tag in _OFFSETS + _COUNTS:
+                arrays[tag in _OFFSETS] = _numbers(file, inline, order, kind, number, size)
+        if len(arrays) == 2:
+            offsets, counts = arrays[True], arrays[False]
+            written = (offsets > 0) & (counts > 0)  # a sparse file leaves out tiles without data
+            yield int((offsets + counts)[written].max(initial=0))  # float64: no overflow, exact to 2**53 bytes
+        place = struct.unpack_from(order + word, body, count * entry)[0]
+
+
+def _numbers(file: BinaryIO, inline: bytes, order: str, kind: int, number: int, size: int) -> NDArray[np.float64]:
+    dtype = np.dtype(order + _INTEGERS[kind])
+    length = dtype.itemsize * number
+    if length <= len(inline):
+        return np.frombuffer(inline[:length], dtype).astype(np.float64)
+    raw = _bytes(file, _place(inline, order), length, size)
+    return np.frombuffer(raw, dtype).astype(np.float64)
+
+
+def _place(inline: bytes, order: str) -> int:
+    return int.from_bytes(inline, "little" if order == "<" else "big")
+
+
+def _bytes(file: BinaryIO, start: int, length: int, size: int) -> bytes:
+    # the length comes from the file: never allocate more than the file can hold
+    if start + length > size:
+        raise ValueError("beyond the end of the file")
+    file.seek(start)
+    return file.read(length)

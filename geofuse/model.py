@@ -1,0 +1,209 @@
+"""The model: everything that was estimated or learned from a scene, frozen, ready to be applied tile by tile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from geofuse.align.register import Registration
+from geofuse.baselines.scene import BASELINES, apply_baseline
+from geofuse.errors import RefusedInput
+from geofuse.grid import GridPair, Window
+from geofuse.network.guide import GuideNetwork
+from geofuse.response.estimate import EffectiveResponse
+from geofuse.response.psf import PsfBuilder
+from geofuse.solve.gem import Gem
+from geofuse.solve.patch import Patch, make_patch
+
+FORMAT = "geofuse-model-1"
+# Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/design/tiles.md).
+HALO_COARSE, HALO_FINE = 8.0, 48
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted fusion model.
+
+    Attributes
+    ----------
+    method : str
+        What it does: ``mossfuse``, ``gem``, ``fuse``, or a baseline.
+    ratio : float
+        Coarse over fine pixel size of the scene it was fitted on.
+    bands : tuple of str
+        Names of the HSI bands, and of the fused bands.
+    geometry : Registration
+    response : EffectiveResponse
+    gem : Gem or None
+        The frozen estimator; None for baselines.
+    network : GuideNetwork or None
+        The learned guided step of ``mossfuse``.
+    report : dict
+        Plain JSON values: what the fit found.
+    """
+
+    method: str
+    ratio: float
+    bands: tuple[str, ...]
+    geometry: Registration
+    response: EffectiveResponse
+    gem: Gem | None = None
+    network: GuideNetwork | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tiled(self) -> bool:
+        """Whether the model is a local operator; others need the whole scene at once."""
+        return self.gem is not None
+
+    @property
+    def halo(self) -> int:
+        """Fine pixels that a tile must read around itself."""
+        filters = self.gem.reach if self.gem is not None else 0
+        network = self.network.reach if self.network is not None else 0
+        return int(np.ceil(max(HALO_COARSE * self.ratio, HALO_FINE))) + filters + network
+
+    def builder(self, pair: GridPair) -> PsfBuilder:
+        """The PSF of the fitted geometry on a grid pair."""
+        return PsfBuilder(pair, self.geometry.sigma, self.geometry.shift)
+
+    def check(self, pair: GridPair, bands: int, msi_bands: int) -> None:
+        """Refuse a scene that the model was not fitted for.
+
+        Raises
+        ------
+        RefusedInput
+            Other number of bands, or a pixel-size ratio that differs by more than 1 %.
+        """
+        expected = self.response.matrix.shape[::-1]
+        if (bands, msi_bands) != expected:
+            raise RefusedInput(
+                f"The model was fitted on {expected[0]} HSI and {expected[1]} MSI bands; found {bands} and {msi_bands}. Fit a model for this pair."
+            )
+        if abs(pair.ratio / self.ratio - 1) > 0.01:
+            raise RefusedInput(f"The model was fitted at a pixel-size ratio of {self.ratio:.4g}; found {pair.ratio:.4g}. Fit a model for this pair.")
+
+    def apply(self, hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, device: str = "cpu") -> np.ndarray:
+        """Fuse one window.
+
+        Parameters
+        ----------
+        hsi : ndarray, shape (B, h, w)
+        msi : ndarray, shape (M, H, W)
+            Reflectance of the window and its halo, NaN where there is no data.
+        pair : GridPair
+        fine, coarse : Window
+            Where they lie on the working grids.
+        device : str
+            Torch device.
+
+        Returns
+        -------
+        ndarray, shape (B, H, W), float32
+            Reflectance; NaN where either image has none.
+        """
+        like = torch.zeros(1, dtype=torch.float32, device=device)
+        with torch.inference_mode():
+            patch = make_patch(hsi, msi, self.builder(pair), fine, coarse, like)
+            fused = self.fuse_patch(patch)
+        out: np.ndarray = fused.cpu().numpy()
+        out[:, ~_valid(patch, pair, fine, coarse)] = np.nan
+        return out
+
+    def fuse_patch(self, patch: Patch) -> torch.Tensor:
+        """Fused reflectance of a patch, shape (B, H, W), before nodata is put back."""
+        if self.gem is None:
+            return apply_baseline(self.method, patch, self.response.matrix)
+        return self.gem.coordinates.decode(self.gem.apply(patch, self.network))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model as safetensors: arrays, and a JSON header with the rest."""
+        arrays = {"response.matrix": self.response.matrix, "response.offset": self.response.offset, "response.residual": self.response.residual}
+        if self.gem is not None:
+            arrays |= {f"gem.{k}": v for k, v in self.gem.arrays().items()}
+        if self.network is not None:
+            arrays |= {f"network.{k}": v.cpu().numpy() for k, v in self.network.state_dict().items()}
+        header = {
+            "method": self.method,
+            "ratio": self.ratio,
+            "bands": list(self.bands),
+            "geometry": {
+                "sigma": self.geometry.sigma,
+                "shift": self.geometry.shift,
+                "unexplained": self.geometry.unexplained,
+                "at_limit": bool(self.geometry.at_limit),
+            },
+            "response": self.response.method,
+            "network": None if self.network is None else self.network.settings,
+            "report": dict(self.report),
+        }
+        target = Path(path)
+        scratch = target.with_name(f".{target.name}.part")
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, scratch, metadata={"format": FORMAT, "model": json.dumps(header)})
+        return scratch.replace(target)
+
+    @staticmethod
+    def load(path: str | Path) -> Model:
+        """Read a model that `save` wrote.
+
+        Raises
+        ------
+        RefusedInput
+            The file is not such a model.
+        """
+        try:
+            with safe_open(str(path), framework="numpy") as file:
+                metadata = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            if metadata.get("format") != FORMAT:
+                raise RefusedInput(f"{path} is not a geofuse model (format {metadata.get('format')!r}; expected {FORMAT!r}).")
+            return _restore(json.loads(metadata["model"]), arrays)
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            if isinstance(error, RefusedInput):
+                raise
+            raise RefusedInput(f"{path} cannot be read as a geofuse model: {error}. Expected a .safetensors file that geofuse wrote.") from error
+
+
+def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
+    def part(prefix: str) -> dict[str, np.ndarray]:
+        return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+    geometry = header["geometry"]
+    network = None
+    if header["network"] is not None:
+        network = GuideNetwork.restore(header["network"], part("network."))
+    return Model(
+        method=header["method"],
+        ratio=float(header["ratio"]),
+        bands=tuple(header["bands"]),
+        geometry=Registration(tuple(geometry["sigma"]), tuple(geometry["shift"]), geometry["unexplained"], geometry["at_limit"]),
+        response=EffectiveResponse(**part("response."), method=header["response"]),
+        gem=Gem.from_arrays(part("gem.")) if header["method"] not in BASELINES else None,
+        network=network,
+        report=header["report"],
+    )
+
+
+def _valid(patch: Patch, pair: GridPair, fine: Window, coarse: Window) -> np.ndarray:
+    """Fine pixels with data in the MSI, whose centre lies on a coarse pixel with data; bool, shape of ``fine``."""
+    if pair.aligned:
+        row_axis, col_axis = pair.axes
+        rows = np.floor((np.arange(fine.top, fine.bottom) - row_axis.first) / row_axis.ratio + 0.5 + 1e-6).astype(int)[:, None]
+        cols = np.floor((np.arange(fine.left, fine.right) - col_axis.first) / col_axis.ratio + 0.5 + 1e-6).astype(int)[None]
+    else:
+        grid = np.mgrid[fine.slices].astype(float)
+        r, c = pair.to_coarse(grid[0], grid[1])
+        rows, cols = np.floor(r + 0.5 + 1e-6).astype(int), np.floor(c + 0.5 + 1e-6).astype(int)
+    rows, cols = rows - coarse.top, cols - coarse.left
+    h, w = coarse.shape
+    inside = (rows >= 0) & (rows < h) & (cols >= 0) & (cols < w)
+    on_data = patch.hsi_valid.cpu().numpy()[np.clip(rows, 0, h - 1), np.clip(cols, 0, w - 1)]
+    return inside & on_data & patch.msi_valid.cpu().numpy()

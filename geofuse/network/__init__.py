@@ -1,0 +1,1 @@
+"""MossFuse: the network, its losses, and its training as published."""

@@ -1,0 +1,346 @@
+"""The STAC item of a fused raster: what it is, where it lies, what it was made from, and how good it is.
+
+Everything about the raster is read back from the written file, so the item describes what is on disk and not what was meant.
+Hrefs of sources are recorded and never opened.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import pystac
+import rasterio
+from odc.geo.geobox import GeoBox
+from pyproj import Geod
+from rasterio.errors import RasterioIOError
+
+from geofuse.errors import InvalidCube, OutputRefused
+from geofuse.quality.plain import to_plain
+from geofuse.stac.bands import band_fields
+from geofuse.stac.footprint import footprint
+
+EXTENSIONS = (
+    "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
+)
+
+_MEDIA_TYPES = {
+    ".tif": pystac.MediaType.COG,
+    ".tiff": pystac.MediaType.COG,
+    ".json": pystac.MediaType.JSON,
+    ".html": pystac.MediaType.HTML,
+    ".png": pystac.MediaType.PNG,
+    ".jpg": pystac.MediaType.JPEG,
+    ".safetensors": "application/vnd.safetensors",
+}
+_ROLES = {
+    "report": ["metadata"],
+    "overview": ["overview"],
+    "thumbnail": ["thumbnail"],
+    "uncertainty": ["uncertainty"],
+    "model": ["metadata"],
+}
+# An item is published; what opens a private file must not travel in it.
+_SECRET_PARAMETERS = ("x-amz-", "x-goog-", "sig", "token", "access_token", "api_key", "apikey", "key", "awsaccesskeyid", "expires")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A raster that the product was made from.
+
+    Parameters
+    ----------
+    href : str
+        Path or URL of the raster.
+    role : {"hsi", "msi"}
+        What it gave: the bands, or the pixels.
+    title : str, optional
+        For people.
+    gsd : float, optional
+        Native pixel size in metres.
+    datetime : datetime.datetime, optional
+        When it was acquired; taken as UTC if it has no time zone.
+    item_href : str, optional
+        Its own STAC item, which is what the link then points at.
+    """
+
+    href: str
+    role: Literal["hsi", "msi"]
+    title: str | None = None
+    gsd: float | None = None
+    datetime: dt.datetime | None = None
+    item_href: str | None = None
+
+
+@dataclass(frozen=True)
+class Processing:
+    """How the product was made.
+
+    Parameters
+    ----------
+    method : str
+        The fusion method that ran, such as "gem".
+    lineage : sequence of str
+        One sentence for each stage.
+    level : str
+        "L4" by default: derived from several measurements.
+    software : mapping of str to str
+        Name → version; geofuse itself by default.
+    datetime : datetime.datetime
+        When it was made; now by default.
+    """
+
+    method: str
+    lineage: Sequence[str] = ()
+    level: str = "L4"
+    software: Mapping[str, str] = field(default_factory=lambda: {"geofuse": version("geofuse")})
+    datetime: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC).replace(microsecond=0))
+
+
+def make_item(
+    raster: str | Path,
+    processing: Processing,
+    *,
+    item_path: str | Path | None = None,
+    sources: Sequence[Source] = (),
+    quality: Mapping[str, Any] | None = None,
+    datetime: dt.datetime | tuple[dt.datetime, dt.datetime] | None = None,
+    assets: Mapping[str, str | Path] | None = None,
+    collection: pystac.Collection | None = None,
+    properties: Mapping[str, Any] | None = None,
+) -> pystac.Item:
+    """Describe a written raster as a STAC 1.1 item.
+
+    Parameters
+    ----------
+    raster : path
+        The written GeoTIFF; CRS, grid, band table, nodata, scale, offset and statistics are read from it.
+    processing : Processing
+        Method, lineage, level, software and time.
+    item_path : path, optional
+        Where the item will be written; `raster` with the suffix .json by default. Asset hrefs are relative to it.
+    sources : sequence of Source
+        What it was made from, as `derived_from` links. The item's `gsd` is the HSI's native pixel size: fusion does not
+        measure at the fine one, which stands in `raster:spatial_resolution`.
+    quality : mapping, optional
+        Plain values to publish as `geofuse:<key>`; values that are None or not finite are left out.
+    datetime : datetime or pair of datetimes, optional
+        When the scene was acquired, or start and end. Without it: the sources' times, the file's own tag, or at last the
+        processing time; `geofuse:datetime_source` says which.
+    assets : mapping of str to path, optional
+        Further files beside the raster: "report", "report_html", "overview", "thumbnail", "uncertainty", "model".
+    collection : pystac.Collection, optional
+        The collection that the item belongs to; it must have a self href.
+    properties : mapping, optional
+        Further properties, such as "license" or "platform"; these win over the computed ones.
+
+    Returns
+    -------
+    pystac.Item
+        With its self href set; `write_item` writes it.
+
+    Raises
+    ------
+    geofuse.errors.InvalidCube
+        If the raster cannot be read or has no CRS, or a further asset does not exist.
+    """
+    raster = Path(raster)
+    path = Path(item_path) if item_path is not None else raster.with_suffix(".json")
+    with _open(raster) as dataset:
+        geobox = GeoBox(dataset.shape, dataset.transform, dataset.crs.to_wkt())
+        when = _datetime_properties(datetime, sources, dataset.tags(), processing)
+        projection = _projection(dataset)
+        data_fields = band_fields(dataset, _pixel_size_m(geobox))
+    geometry, bbox = footprint(geobox)
+    item = pystac.Item(
+        id=raster.stem,
+        geometry=geometry,
+        bbox=bbox,
+        datetime=when.pop("datetime"),
+        properties=when | _gsd(sources) | projection | _processing(processing) | _quality(quality or {}) | dict(to_plain(properties or {})),
+        stac_extensions=list(EXTENSIONS),
+    )
+    item.set_self_href(str(path.resolve()))
+    item.add_asset("data", _asset(raster, path, ["data", "reflectance"], "Fused surface reflectance", data_fields))
+    for key, file in (assets or {}).items():
+        item.add_asset(key, _asset(Path(file), path, _ROLES.get(key.partition("_")[0], ["metadata"]), key.replace("_", " ").capitalize()))
+    for source in sources:
+        item.add_link(_source_link(source, path))
+    if collection is not None:
+        item.set_collection(collection)
+    return item
+
+
+def write_item(item: pystac.Item, path: str | Path | None = None) -> Path:
+    """Write an item as JSON, complete or not at all; the same item gives the same bytes.
+
+    Parameters
+    ----------
+    item : pystac.Item
+        From `make_item`.
+    path : path, optional
+        Where to write; the item's self href by default. It must be the `item_path` that the item was made for,
+        or the relative hrefs point elsewhere.
+
+    Returns
+    -------
+    pathlib.Path
+        The written file.
+
+    Raises
+    ------
+    geofuse.errors.OutputRefused
+        If the folder does not exist or cannot be written to.
+    """
+    target = Path(path if path is not None else str(item.self_href))
+    text = json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=2, ensure_ascii=False, allow_nan=False)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+        part.replace(target)
+    except OSError as error:
+        raise OutputRefused(
+            f"Cannot write the STAC item {target}: {error.strerror}. Expected a folder that exists and can be written to; choose another."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _open(raster: Path) -> rasterio.DatasetReader:
+    try:
+        dataset = rasterio.open(raster)
+    except RasterioIOError as error:
+        raise InvalidCube(f"Cannot describe {raster}: {error}. Expected a GeoTIFF that was written completely.") from error
+    if dataset.crs is None:
+        dataset.close()
+        raise InvalidCube(f"Cannot describe {raster}: it has no coordinate reference system. Write it with one.")
+    return dataset
+
+
+def _projection(dataset: rasterio.DatasetReader) -> dict[str, Any]:
+    authority = dataset.crs.to_authority()
+    crs = {"proj:code": ":".join(authority)} if authority else {"proj:code": None, "proj:wkt2": dataset.crs.to_wkt(version="WKT2_2019")}
+    return crs | {
+        "proj:shape": list(dataset.shape),
+        "proj:transform": list(dataset.transform)[:6],
+        "proj:bbox": list(dataset.bounds),
+    }
+
+
+def _pixel_size_m(geobox: GeoBox) -> float:
+    """Mean pixel side in metres; measured on the ellipsoid at the centre where the CRS is in degrees."""
+    dx, dy = abs(geobox.resolution.x), abs(geobox.resolution.y)
+    crs = geobox.crs
+    if crs is not None and crs.geographic:
+        lon, lat = geobox.extent.centroid.coords[0]
+        geod = Geod(ellps="WGS84")
+        dx, dy = geod.inv(lon, lat, lon + dx, lat)[2], geod.inv(lon, lat - dy / 2, lon, lat + dy / 2)[2]
+    elif crs is not None:
+        metres = crs.proj.axis_info[0].unit_conversion_factor
+        dx, dy = dx * metres, dy * metres
+    return round((dx + dy) / 2, 6)
+
+
+def _gsd(sources: Sequence[Source]) -> dict[str, float]:
+    native = next((source.gsd for source in sources if source.role == "hsi" and source.gsd), None)
+    return {"gsd": native} if native else {}
+
+
+def _processing(processing: Processing) -> dict[str, Any]:
+    made = {
+        "created": _rfc3339(processing.datetime),
+        "processing:datetime": _rfc3339(processing.datetime),
+        "processing:level": processing.level,
+        "processing:software": dict(processing.software),
+        "geofuse:method": processing.method,
+    }
+    return made | ({"processing:lineage": " ".join(processing.lineage)} if processing.lineage else {})
+
+
+def _quality(quality: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"geofuse:{key}": value for key, value in to_plain(quality).items() if value is not None}
+
+
+def _datetime_properties(
+    given: dt.datetime | tuple[dt.datetime, dt.datetime] | None, sources: Sequence[Source], tags: Mapping[str, str], processing: Processing
+) -> dict[str, Any]:
+    """`datetime` (None beside a range), its range if there is one, and where the time comes from."""
+    if isinstance(given, tuple):
+        return {"datetime": None, **_range(given), "geofuse:datetime_source": "argument"}
+    if given is not None:
+        return {"datetime": _utc(given), "geofuse:datetime_source": "argument"}
+    dated = sorted((s for s in sources if s.datetime), key=lambda s: s.role)  # the HSI first: its light is what is shown
+    if dated:
+        times = [_utc(s.datetime) for s in dated if s.datetime]
+        spread = _range((min(times), max(times))) if len(set(times)) > 1 else {}
+        return {"datetime": times[0], **spread, "geofuse:datetime_source": dated[0].role}
+    try:
+        tagged = dt.datetime.strptime(tags["TIFFTAG_DATETIME"], "%Y:%m:%d %H:%M:%S")
+    except (KeyError, ValueError):
+        return {"datetime": _utc(processing.datetime), "geofuse:datetime_source": "processing"}
+    return {"datetime": _utc(tagged), "geofuse:datetime_source": "TIFFTAG_DATETIME"}
+
+
+def _range(times: tuple[dt.datetime, dt.datetime]) -> dict[str, str]:
+    return {"start_datetime": _rfc3339(times[0]), "end_datetime": _rfc3339(times[1])}
+
+
+def _utc(time: dt.datetime) -> dt.datetime:
+    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+
+
+def _rfc3339(time: dt.datetime) -> str:
+    return _utc(time).isoformat().replace("+00:00", "Z")
+
+
+def _asset(file: Path, item_path: Path, roles: list[str], title: str, fields: Mapping[str, Any] | None = None) -> pystac.Asset:
+    if not file.is_file():
+        raise InvalidCube(f"The asset {file} does not exist. Write it before the item that describes it.")
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    # A multihash: 0x12 says sha2-256, 0x20 says 32 bytes.
+    about = {"file:size": file.stat().st_size, "file:checksum": f"1220{digest}", **(fields or {})}
+    media_type = _MEDIA_TYPES.get(file.suffix.lower())
+    return pystac.Asset(_relative(file, item_path), title=title, media_type=media_type, roles=roles, extra_fields=about)
+
+
+def _relative(file: Path, item_path: Path) -> str:
+    href = os.path.relpath(file.resolve(), item_path.resolve().parent).replace(os.sep, "/")
+    return href if href.startswith("../") else f"./{href}"
+
+
+def _source_link(source: Source, item_path: Path) -> pystac.Link:
+    href = source.item_href or source.href
+    media_type: str | None = pystac.MediaType.GEOJSON
+    if source.item_href is None:
+        media_type = pystac.MediaType.GEOTIFF if Path(urlsplit(href).path).suffix.lower() in (".tif", ".tiff") else None
+    link = pystac.Link("derived_from", _source_href(href, item_path), media_type, source.title)
+    link.extra_fields["geofuse:role"] = source.role
+    return link
+
+
+def _source_href(href: str, item_path: Path) -> str:
+    """Relative for a file in the item's folder or below it, otherwise absolute; without what opens a private file."""
+    for prefix, replacement in (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://")):
+        href = replacement + href.removeprefix(prefix) if href.startswith(prefix) else href
+    if "://" in href:
+        parts = urlsplit(href)
+        query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not k.lower().startswith(_SECRET_PARAMETERS)]
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path, urlencode(query), ""))
+    file = Path(href).resolve()
+    return _relative(file, item_path) if file.is_relative_to(item_path.resolve().parent) else file.as_uri()

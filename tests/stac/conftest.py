@@ -1,0 +1,41 @@
+"""Offline validation of items against the vendored schemas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+from pystac.validation.local_validator import get_local_schema_cache
+from referencing import Registry, Resource
+
+SCHEMAS = Path(__file__).parent / "schemas"
+CORE = "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
+PROJJSON = "https://proj.org/schemas/v0.7/projjson.schema.json"
+
+
+def _address(name: str) -> str:
+    """`eo-v1.1.0` → the address that items declare."""
+    extension, _, version = name.partition("-")
+    return f"https://stac-extensions.github.io/{extension}/{version}/schema.json"
+
+
+@pytest.fixture(scope="session")
+def validate() -> Callable[[dict[str, Any]], list[str]]:
+    """Return a function item → messages of the core schema and of every schema that the item declares; no network."""
+    extensions = {_address(path.stem): json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
+    contents = get_local_schema_cache() | extensions | {PROJJSON: {"$schema": "http://json-schema.org/draft-07/schema#", "not": {}}}
+    registry: Registry[Any] = Registry().with_resources([(uri, Resource.from_contents(schema)) for uri, schema in contents.items()])
+
+    def errors(item: dict[str, Any]) -> list[str]:
+        item = json.loads(json.dumps(item, allow_nan=False))
+        return [
+            f"{uri}: {error.message}"
+            for uri in [CORE, *item["stac_extensions"]]
+            for error in Draft7Validator(contents[uri], registry=registry).iter_errors(item)
+        ]
+
+    return errors
