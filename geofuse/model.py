@@ -18,6 +18,7 @@ from geofuse.baselines.scene import BASELINES, apply_baseline
 from geofuse.errors import RefusedInput
 from geofuse.grid import GridPair, Window
 from geofuse.network.guide import GuideNetwork
+from geofuse.network.paper_scene import PaperScene
 from geofuse.response.estimate import EffectiveResponse
 from geofuse.response.psf import PsfBuilder
 from geofuse.solve.gem import Gem
@@ -46,6 +47,8 @@ class Model:
         The frozen estimator; None for baselines.
     network : GuideNetwork or None
         The learned guided step of ``mossfuse``.
+    paper : PaperScene or None
+        The network of ``mossfuse-paper``.
     report : dict
         Plain JSON values: what the fit found.
     """
@@ -57,6 +60,7 @@ class Model:
     response: EffectiveResponse
     gem: Gem | None = None
     network: GuideNetwork | None = None
+    paper: PaperScene | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -120,12 +124,22 @@ class Model:
 
     def fuse_patch(self, patch: Patch) -> torch.Tensor:
         """Fused reflectance of a patch, shape (B, H, W), before nodata is put back."""
+        if self.paper is not None:
+            return self.paper.apply(patch)
         if self.gem is None:
             return apply_baseline(self.method, patch, self.response.matrix)
         return self.gem.coordinates.decode(self.gem.apply(patch, self.network))
 
     def save(self, path: str | Path) -> Path:
-        """Write the model as safetensors: arrays, and a JSON header with the rest."""
+        """Write the model as safetensors: arrays, and a JSON header with the rest.
+
+        Raises
+        ------
+        RefusedInput
+            For ``mossfuse-paper``, which is there to be compared with and is not stored.
+        """
+        if self.paper is not None:
+            raise RefusedInput("Models of method 'mossfuse-paper' are not stored; fit 'mossfuse' or 'gem' to keep a model.")
         arrays = {"response.matrix": self.response.matrix, "response.offset": self.response.offset, "response.residual": self.response.residual}
         if self.gem is not None:
             arrays |= {f"gem.{k}": v for k, v in self.gem.arrays().items()}

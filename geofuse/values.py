@@ -143,14 +143,13 @@ class StoredType:
         >>> stored, clipped
         (array([[  7500, -32768,  32767]], dtype=int16), 1)
         """
-        valid = ~np.isnan(plane)
+        valid = np.isfinite(plane)
         if self.dtype == "float32":
-            return plane.astype(np.float32, copy=False), valid, 0
+            return np.where(valid, plane, np.float32(np.nan)), valid, int(np.count_nonzero(np.isinf(plane)))
         limit = np.iinfo(self.dtype).max
         # float64: in float32 the quotient of a large reflectance can fall on the wrong side of a half
         numbers = np.rint(plane / np.float64(self.scale))
-        with np.errstate(invalid="ignore"):
-            clipped = int(np.count_nonzero(np.abs(numbers) > limit))
+        clipped = int(np.count_nonzero(np.abs(numbers) > limit))  # infinite values too
         np.clip(numbers, -limit, limit, out=numbers)
         numbers[~valid] = self.nodata
         return numbers.astype(self.dtype), valid, clipped

@@ -230,9 +230,10 @@ def _from_open(file: Any, place: str, role: str, bands: list[str | int] | None, 
         raise InvalidCube(f"truncated or damaged: {error.__cause__}; fetch the file again") from None
     if seen is None:
         raise InvalidCube(f"no data: every pixel is nodata ({array.nodata[0]:g}) or not finite; check the nodata value of the file")
-    if np.nanmedian(seen) > _NOT_REFLECTANCE:
+    typical = np.median(seen[np.isfinite(seen)]) if np.isfinite(seen).any() else 0.0
+    if typical > _NOT_REFLECTANCE:
         warnings.warn(
-            f"{place}: values around {np.nanmedian(seen):.4g} are not reflectance (1.0 = 100 %); set the scale in the file",
+            f"{place}: values around {typical:.4g} are not reflectance (1.0 = 100 %); set the scale in the file",
             UserWarning,
             stacklevel=5,
         )

@@ -37,7 +37,7 @@ def test_any_number_of_bands_and_any_size(bands: int, msi_bands: int, width: int
 
 def test_every_parameter_learns() -> None:
     torch.manual_seed(0)
-    network = MossFuse(6, 3, 16, 1, 4)
+    network = MossFuse(6, 3, 32, 1, 4)  # narrow gates are dead at birth now and then
     hsi, msi = torch.rand(2, 6, 12, 12), torch.rand(2, 3, 12, 12)
     features = network.encode(hsi, msi)
     (network.fuse(features).square().sum() + sum(r.square().sum() for r in network.reconstruct(features))).backward()

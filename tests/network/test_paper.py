@@ -136,5 +136,5 @@ def test_a_minute_on_jasper_ridge(shared_data: Path) -> None:
     hsi, msi = (torch.as_tensor(a, dtype=torch.float32) for a in (scene.hsi, scene.msi))
     fit = train_paper(hsi, msi, 4, seconds=60, progress=False)
     scores = score(scene.truth, fit.apply(hsi, msi).numpy(), 4)
-    assert scores["psnr_db"] > 17  # the mean spectrum everywhere gives about 16
+    assert scores["psnr_db"] > 17  # the mean spectrum everywhere gives 14.4
     assert not fit.converged

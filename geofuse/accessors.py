@@ -1,0 +1,91 @@
+"""The xarray accessors: thin, stateless; they find the cube and call the public verbs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from geofuse import api
+from geofuse.bands import BandTable
+from geofuse.cube import as_cube
+from geofuse.quality.report import Report
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pystac
+    from matplotlib.axes import Axes
+
+    from geofuse.model import Model
+    from geofuse.planning import Plan
+
+Cube = xr.DataArray | xr.Dataset
+
+
+@xr.register_dataarray_accessor("mossfuse")
+@xr.register_dataset_accessor("mossfuse")
+class MossFuseAccessor:
+    """``hsi.mossfuse.fuse(msi)`` and its relatives; see the functions of the same names in `geofuse`."""
+
+    def __init__(self, cube: Cube) -> None:
+        self._cube = cube
+
+    def fuse(self, msi: Cube, **options: Any) -> xr.DataArray:
+        """Fuse with a multispectral image; see `geofuse.fuse`."""
+        return api.fuse(self._cube, msi, **options)
+
+    def fit(self, msi: Cube, **options: Any) -> Model:
+        """Fit without applying; see `geofuse.fit`."""
+        return api.fit(self._cube, msi, **options)
+
+    def plan(self, msi: Cube, **options: Any) -> Plan:
+        """Say what `fuse` would do; see `geofuse.plan`."""
+        return api.plan(self._cube, msi, **options)
+
+    def evaluate(self, msi: Cube, **options: Any) -> pd.DataFrame:
+        """Compare methods on this scene; see `geofuse.evaluate`."""
+        return api.evaluate(self._cube, msi, **options)
+
+    def report(self) -> Report:
+        """Report of a fused image; see `geofuse.report`."""
+        return api.report(as_cube(self._cube))
+
+    def to_cog(self, path: str | Path, **options: Any) -> Path:
+        """Write a Cloud-Optimized GeoTIFF; see `geofuse.to_cog`."""
+        return api.to_cog(as_cube(self._cube), path, **options)
+
+    def to_stac(self, raster: str | Path, **options: Any) -> pystac.Item:
+        """Write the STAC item of a written image; see `geofuse.to_stac`."""
+        return api.to_stac(as_cube(self._cube), raster, **options)
+
+
+@xr.register_dataarray_accessor("hsi")
+class HsiAccessor:
+    """Looking at cubes: pictures, bands by wavelength, spectra."""
+
+    def __init__(self, cube: xr.DataArray) -> None:
+        self._cube = as_cube(cube)
+
+    def rgb(self, percentiles: tuple[float, float] = (2, 98)) -> xr.DataArray:
+        """Red, green and blue, stretched to 0 … 1 between two percentiles; dims (y, x, rgb)."""
+        from geofuse.view.quicklook import rgb
+
+        return rgb(self._cube, percentiles)
+
+    def sel_wavelength(self, nm: float) -> xr.DataArray:
+        """The band nearest to a wavelength in nm; dims (y, x)."""
+        return self._cube.isel(band=BandTable.from_cube(self._cube).nearest(nm))
+
+    def resample_spectral(self, srf: np.ndarray) -> xr.DataArray:
+        """Bands of another sensor: ``srf`` (M, B) times the spectra, its rows normalised; dims (band, y, x)."""
+        from geofuse.view.spectra import resample_spectral
+
+        return resample_spectral(self._cube, srf)
+
+    def plot_spectrum(self, x: float, y: float, ax: Axes | None = None) -> Axes:
+        """Plot the spectrum of the pixel nearest to (x, y), in the units of the CRS."""
+        from geofuse.view.spectra import plot_spectrum
+
+        return plot_spectrum(self._cube, x, y, ax)

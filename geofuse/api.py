@@ -1,0 +1,310 @@
+"""The public verbs. Accessors and command line call these; each reads like its recipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from geofuse.cube import as_cube, check_cube, wrap
+from geofuse.errors import InvalidCube, RefusedInput
+from geofuse.planning import DEFAULT_MEMORY, Plan, make_plan
+from geofuse.progress import bar
+from geofuse.quality.report import Report
+from geofuse.response.tables import response_table
+from geofuse.scene import Scene
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pystac
+
+    from geofuse.model import Model
+
+Cube = xr.DataArray | xr.Dataset
+REPORT_ATTRIBUTE = "geofuse_report"
+
+
+def pair(hsi: Cube, msi: Cube) -> Scene:
+    """Check two cubes and pair their grids; metadata only, no pixel is read.
+
+    Parameters
+    ----------
+    hsi, msi : DataArray or Dataset
+        Hyperspectral (coarse) and multispectral (fine) image of one place.
+
+    Raises
+    ------
+    InvalidCube
+        One of them is not a usable cube.
+    PairMismatch
+        They do not form a pair.
+    """
+    cubes = as_cube(hsi), as_cube(msi)
+    for cube, role in zip(cubes, ("HSI", "MSI"), strict=True):
+        check_cube(cube, role)
+    return Scene.of(*cubes)
+
+
+def plan(
+    hsi: Cube, msi: Cube, *, method: str = "auto", tile: int | Literal["auto"] = "auto", device: str = "auto", memory: int = DEFAULT_MEMORY
+) -> Plan:
+    """What `fuse` would do: grid, ratio, tiles, bytes, memory, device. Nothing is read.
+
+    Parameters
+    ----------
+    hsi, msi : DataArray or Dataset
+    method, tile, device
+        As for `fuse`.
+    memory : int
+        Bytes that the run may use.
+    """
+    from geofuse.fitting import check_method
+
+    check_method(method)
+    return make_plan(pair(hsi, msi), tile=tile, device=_device(device), memory=memory)
+
+
+def fit(
+    hsi: Cube,
+    msi: Cube,
+    *,
+    method: str = "auto",
+    srf: str | Path | np.ndarray = "auto",
+    device: str = "auto",
+    progress: bool = True,
+    seed: int = 0,
+    network_seconds: float | None = None,
+) -> Model:
+    """Estimate everything that fusion needs from a bounded sample of the scene, and freeze it.
+
+    Parameters
+    ----------
+    hsi, msi : DataArray or Dataset
+        As for `fuse`.
+    method, srf, device, progress, seed
+        As for `fuse`.
+    network_seconds : float, optional
+        Budget of the learned step.
+
+    Returns
+    -------
+    geofuse.Model
+        Apply it with ``fuse(hsi, msi, model=model)``, keep it with ``model.save(path)``.
+
+    Raises
+    ------
+    RefusedInput
+        The images are no pair, hold no data, or have nothing in common.
+    """
+    return _fit(pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, network_seconds=network_seconds)
+
+
+def _fit(scene: Scene, *, method: str, srf: Any, device: str, progress: bool, seed: int, network_seconds: float | None = None) -> Model:
+    from geofuse.fitting import NETWORK_SECONDS, Settings, fit_scene
+
+    table, name = response_table(srf, scene)
+    settings = Settings(method, table, name, seed, _device(device), progress, network_seconds or NETWORK_SECONDS)
+    return fit_scene(scene, settings)
+
+
+def fuse(
+    hsi: Cube,
+    msi: Cube,
+    *,
+    method: str = "auto",
+    srf: str | Path | np.ndarray = "auto",
+    model: Model | None = None,
+    tile: int | Literal["auto"] = "auto",
+    device: str = "auto",
+    progress: bool = True,
+    seed: int = 0,
+) -> xr.DataArray:
+    """Fuse a hyperspectral and a multispectral image of one place.
+
+    Parameters
+    ----------
+    hsi : DataArray or Dataset
+        Hyperspectral cube: many bands, coarse pixels; reflectance, 1.0 = 100 %.
+    msi : DataArray or Dataset
+        Multispectral cube: few bands, fine pixels; any CRS, origin and extent that overlaps.
+    method : str
+        ``auto`` (best by validation on the scene), ``mossfuse``, ``gem``, ``fuse``, ``regression``, ``gsa``, ``cnmf``, ``bicubic`` or
+        ``mossfuse-paper``.
+    srf : str, path or ndarray
+        ``auto`` estimates an effective response from the pair; else the name of a sensor (``Sentinel-2A``), a CSV file (wavelength in nm,
+        one column a band), or a matrix (M, B).
+    model : Model, optional
+        A fitted model; nothing is fitted then.
+    tile : int or "auto"
+        Fine pixels along each side of a tile.
+    device : str
+        ``auto`` takes a GPU where there is one.
+    progress : bool
+        Show progress.
+    seed : int
+        Same seed, same device, same result.
+
+    Returns
+    -------
+    DataArray
+        Reflectance (band, y, x), float32: the HSI's bands on the MSI's grid, cropped to the overlap; NaN where either image has no data.
+        Lazy where an input is lazy.
+
+    Raises
+    ------
+    RefusedInput
+        The images are no pair, hold no data, or have nothing in common; the model is for another pair.
+
+    References
+    ----------
+    Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
+    """
+    scene = pair(hsi, msi)
+    if model is None:
+        model = _fit(scene, method=method, srf=srf, device=device, progress=progress, seed=seed)
+    return apply(scene, model, tile=tile, device=device, progress=progress)
+
+
+def apply(scene: Scene, model: Model, *, tile: int | Literal["auto"] = "auto", device: str = "auto", progress: bool = True) -> xr.DataArray:
+    """Apply a fitted model to a paired scene; see `fuse`."""
+    from geofuse.tiles.graph import lazy_mosaic
+
+    model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
+    planned = make_plan(scene, tile=tile, device=_device(device))
+    data = lazy_mosaic(scene, model, planned.tile, planned.device)
+    if not scene.lazy:
+        data = _compute_tiles(data, progress)
+    bands = scene.bands
+    report = dict(model.report) | {"method": model.method, "plan": planned.to_dict()}
+    return wrap(
+        data,
+        transform=scene.pair.output_geobox.affine,
+        crs=scene.pair.output_geobox.crs,
+        names=bands.names,
+        wavelength=bands.wavelength,
+        fwhm=bands.fwhm,
+        good=bands.good,
+        attrs={"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())},
+    )
+
+
+def _compute_tiles(data: Any, progress: bool) -> np.ndarray:
+    """Compute a lazy mosaic with a progress bar over tiles."""
+    from dask.callbacks import Callback
+
+    tiles = int(np.prod(data.numblocks))
+    with bar(tiles, desc="fusing", unit="tile", enabled=progress) as steps:
+
+        class Tiles(Callback):  # type: ignore[misc]
+            def _posttask(self, key: Any, *_: Any) -> None:
+                if str(key).startswith("fuse_tile"):
+                    steps.update()
+
+        with Tiles():
+            return np.asarray(data.compute())
+
+
+def evaluate(hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, progress: bool = True, seed: int = 0, device: str = "auto") -> pd.DataFrame:
+    """Which method is best on this very scene: Wald's protocol, one resolution step down, where the HSI is the truth.
+
+    Parameters
+    ----------
+    hsi, msi : DataArray or Dataset
+    methods : tuple of str, optional
+        Methods to compare; the usual ones by default.
+
+    Returns
+    -------
+    DataFrame
+        One row a method: ``psnr_db``, ``sam_deg``, ``ergas``, ``ssim``, ``uqi``, ``rmse``, ``seconds``; best PSNR first.
+
+    Raises
+    ------
+    RefusedInput
+        The scene is too small to be degraded further.
+    """
+    import pandas as pd
+
+    from geofuse.fitting import Settings, check_method, lay_ground, read_sample
+    from geofuse.validate import COMPARED, compare, reduce
+
+    chosen = ("mossfuse", "cnmf", *COMPARED) if methods is None else methods
+    for method in chosen:
+        check_method(method)
+    scene = pair(hsi, msi)
+    settings = Settings(seed=seed, device=_device(device), progress=progress)
+    with bar(len(chosen) + 2, desc="evaluating", unit="step", enabled=progress) as steps:
+
+        def tick(step: str) -> None:
+            steps.set_postfix_str(step)
+            steps.update()
+
+        ground = lay_ground(scene.pair, read_sample(scene), settings, tick, scene.bands.good)
+        found = reduce(ground, settings)
+        if found is None:
+            raise RefusedInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
+        table = compare(*found, ground, settings, [m for m in chosen if m != "auto"], tick)
+    frame = pd.DataFrame(table)
+    return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
+
+
+def report(fused: xr.DataArray) -> Report:
+    """The report of a fused image: geometry, response, residuals, validation, warnings.
+
+    Raises
+    ------
+    InvalidCube
+        The image was not made by geofuse.
+    """
+    text = fused.attrs.get(REPORT_ATTRIBUTE)
+    if text is None:
+        raise InvalidCube("This image carries no geofuse report; expected one that `fuse` returned, with its attributes.")
+    return Report(json.loads(text))
+
+
+def to_cog(fused: xr.DataArray, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True) -> Path:
+    """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.cog.write_cog`."""
+    from geofuse.io.cog import write_cog
+
+    return write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress).path
+
+
+def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), collection: Any = None, assets: Any = None) -> pystac.Item:
+    """Write the STAC item of a written image beside it, and return it.
+
+    Parameters
+    ----------
+    fused : DataArray
+        What `fuse` returned.
+    raster : path
+        The COG that `to_cog` wrote; the item goes beside it, as ``.json``.
+    sources : sequence of geofuse.stac.item.Source
+        What the image was made from.
+    collection : pystac.Collection, optional
+    assets : mapping of str to path, optional
+        Further files: ``report``, ``report_html``, ``overview``.
+    """
+    from geofuse.stac.item import Processing, make_item, write_item
+
+    found = report(fused)
+    item = make_item(
+        raster, Processing(found.to_dict()["method"], lineage=found.sentences()), sources=sources, quality=found.summary(), collection=collection, assets=assets
+    )
+    write_item(item)
+    return item
+
+
+def _device(device: str) -> str:
+    """The torch device that ``device`` means."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RefusedInput(f"The device {device!r} cannot be used: {str(error).splitlines()[0]}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'.") from error
+    return device

@@ -1,0 +1,178 @@
+"""The command line: thin; it parses, calls the public verbs, and turns refusals into one message and an exit status."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from geofuse.errors import GeofuseError, RefusedInput
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Hyperspectral bands at multispectral pixels.")
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same device, same result.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")]
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit status 0 done, 1 failed, 2 refused, 130 interrupted."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(args=arguments, standalone_mode=True)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was left behind", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    except (GeofuseError, OSError, MemoryError) as error:
+        if debug:
+            traceback.print_exc()
+        print(f"geofuse: {error or type(error).__name__}", file=sys.stderr)
+        raise SystemExit(REFUSED if isinstance(error, RefusedInput) else FAILED) from None
+
+
+@app.command()
+def fuse(
+    hsi: Annotated[str, typer.Argument(help="Hyperspectral raster: many bands, coarse pixels.")],
+    msi: Annotated[str, typer.Argument(help="Multispectral raster: few bands, fine pixels.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The COG to write; its STAC item goes beside it.")],
+    method: Annotated[str, typer.Option(help="auto, mossfuse, gem, fuse, regression, gsa, cnmf, bicubic or mossfuse-paper.")] = "auto",
+    srf: Annotated[str, typer.Option(help="auto (estimated), a sensor such as Sentinel-2A, or a CSV file.")] = "auto",
+    tile: Annotated[str, typer.Option(help="Fine pixels along each side of a tile, or auto.")] = "auto",
+    device: Device = "auto",
+    scheduler: Annotated[str, typer.Option(help="threads, processes, or the address of a dask scheduler (tcp://…).")] = "threads",
+    memory_limit: Annotated[str, typer.Option(help="Memory that the run may use; decides the size of tiles.")] = "8GB",
+    dtype: Annotated[str, typer.Option(help="int16 (scale 0.0001) or float32.")] = "int16",
+    report: Annotated[list[Path] | None, typer.Option(help="Write the report: a .json or .html file; may be given twice.")] = None,
+    stac: Annotated[bool, typer.Option(help="Write a STAC item beside the output.")] = True,
+    model: Annotated[Path | None, typer.Option(help="Apply this model instead of fitting one.")] = None,
+    seed: Seed = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would run, and stop.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fuse two images into a Cloud-Optimized GeoTIFF with its STAC item."""
+    from geofuse.job import Job
+    from geofuse.scheduling import scheduler_of
+
+    job = Job(
+        hsi, msi, output, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
+        reports=tuple(report or ()), stac=stac, model=model, seed=seed, overwrite=overwrite, progress=not quiet,
+    )  # fmt: skip
+    if plan:
+        print(job.plan())
+        return
+    with scheduler_of(scheduler):
+        _, made = job.run()
+    _say(made, output)
+
+
+@app.command()
+def evaluate(
+    hsi: Annotated[str, typer.Argument(help="Hyperspectral raster.")],
+    msi: Annotated[str, typer.Argument(help="Multispectral raster.")],
+    methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Which method is best on this scene: Wald's protocol, one resolution step down."""
+    from geofuse import api, open_hsi, open_msi
+    from geofuse.quality.plain import to_plain
+
+    chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
+    table = api.evaluate(open_hsi(hsi), open_msi(msi), methods=chosen, seed=seed, device=device, progress=not quiet)
+    print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
+    if json is not None:
+        _write_json({row["method"]: {k: v for k, v in row.items() if k != "method"} for row in to_plain(table.to_dict("records"))}, json)
+
+
+@app.command()
+def compare(
+    fused: Annotated[str, typer.Argument(help="A fused image.")],
+    truth: Annotated[str, typer.Argument(help="The truth, on the same grid.")],
+    ratio: Annotated[float, typer.Option(help="Coarse over fine pixel size, for ERGAS.")] = 1.0,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Full-reference scores: PSNR, SAM, ERGAS, SSIM, UQI, RMSE."""
+    from geofuse import open_hsi
+    from geofuse.cube import geobox
+    from geofuse.quality.metrics import score
+    from geofuse.quality.plain import to_plain
+
+    made, true = open_hsi(fused), open_hsi(truth)
+    if geobox(made) != geobox(true) or made.sizes["band"] != true.sizes["band"]:
+        raise RefusedInput(
+            f"The two images are not on one grid: {dict(made.sizes)} and {dict(true.sizes)}. Expected the same CRS, origin, pixel size, extent and bands."
+        )
+    scores = score(true.values, made.values, ratio)
+    for name, value in scores.items():
+        print(f"{name:8s} {value:.4f}")
+    if json is not None:
+        _write_json(to_plain(scores), json)
+
+
+@app.command()
+def info(file: Annotated[str, typer.Argument(help="A raster.")], debug: Debug = False) -> None:
+    """What geofuse sees in a file: bands, wavelengths, grid, nodata."""
+    from geofuse import open_msi
+    from geofuse.view.describe import describe
+
+    print(describe(open_msi(file), file))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")] = Path("demo"),
+    method: Annotated[str, typer.Option(help="As for fuse.")] = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fuse the embedded scene, end to end, with pictures."""
+    from geofuse.demo import run_demo
+
+    paths, made = run_demo(output, method=method, progress=not quiet)
+    _say(made, paths["cog"])
+    for kind, path in paths.items():
+        print(f"  {kind:12s} {path}")
+
+
+def _say(report: Any, output: Path) -> None:
+    for sentence in report.sentences():
+        print(sentence)
+    for warning in report.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"written: {output}")
+
+
+def _tile(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise RefusedInput(f"The tile size is {text!r}; expected a number of pixels, or auto.") from None
+
+
+def _bytes(text: str) -> int:
+    from dask.utils import parse_bytes
+
+    try:
+        return int(parse_bytes(text))
+    except ValueError:
+        raise RefusedInput(f"The memory limit is {text!r}; expected a size such as 4GB.") from None
+
+
+def _write_json(values: Any, path: Path) -> None:
+    from geofuse.io.output import check_output
+    from geofuse.job import write_json
+
+    write_json(values, check_output(path, overwrite=True))

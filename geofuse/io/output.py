@@ -1,0 +1,69 @@
+"""Where an output may be written, and a hidden place beside it where it can be made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rasterio.errors import RasterioError
+
+from geofuse.errors import OutputRefused, RunFailed
+
+
+def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, needed: int = 0) -> Path:
+    """Refuse an output that cannot be written, before anything is computed.
+
+    Parameters
+    ----------
+    path : str or path
+        Where the output shall appear.
+    overwrite : bool
+        Allow an existing file; it stays as it is until the new one is complete.
+    needed : int
+        Bytes of disk space that writing takes.
+
+    Returns
+    -------
+    pathlib.Path
+        The absolute path.
+
+    Raises
+    ------
+    OutputRefused
+        The file exists, is a folder, its folder is missing or not writable, or the disk is too full.
+    """
+    target = Path(path).expanduser().absolute()
+    folder = target.parent
+    if target.is_dir():
+        raise OutputRefused(f"{target} is a folder; give the name of a file")
+    if target.exists() and not overwrite:
+        raise OutputRefused(f"{target} exists; give another name, or allow to replace it (overwrite=True, --overwrite)")
+    if not folder.is_dir():
+        raise OutputRefused(f"the folder {folder} does not exist; create it first")
+    try:
+        # Trying is the only sure test: access rights say nothing about read-only mounts, quotas or user 0.
+        os.rmdir(tempfile.mkdtemp(prefix=_prefix(target), dir=folder))
+    except OSError as error:
+        raise OutputRefused(f"cannot write into {folder} ({error.strerror}); choose another folder or change its permissions") from None
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OutputRefused(f"writing {target.name} takes up to {needed / 1e9:.2f} GB in {folder}, {free / 1e9:.2f} GB are free; make room")
+    return target
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name}.geofuse-"
+
+
+@contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """Hidden folder beside the output, removed on success, failure and interrupt; failures to write become `RunFailed`."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=_prefix(target), dir=target.parent, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+    except (RasterioError, OSError) as error:
+        raise RunFailed(f"could not write {target} ({error}); nothing was left there. Check the free disk space and try again") from error

@@ -1,0 +1,67 @@
+"""Statistics of every band, gathered while tiles stream by and exact whatever the tiles are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class BandStatistics:
+    """Count, minimum, maximum, mean and standard deviation of each band's stored numbers.
+
+    Moments are merged as Chan, Golub and LeVeque (1979, "Updating formulae and a pairwise algorithm for computing sample
+    variances") do, so that nothing cancels.
+
+    Parameters
+    ----------
+    bands : int
+        Number of bands.
+
+    Examples
+    --------
+    >>> statistics = BandStatistics(1)
+    >>> statistics.add(0, np.array([1, 2]), 3)
+    >>> statistics.add(0, np.array([6]), 1)
+    >>> statistics.tags(0)["STATISTICS_MEAN"], statistics.tags(0)["STATISTICS_VALID_PERCENT"]
+    ('3.0', '75')
+    """
+
+    def __init__(self, bands: int) -> None:
+        self.pixels = np.zeros(bands, dtype=np.int64)
+        self.count = np.zeros(bands, dtype=np.int64)
+        self.minimum = np.full(bands, np.inf)
+        self.maximum = np.full(bands, -np.inf)
+        self.mean = np.zeros(bands)
+        self.squares = np.zeros(bands)
+        """Sum of squared deviations from the mean."""
+
+    def add(self, band: int, values: NDArray[Any], pixels: int) -> None:
+        """Take in the valid values of one window of one band, out of so many pixels."""
+        self.pixels[band] += pixels
+        if values.size == 0:
+            return
+        seen, new = int(self.count[band]), values.size
+        mean = float(values.mean(dtype=np.float64))
+        shift = mean - self.mean[band]
+        self.squares[band] += float(values.var(dtype=np.float64)) * new + shift**2 * seen * new / (seen + new)
+        self.mean[band] += shift * new / (seen + new)
+        self.count[band] += new
+        self.minimum[band] = min(self.minimum[band], float(values.min()))
+        self.maximum[band] = max(self.maximum[band], float(values.max()))
+
+    @property
+    def valid_percent(self) -> float:
+        """Share of valid values over all bands, %."""
+        return float(100.0 * self.count.sum() / max(1, self.pixels.sum()))
+
+    def tags(self, band: int) -> dict[str, str]:
+        """Return GDAL's ``STATISTICS_*`` tags of one band; of a band without data only the share of valid pixels."""
+        share = 100.0 * self.count[band] / max(1, self.pixels[band])
+        tags = {"STATISTICS_VALID_PERCENT": f"{share:.4g}" if 0.01 <= share <= 99.99 or share in (0, 100) else repr(float(share))}
+        if self.count[band] == 0:
+            return tags
+        deviation = float(np.sqrt(self.squares[band] / self.count[band]))
+        numbers = {"MINIMUM": self.minimum[band], "MAXIMUM": self.maximum[band], "MEAN": self.mean[band], "STDDEV": deviation}
+        return tags | {f"STATISTICS_{key}": repr(float(value)) for key, value in numbers.items()}

@@ -1,0 +1,1 @@
+"""Pictures; nothing depends on this room."""

@@ -1,0 +1,148 @@
+"""Quicklooks: a colour picture of a cube, and the picture that shows what a fusion did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+
+from geofuse.bands import BandTable
+
+MAX_PIXELS = 1200  # along the longer side of a panel
+PLACE_COLOURS = ("#d62728", "#1f77b4", "#2ca02c")
+
+
+def rgb(cube: xr.DataArray, percentiles: tuple[float, float] = (2, 98), limits: np.ndarray | None = None) -> xr.DataArray:
+    """Red, green and blue, stretched to 0 … 1.
+
+    Parameters
+    ----------
+    cube : DataArray, dims (band, y, x)
+        Reflectance.
+    percentiles : tuple of float
+        Values that become black and white.
+    limits : ndarray, shape (3, 2), optional
+        Black and white of each colour, reflectance; replaces the percentiles, so that pictures can share a stretch.
+
+    Returns
+    -------
+    DataArray, dims (y, x, rgb)
+        NaN where there is no data.
+    """
+    picked = cube.isel(band=list(BandTable.from_cube(cube).rgb())).astype("float32").compute()
+    low, high = (colour_limits(picked, percentiles) if limits is None else limits).T
+    stretched = (picked.values - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
+    image = np.clip(stretched, 0, 1).transpose(1, 2, 0)
+    return xr.DataArray(image, dims=("y", "x", "rgb"), coords={"y": cube.y, "x": cube.x, "rgb": ["red", "green", "blue"]}, name="rgb")
+
+
+def colour_limits(picked: xr.DataArray, percentiles: tuple[float, float]) -> np.ndarray:
+    """Black and white of each of three bands, shape (3, 2)."""
+    flat = picked.values.reshape(3, -1)
+    flat = flat[:, np.isfinite(flat).all(0)]
+    return np.zeros((3, 2)) + (0, 1) if flat.size == 0 else np.percentile(flat, percentiles, axis=1).T
+
+
+def comparison(hsi: xr.DataArray, msi: xr.DataArray, fused: xr.DataArray, path: str | Path | None = None, title: str | None = None) -> Figure:
+    """Coarse, fine and fused side by side, and the spectra of three places.
+
+    Parameters
+    ----------
+    hsi, msi, fused : DataArray
+        Cubes; ``fused`` gives the extent.
+    path : path, optional
+        Where to write the picture (PNG).
+    title : str, optional
+    """
+    figure = Figure(figsize=(15, 10.5), dpi=110, layout="constrained")
+    grid = GridSpec(2, 3, figure, height_ratios=(1.75, 1))
+    extent = _extent(fused)
+    places = interesting_places(fused)
+    colours = _rgb_of_fused(hsi, fused)
+    panels = (
+        (hsi, f"hyperspectral: {hsi.sizes['band']} bands, {_pixel(hsi):g} m", colours),
+        (msi, f"multispectral: {msi.sizes['band']} bands, {_pixel(msi):g} m", None),
+        (fused, f"fused: {fused.sizes['band']} bands, {_pixel(fused):g} m", colours),
+    )
+    for k, (cube, label, limits) in enumerate(panels):
+        ax = figure.add_subplot(grid[0, k])
+        thin = _thinned(cube)
+        ax.imshow(rgb(thin, limits=limits).fillna(1.0).values, extent=_extent(thin), interpolation="nearest")
+        ax.set(xlim=extent[:2], ylim=extent[2:], title=label, xticks=[], yticks=[])
+        for (x, y), colour in zip(places, PLACE_COLOURS, strict=False):
+            ax.plot(x, y, "o", ms=9, mfc="none", mec="white", mew=3)
+            ax.plot(x, y, "o", ms=9, mfc="none", mec=colour, mew=1.6)
+    for k, ((x, y), colour) in enumerate(zip(places, PLACE_COLOURS, strict=False)):
+        _spectra(figure.add_subplot(grid[1, k]), (hsi, msi, fused), (x, y), colour, first=k == 0)
+    if title:
+        figure.suptitle(title)
+    if path is not None:
+        figure.savefig(path)
+    return figure
+
+
+def interesting_places(fused: xr.DataArray, count: int = 3) -> list[tuple[float, float]]:
+    """Centres of uniform patches that differ most from each other: vegetation, water and roof rather than three roads."""
+    table = BandTable.from_cube(fused)
+    step = max(1, min(fused.sizes["y"], fused.sizes["x"]) // 60)
+    shown = fused.isel(band=np.flatnonzero(table.good)[:: max(1, len(table) // 24)]).coarsen(y=step, x=step, boundary="trim")
+    mean, spread = shown.mean().compute(), shown.std().mean("band").compute()
+    flat = mean.values.reshape(mean.sizes["band"], -1)
+    score = spread.values.ravel() / np.maximum(flat.mean(0), 1e-3)
+    usable = np.flatnonzero(np.isfinite(flat).all(0) & (score <= np.nanquantile(score, 0.3)))
+    if usable.size == 0:
+        return []
+    spectra = flat[:, usable]
+    chosen = [int(np.argmax(spectra.mean(0)))]
+    while len(chosen) < min(count, usable.size):
+        distance = np.min([np.linalg.norm(spectra - spectra[:, [c]], axis=0) for c in chosen], axis=0)
+        chosen.append(int(np.argmax(distance)))
+    rows, cols = np.unravel_index(usable[chosen], mean.shape[1:])
+    return [(float(mean.x[c]), float(mean.y[r])) for r, c in zip(rows, cols, strict=True)]
+
+
+def _spectra(ax: Axes, cubes: Sequence[xr.DataArray], place: tuple[float, float], colour: str, *, first: bool) -> None:
+    hsi, msi, fused = cubes
+    for cube, style in ((hsi, {"color": "0.6", "lw": 1.2, "label": "hyperspectral pixel"}), (fused, {"color": colour, "lw": 1.5, "label": "fused pixel"})):
+        table, values = BandTable.from_cube(cube), cube.sel(x=place[0], y=place[1], method="nearest").values
+        axis = table.wavelength if table.has_wavelength else np.arange(len(table))
+        order = np.argsort(axis)
+        line = np.where(table.good, values, np.nan)[order]
+        # A gap in the wavelengths is a gap in the line, not a slope across absorbed light.
+        gaps = np.flatnonzero(np.diff(axis[order]) > 5 * np.median(np.diff(axis[order]))) + 1
+        ax.plot(np.insert(axis[order], gaps, np.nan), np.insert(line, gaps, np.nan), **style)
+    table = BandTable.from_cube(msi)
+    if table.has_wavelength:
+        ax.plot(table.wavelength, msi.sel(x=place[0], y=place[1], method="nearest").values, "ks", ms=5, label="multispectral pixel")
+    ax.set_xlabel("wavelength (nm)")
+    ax.set_ylim(bottom=0)
+    ax.spines[["top", "right"]].set_visible(False)
+    for spine in ("left", "bottom"):
+        ax.spines[spine].set_color(colour)
+    if first:
+        ax.set_ylabel("reflectance")
+        ax.legend(frameon=False)
+
+
+def _rgb_of_fused(hsi: xr.DataArray, fused: xr.DataArray) -> np.ndarray:
+    """One stretch for the coarse and the fused image: they are meant to show the same radiometry."""
+    return colour_limits(_thinned(fused).isel(band=list(BandTable.from_cube(hsi).rgb())).compute(), (2, 98))
+
+
+def _thinned(cube: xr.DataArray) -> xr.DataArray:
+    step = max(1, -(-max(cube.sizes["y"], cube.sizes["x"]) // MAX_PIXELS))
+    return cube.isel(y=slice(None, None, step), x=slice(None, None, step))
+
+
+def _extent(cube: xr.DataArray) -> tuple[float, float, float, float]:
+    dx, dy = float(cube.x[1] - cube.x[0]) / 2, float(cube.y[1] - cube.y[0]) / 2
+    return float(cube.x[0]) - dx, float(cube.x[-1]) + dx, float(cube.y[-1]) + dy, float(cube.y[0]) - dy
+
+
+def _pixel(cube: xr.DataArray) -> float:
+    return round(abs(float(cube.x[1] - cube.x[0])), 3)
