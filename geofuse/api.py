@@ -228,7 +228,8 @@ def evaluate(hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, pr
     """
     import pandas as pd
 
-    from geofuse.fitting import Settings, check_method, lay_ground, read_sample
+    from geofuse.fitting import Settings, check_method, lay_ground, read_sample, read_windows
+    from geofuse.tiles.plan import validation_window
     from geofuse.validate import COMPARED, compare, reduce
 
     chosen = ("mossfuse", "cnmf", *COMPARED) if methods is None else methods
@@ -243,7 +244,7 @@ def evaluate(hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, pr
             steps.update()
 
         ground = lay_ground(scene.pair, read_sample(scene), settings, tick, scene.bands.good)
-        found = reduce(ground, settings)
+        found = reduce(ground, read_windows(scene, [validation_window(scene.pair)])[0], settings)
         if found is None:
             raise RefusedInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
         table = compare(*found, ground, settings, [m for m in chosen if m != "auto"], tick)

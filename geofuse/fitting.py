@@ -28,7 +28,7 @@ from geofuse.scene import Sample, Scene, usable
 from geofuse.solve.gem import Gem, fit_closed_form, fit_gem
 from geofuse.solve.patch import Patch, make_patch
 from geofuse.solve.trust import WARNING_RHO
-from geofuse.tiles.plan import sample_windows
+from geofuse.tiles.plan import sample_windows, validation_window
 from geofuse.tiles.threads import fastest_thread_count, torch_threads
 
 METHODS = ("auto", "mossfuse", "gem", "fuse", "regression", "gsa", "cnmf", "bicubic", "mossfuse-paper")
@@ -94,7 +94,7 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
         if method == "auto":
             from geofuse.validate import choose_method
 
-            method, table = choose_method(ground, settings, tick)
+            method, table = choose_method(ground, read_windows(scene, [validation_window(scene.pair)])[0], settings, tick)
         model = fit_method(method, ground, settings, scene.bands.names, tick)
         report = dict(model.report) | describe(ground, model) | {"validation": table, "seed": settings.seed}
         report["method_asked"] = settings.method
@@ -111,7 +111,11 @@ def check_method(method: str) -> None:
 def read_sample(scene: Scene, *, whole: bool = False) -> list[Sample]:
     """Read the windows that the fit needs; ``whole`` for methods that are not local."""
     height, width = scene.pair.fine.shape
-    fine = [Window(0, height, 0, width)] if whole else sample_windows(scene.pair, SAMPLE_PIXELS)
+    return read_windows(scene, [Window(0, height, 0, width)] if whole else sample_windows(scene.pair, SAMPLE_PIXELS))
+
+
+def read_windows(scene: Scene, fine: Sequence[Window]) -> list[Sample]:
+    """Read windows of the working fine grid, and the coarse pixels that touch them."""
     nominal = PsfBuilder(scene.pair, (scene.pair.ratio / 2,) * 2)
     return usable(scene.read([(w, nominal.coarse_window(w)) for w in fine]))
 

@@ -154,11 +154,16 @@ class GridPair:
 
 
 def _convert(source: GeoBox, target: GeoBox, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    x, y = source.affine * (np.asarray(cols) + 0.5, np.asarray(rows) + 0.5)
+    x, y = _place(source.affine, np.asarray(cols) + 0.5, np.asarray(rows) + 0.5)
     if source.crs != target.crs:
         x, y = _transformer(source.crs, target.crs).transform(x, y)
-    col, row = ~target.affine * (x, y)
-    return np.asarray(row) - 0.5, np.asarray(col) - 0.5
+    col, row = _place(~target.affine, x, y)
+    return row - 0.5, col - 0.5
+
+
+def _place(affine: Any, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An affine transform of arrays; the class itself is typed for single points."""
+    return np.asarray(affine.a * x + affine.b * y + affine.c), np.asarray(affine.d * x + affine.e * y + affine.f)
 
 
 def _transformer(source: Any, target: Any) -> Transformer:
@@ -184,12 +189,12 @@ def pair_grids(coarse: GeoBox, fine: GeoBox) -> GridPair:
     PairMismatch
         The images do not overlap, are swapped, or their pixel sizes differ by less than 1.5 or more than 32 times.
     """
-    whole = GridPair(fine, coarse, Window(0, fine.shape[0], 0, fine.shape[1]), Window(0, coarse.shape[0], 0, coarse.shape[1]), Window(0, 0, 0, 0))
+    everything = Window(0, fine.shape[0], 0, fine.shape[1])
+    whole = GridPair(fine, coarse, everything, Window(0, coarse.shape[0], 0, coarse.shape[1]), Window(0, 0, 0, 0))
     _check_ratio(whole)
     output = _overlap(whole)
     if min(output.shape) < 2 * whole.ratio:
         raise PairMismatch(_no_overlap(coarse, fine, output))
-    everything = Window(0, fine.shape[0], 0, fine.shape[1])
     working = output.grown(int(np.ceil(MARGIN * whole.ratio)), everything)
     touched = _touched(whole, output)
     return GridPair(
@@ -202,7 +207,8 @@ def pair_grids(coarse: GeoBox, fine: GeoBox) -> GridPair:
 
 
 def _check_ratio(pair: GridPair) -> None:
-    ratio = pair.ratio
+    with np.errstate(invalid="ignore"):  # positions off the map are infinite
+        ratio = pair.ratio
     if not np.isfinite(ratio):
         raise PairMismatch("The two images lie so far apart that one cannot be placed on the other's grid; check the CRS of both.")
     if ratio < 1 / MIN_RATIO:
@@ -263,6 +269,5 @@ def _no_overlap(coarse: GeoBox, fine: GeoBox, output: Window) -> str:
 
 def sub_pair(pair: GridPair, fine_window: Window, coarse_window: Window) -> GridPair:
     """The pair restricted to windows of its working grids (for tiles whose axes do not separate)."""
-    return replace(
-        pair, fine=pair.fine[fine_window.slices], coarse=pair.coarse[coarse_window.slices], fine_window=fine_window, coarse_window=coarse_window
-    )
+    fine, coarse = pair.fine[fine_window.slices], pair.coarse[coarse_window.slices]
+    return replace(pair, fine=fine, coarse=coarse, fine_window=fine_window, coarse_window=coarse_window)

@@ -26,7 +26,7 @@ from geofuse.solve.patch import Patch, make_patch
 
 FORMAT = "geofuse-model-1"
 # Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/design/tiles.md).
-HALO_COARSE, HALO_FINE = 8.0, 48
+HALO_COARSE, HALO_FINE = 12.0, 64
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,8 @@ class Model:
     @property
     def halo(self) -> int:
         """Fine pixels that a tile must read around itself."""
-        filters = self.gem.reach if self.gem is not None else 0
         network = self.network.reach if self.network is not None else 0
-        return int(np.ceil(max(HALO_COARSE * self.ratio, HALO_FINE))) + filters + network
+        return int(np.ceil(max(HALO_COARSE * self.ratio, HALO_FINE))) + network
 
     def builder(self, pair: GridPair) -> PsfBuilder:
         """The PSF of the fitted geometry on a grid pair."""

@@ -90,7 +90,7 @@ def make_plan(scene: Scene, *, tile: int | Literal["auto"] = "auto", device: str
     pair = scene.pair
     height, width = pair.output.shape
     bands, msi_bands = scene.hsi.sizes["band"], scene.msi.sizes["band"]
-    halo = int(np.ceil(max(8 * pair.ratio, 48) + 10 * pair.ratio + 16))
+    halo = int(np.ceil(max(12 * pair.ratio, 64))) + 12  # as `Model.halo`, with a network
     workers = _workers()
 
     def per_task(size: int) -> int:
@@ -118,7 +118,7 @@ def make_plan(scene: Scene, *, tile: int | Literal["auto"] = "auto", device: str
     box = pair.output_geobox
     return Plan(
         shape=(bands, height, width),
-        crs=str(box.crs),
+        crs=_crs_name(box.crs),
         pixel=float(abs(box.affine.a)),
         ratio=pair.ratio,
         tile=chosen,
@@ -131,6 +131,11 @@ def make_plan(scene: Scene, *, tile: int | Literal["auto"] = "auto", device: str
         workers=workers,
         device=device,
     )
+
+
+def _crs_name(crs: Any) -> str:
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else crs.to_wkt(pretty=False)
 
 
 def _workers() -> int:

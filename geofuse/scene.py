@@ -107,7 +107,9 @@ def usable(samples: list[Sample]) -> list[Sample]:
     for role in ("hsi", "msi"):
         filled = np.any([np.isfinite(getattr(s, role)).any((1, 2)) for s in samples], axis=0)
         if not filled.any():
-            raise InvalidCube(f"The {role.upper()} holds no data where the two images overlap: every pixel is nodata. Check its nodata value.")
+            raise InvalidCube(
+                f"The {role.upper()} holds no data where the two images overlap: every pixel is nodata. Check its nodata value."
+            )
         if not filled.all():
             empty = np.flatnonzero(~filled) + 1
             raise InvalidCube(

@@ -33,13 +33,13 @@ MARGIN_DB = 0.1
 NETWORK_SECONDS = 15.0
 
 
-def choose_method(ground: Ground, settings: Settings, tick: Callable[[str], None]) -> tuple[str, list[dict[str, Any]]]:
+def choose_method(ground: Ground, sample: Sample, settings: Settings, tick: Callable[[str], None]) -> tuple[str, list[dict[str, Any]]]:
     """The method that `auto` takes, and the table that it was chosen by.
 
     GEM is the standard. The learned step and the closed form replace it where they do better on the reduced scene; a baseline that
     does better is reported and not taken, because it would not explain both observations at full scale.
     """
-    found = reduce(ground, settings)
+    found = reduce(ground, sample, settings)
     if found is None:
         return "gem", []
     table = compare(*found, ground, replace(settings, network_seconds=NETWORK_SECONDS), ("mossfuse", *COMPARED), tick)
@@ -54,11 +54,10 @@ def choose_method(ground: Ground, settings: Settings, tick: Callable[[str], None
     return best, table
 
 
-def reduce(ground: Ground, settings: Settings) -> tuple[Ground, np.ndarray] | None:
-    """The scene one step down and its truth (B, h, w), NaN where unknown; None where it is too small to tell anything."""
-    sample = max(ground.samples, key=lambda s: s.coarse.shape[0] * s.coarse.shape[1])
-    index = next(i for i, s in enumerate(ground.samples) if s is sample)
-    patch = ground.patches[index]
+def reduce(ground: Ground, sample: Sample, settings: Settings) -> tuple[Ground, np.ndarray] | None:
+    """A window of the scene one step down, and its truth (B, h, w), NaN where unknown; None where it is too small to tell anything."""
+    builder = PsfBuilder(ground.pair, ground.geometry.sigma, ground.geometry.shift)
+    patch = make_patch(sample.hsi, sample.msi, builder, sample.fine, sample.coarse, torch.zeros(1))
     step = _step(ground.pair.ratio, sample.coarse.shape)
     if step is None:
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,7 +92,7 @@ def register(pair: GridPair, samples: Sequence[Sample]) -> Registration:
 
 def _minimise(function: Callable[[np.ndarray], float], start: np.ndarray, step: float) -> tuple[np.ndarray, float]:
     simplex = start + step * np.vstack([np.zeros(len(start)), np.eye(len(start))])
-    options = {"initial_simplex": simplex, "xatol": 1e-2 * step, "fatol": 1e-7, "maxfev": 160}
+    options: Any = {"initial_simplex": simplex, "xatol": 1e-2 * step, "fatol": 1e-7, "maxfev": 160}
     best = minimize(function, start, method="Nelder-Mead", options=options)
     return best.x, float(best.fun)
 
@@ -164,7 +165,7 @@ class _Misfit:
         builder = PsfBuilder(self.pair, (float(bounded[0]), float(bounded[1])), (float(dy), float(dx)))
         left, right = [], []
         for sample, msi, msi_valid, components in zip(self.windows, self.msi, self.msi_valid, self.components, strict=True):
-            valid = np.isfinite(components).all(0)
+            valid = np.asarray(np.isfinite(components).all(0))
             psf = builder.build(sample.fine, sample.coarse, valid, msi)
             # Coarse pixels whose footprint is mostly without MSI say nothing about the geometry.
             used = (psf.observed * (psf.forward(msi_valid)[0] > 0.95)).numpy() > 0

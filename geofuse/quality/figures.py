@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK, FAINT, MAIN, OTHER, BASELINE = "#22313f", "#d9dee3", "#1b7f8c", "#e07b39", "#a9b4bd"
 BASELINES = ("bicubic", "gsa", "cnmf")
@@ -56,7 +57,7 @@ def draw_all(report: Mapping[str, Any]) -> Figure:
     """Draw every available panel on one figure, two in a row."""
     drawn = panels(report)
     rows = max(1, (len(drawn) + 1) // 2)
-    figure = Figure(figsize=(13, 3.7 * rows + 0.3), dpi=110, layout="constrained")
+    figure = Figure(figsize=(13, 3.9 * rows + 0.3), dpi=110, layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12))
     axes = figure.subplots(rows, 2, squeeze=False).ravel()
     for ax, (_, caption, draw) in zip(axes, drawn, strict=False):
         draw(ax, report)
@@ -107,14 +108,16 @@ def _msi_centres(report: Mapping[str, Any]) -> np.ndarray:
     matrix = np.array([_numbers(row) for row in response.get("matrix") or []])
     if matrix.ndim != 2 or matrix.shape[1] != len(wavelengths) or not np.isfinite(wavelengths).all():
         return np.array([])
-    weights = np.nan_to_num(matrix)
-    return weights @ wavelengths / np.maximum(weights.sum(axis=1), 1e-12)
+    weights = np.nan_to_num(matrix) ** 2  # squared, so that small weights far away do not pull the centre
+    return weights @ wavelengths / np.maximum(weights.sum(axis=1), 1e-30)
 
 
 def _plain(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(BASELINE)
     ax.tick_params(colors=INK, labelsize=9)
+    ax.xaxis.label.set_color(INK)
+    ax.yaxis.label.set_color(INK)
     ax.grid(axis="y", color=FAINT, linewidth=0.7)
     ax.set_axisbelow(True)
 
@@ -126,7 +129,9 @@ def _draw_validation(ax: Axes, report: Mapping[str, Any]) -> None:
     ax.barh(range(len(rows)), psnr, color=colours, height=0.68)
     for at, row in enumerate(rows):
         sam = "" if row.get("sam_deg") is None else f", SAM {row['sam_deg']:.2f}°"
-        ax.annotate(f"{row['psnr_db']:.2f} dB{sam}", (row["psnr_db"], at), (4, 0), textcoords="offset points", va="center", fontsize=9, color=INK)
+        ax.annotate(
+            f"{row['psnr_db']:.2f} dB{sam}", (row["psnr_db"], at), (4, 0), textcoords="offset points", va="center", fontsize=9, color=INK
+        )
     _plain(ax)
     ax.grid(visible=False)
     ax.set_yticks(range(len(rows)), [_escape(row.get("method", "?")) for row in rows])
@@ -147,6 +152,11 @@ def _draw_response(ax: Axes, report: Mapping[str, Any]) -> None:
         colour = colormaps["turbo"](0.1 + 0.8 * at / max(1, len(matrix) - 1))
         ax.fill_between(x[order], row[order], color=colour, alpha=0.12, linewidth=0)
         ax.plot(x[order], row[order], color=colour, linewidth=1.5, label=f"band {at + 1}")
+    # The multispectral image sees a part of the spectrum: show that part, where any weight is above 2 % of its largest.
+    seen = x[np.any([row > 0.02 * np.nanmax(row) for row in matrix], axis=0)]
+    if len(seen):
+        margin = 0.05 * max(np.ptp(seen), 1.0)
+        ax.set_xlim(seen.min() - margin, seen.max() + margin)
     _plain(ax)
     ax.set_ylim(bottom=0)
     ax.set_xlabel("wavelength (nm)" if known else "band")
@@ -179,9 +189,10 @@ def _draw_map(ax: Axes, report: Mapping[str, Any]) -> None:
     top = np.nanpercentile(image, 98) if np.isfinite(image).any() else 1.0
     shown = ax.imshow(image, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
     ax.set_axis_off()
-    figure = ax.figure
-    bar = figure.colorbar(shown, ax=ax, shrink=0.9)
+    ax.set_anchor("W")
+    bar = ax.figure.colorbar(shown, cax=ax.inset_axes((1.04, 0.05, 0.05, 0.9)))
     bar.set_label("relative RMSE (%)", fontsize=9)
+    bar.ax.tick_params(colors=INK, labelsize=9)
     bar.outline.set_visible(False)  # type: ignore[operator]
 
 

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 # Rows per block: wide enough for fast matrix products, narrow enough to stay in cache.
 BLOCK = 64
 

@@ -104,7 +104,9 @@ def _reflect(index: np.ndarray, n: int) -> np.ndarray:
 class SeparablePsf:
     """PSF of a pair whose axes are parallel: A = Dh ⊗ Dw, with AAᵀ diagonalised once per window."""
 
-    def __init__(self, rows: np.ndarray, cols: np.ndarray, up_rows: np.ndarray, up_cols: np.ndarray, observed: np.ndarray, like: Tensor) -> None:
+    def __init__(
+        self, rows: np.ndarray, cols: np.ndarray, up_rows: np.ndarray, up_cols: np.ndarray, observed: np.ndarray, like: Tensor
+    ) -> None:
         def tensor(a: np.ndarray) -> Tensor:
             return torch.as_tensor(np.ascontiguousarray(a), dtype=like.dtype, device=like.device)
 

@@ -39,7 +39,9 @@ def response_table(srf: Any, scene: Scene) -> tuple[np.ndarray | None, str]:
             raise RefusedInput(f"The response matrix has shape {srf.shape}; expected {expected}, one row for each MSI band.")
         return _checked(srf.astype(float), "the given matrix"), "given matrix"
     if not bands.has_wavelength:
-        raise RefusedInput("A response table needs the wavelengths of the HSI, and it has none. Use srf='auto', or give the HSI its wavelengths.")
+        raise RefusedInput(
+            "A response table needs the wavelengths of the HSI, and it has none. Use srf='auto', or give the HSI its wavelengths."
+        )
     if str(srf).lower().endswith(".csv"):
         return _checked(_onto_bands(*_from_csv(Path(srf), len(msi)), bands), str(srf)), Path(srf).name
     return _checked(_onto_bands(*_from_sensor(str(srf), msi), bands), str(srf)), str(srf)
@@ -59,9 +61,13 @@ def _from_csv(path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         table = pd.read_csv(path, comment="#").to_numpy(float)
     except (OSError, ValueError) as error:
-        raise RefusedInput(f"The response table {path} cannot be read: {error}. Expected CSV: wavelength, then one column for each MSI band.") from error
+        raise RefusedInput(
+            f"The response table {path} cannot be read: {error}. Expected CSV: wavelength, then one column for each MSI band."
+        ) from error
     if table.ndim != 2 or table.shape[1] != count + 1 or not np.isfinite(table).all():
-        raise RefusedInput(f"The response table {path} has {table.shape[1] - 1} band columns; expected {count}, all filled, one for each MSI band.")
+        raise RefusedInput(
+            f"The response table {path} has {table.shape[1] - 1} band columns; expected {count}, all filled, one for each MSI band."
+        )
     return to_nm(table[:, 0]), table[:, 1:].T
 
 
@@ -71,10 +77,14 @@ def _from_sensor(name: str, msi: BandTable) -> tuple[np.ndarray, np.ndarray]:
     try:
         satellite, sensor = _SENSORS[name.lower()]
     except KeyError:
-        raise RefusedInput(f"There is no response table for {name!r}; expected one of {', '.join(sorted(_SENSORS))}, a CSV file, or 'auto'.") from None
+        raise RefusedInput(
+            f"There is no response table for {name!r}; expected one of {', '.join(sorted(_SENSORS))}, a CSV file, or 'auto'."
+        ) from None
     table = RSR(satellite=satellite, sensor=sensor, no_thermal=True)
     if not msi.has_wavelength:
-        raise RefusedInput(f"The MSI has no wavelengths, so its bands cannot be matched to those of {name}. Use srf='auto', or give a CSV file.")
+        raise RefusedInput(
+            f"The MSI has no wavelengths, so its bands cannot be matched to those of {name}. Use srf='auto', or give a CSV file."
+        )
     wavelength = np.asarray(table.rsrs_wvl, float)
     curves = np.stack([np.asarray(table[band], float) for band in table.bands])
     centres = (curves * wavelength).sum(1) / curves.sum(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +77,8 @@ class Classes:
     @staticmethod
     def from_arrays(arrays: dict[str, np.ndarray]) -> Classes:
         """Undo `arrays`."""
-        return Classes(**{f.name: (float(arrays[f.name]) if f.type == "float" else arrays[f.name]) for f in fields(Classes)})
+        members: dict[str, Any] = {f.name: float(arrays[f.name]) if f.type == "float" else arrays[f.name] for f in fields(Classes)}
+        return Classes(**members)
 
 
 def fit_classes(seen: Sequence[Observation], msi_sigma: np.ndarray, centre: np.ndarray, count: int, seed: int) -> Classes:

@@ -41,7 +41,8 @@ def calibrate(patches: Sequence[Patch], coordinates: Coordinates, covariance: np
     -------
     Coordinates, ndarray of shape (K, K)
     """
-    level = np.sqrt(sum(float(p.msi_valid.sum()) * mean_square(p.msi, p.msi_valid) for p in patches) / sum(float(p.msi_valid.sum()) for p in patches))
+    counts = [float(p.msi_valid.sum()) for p in patches]
+    level = np.sqrt(sum(n * mean_square(p.msi, p.msi_valid) for n, p in zip(counts, patches, strict=True)) / sum(counts))
     seen = [p.encode(coordinates) for p in patches]
     bases = [s.psf.upsample(s.y) for s in seen]
     for _ in range(rounds):
@@ -49,7 +50,7 @@ def calibrate(patches: Sequence[Patch], coordinates: Coordinates, covariance: np
         prior = Prior.single(covariance)
         given = given_msi(prior, mixing)
         inside = posterior_covariance(given.covariance[0], seen)
-        scatter, residual, pixels = 0.0, 0.0, 0
+        scatter, residual, pixels = np.zeros_like(covariance), np.zeros(len(mixing)), 0
         for s, base in zip(seen, bases, strict=True):
             z = solve(s, base, torch.ones_like(base[:1]), prior, mixing, tolerance=FIT_TOLERANCE).z
             scatter = scatter + second_moment(z - base)
@@ -64,7 +65,13 @@ def calibrate(patches: Sequence[Patch], coordinates: Coordinates, covariance: np
 
 
 def refine_classes(
-    seen: Sequence[Observation], bases: Sequence[Tensor], weights: Sequence[Tensor], prior: Prior, mixing: np.ndarray, rounds: int, shrinkage: float
+    seen: Sequence[Observation],
+    bases: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    prior: Prior,
+    mixing: np.ndarray,
+    rounds: int,
+    shrinkage: float,
 ) -> tuple[Prior, list[Solution]]:
     """Class-wise EM for covariances and means around given prior mean images.
 
@@ -85,19 +92,28 @@ def refine_classes(
         The refined prior, and the MAP estimate of every patch under it.
     """
     starts: list[Tensor | None] = [None] * len(seen)
+
+    def solve_all() -> list[Solution]:
+        inputs = zip(seen, bases, weights, starts, strict=True)
+        return [solve(s, b, w, prior, mixing, tolerance=FIT_TOLERANCE, start=x) for s, b, w, x in inputs]
+
     for _ in range(rounds):
         given = given_msi(prior, mixing)
-        solutions = [
-            solve(s, b, w, prior, mixing, tolerance=FIT_TOLERANCE, start=x) for s, b, w, x in zip(seen, bases, weights, starts, strict=True)
-        ]
+        solutions = solve_all()
         starts = [s.x for s in solutions]
         deviations = [s.z - b for s, b in zip(solutions, bases, strict=True)]
         prior = _update(prior, given, deviations, weights, seen, shrinkage)
-    final = [solve(s, b, w, prior, mixing, tolerance=FIT_TOLERANCE, start=x) for s, b, w, x in zip(seen, bases, weights, starts, strict=True)]
-    return prior, final
+    return prior, solve_all()
 
 
-def _update(prior: Prior, given: GivenMsi, deviations: list[Tensor], weights: Sequence[Tensor], seen: Sequence[Observation], shrinkage: float) -> Prior:
+def _update(
+    prior: Prior,
+    given: GivenMsi,
+    deviations: list[Tensor],
+    weights: Sequence[Tensor],
+    seen: Sequence[Observation],
+    shrinkage: float,
+) -> Prior:
     classes = len(prior.covariance)
     count = sum(w.sum((1, 2)).double().cpu().numpy() for w in weights)
     count = np.maximum(count, 1e-6)

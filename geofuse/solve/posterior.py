@@ -84,7 +84,14 @@ class Solution:
 
 
 def solve(
-    seen: Observation, base: Tensor, weights: Tensor, prior: Prior, mixing: np.ndarray, *, tolerance: float = 1e-5, start: Tensor | None = None
+    seen: Observation,
+    base: Tensor,
+    weights: Tensor,
+    prior: Prior,
+    mixing: np.ndarray,
+    *,
+    tolerance: float = 1e-5,
+    start: Tensor | None = None,
 ) -> Solution:
     """MAP estimate of one patch.
 
@@ -105,7 +112,8 @@ def solve(
     """
     given = given_msi(prior, mixing)
     gain, covariance, mean, vector, value = (
-        torch.as_tensor(a, dtype=base.dtype, device=base.device) for a in (given.gain, given.covariance, prior.mean, given.vector, given.value)
+        torch.as_tensor(a, dtype=base.dtype, device=base.device)
+        for a in (given.gain, given.covariance, prior.mean, given.vector, given.value)
     )
     psf = seen.psf
     centre = base + blend(weights, mean) if bool(mean.any()) else base

@@ -44,7 +44,8 @@ def detail_covariance(seen: Sequence[Observation], ratio: float) -> np.ndarray:
         y = s.y.double().cpu().numpy()
         _, h, w = y.shape
         step = int(np.clip(round(ratio), 2, max(2, min(h, w) // 3)))
-        blur, up = zip(*((psf_matrix(a, step / 2), cubic_matrix(a)) for a in (Axis(step, (step - 1) / 2, max(n // step, 1), n) for n in (h, w))), strict=True)
+        axes = [Axis(step, (step - 1) / 2, max(n // step, 1), n) for n in (h, w)]
+        blur, up = [psf_matrix(a, step / 2) for a in axes], [cubic_matrix(a) for a in axes]
         detail = (y - up[0] @ (blur[0] @ y @ blur[1].T) @ up[1].T).reshape(len(y), -1)
         total = total + detail @ detail.T
         pixels += detail.shape[1]

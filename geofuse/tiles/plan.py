@@ -9,6 +9,7 @@ from geofuse.grid import GridPair, Window
 # A sample block is this many coarse pixels wide: its rim, two of them, has no complete footprint.
 BLOCK_COARSE = 28
 MIN_BLOCK, MAX_BLOCK = 96, 400  # fine pixels
+VALIDATION_COARSE, VALIDATION_SIDE = 96, 2000  # coarse and fine pixels along each side
 
 
 def cuts(size: int, tile: int) -> list[tuple[int, int]]:
@@ -26,7 +27,7 @@ def tile_windows(output: Window, tile: int) -> list[list[Window]]:
     """Tiles of the output, row by row, as windows of the working fine grid."""
     height, width = output.shape
     return [
-        [Window(output.top + t, output.top + b, output.left + le, output.left + r) for le, r in cuts(width, tile)] for t, b in cuts(height, tile)
+        [Window(t, b, left, right).offset(output.top, output.left) for left, right in cuts(width, tile)] for t, b in cuts(height, tile)
     ]
 
 
@@ -48,11 +49,20 @@ def sample_windows(pair: GridPair, budget: int) -> list[Window]:
     block_h, block_w = min(block, height), min(block, width)
     count = max(1, budget // (block_h * block_w))
     rows = max(1, round(np.sqrt(count * height / width)))
-    rows = min(rows, max(1, height // block_h))
+    rows = min(rows, count, max(1, height // block_h))
     cols = min(max(1, count // rows), max(1, width // block_w))
     return [
         Window(top, top + block_h, left, left + block_w) for top in _spread(height, block_h, rows) for left in _spread(width, block_w, cols)
     ]
+
+
+def validation_window(pair: GridPair) -> Window:
+    """The middle of the scene, as large as validation at reduced scale needs and memory allows; a window of the working fine grid."""
+    height, width = pair.fine.shape
+    side = int(min(VALIDATION_COARSE * pair.ratio, VALIDATION_SIDE))
+    rows, cols = min(side, height), min(side, width)
+    top, left = (height - rows) // 2, (width - cols) // 2
+    return Window(top, top + rows, left, left + cols)
 
 
 def _spread(size: int, block: int, count: int) -> list[int]:

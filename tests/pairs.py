@@ -1,0 +1,87 @@
+"""Grid pairs, a naive PSF and a made-up scene, from plain numbers: what the tests of the numeric core compare with.
+
+Nothing here uses the operators of geofuse.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from scipy.ndimage import gaussian_filter
+
+from geofuse.grid import GridPair, Window
+
+CRS = "EPSG:32633"
+WEST, NORTH = 383_469.97, 5_818_303.55  # of the fine image, whose pixels are 1 m wide
+
+
+def boxes(coarse: tuple[int, int], fine: tuple[int, int], ratio: float, first: tuple[float, float] | None = None) -> tuple[GeoBox, GeoBox]:
+    """Coarse and fine grid; the centre of the first coarse pixel lies on the fine pixel ``first`` (row, column)."""
+    row, col = first or ((ratio - 1) / 2,) * 2
+    west, north = WEST + col + 0.5 - ratio / 2, NORTH - (row + 0.5 - ratio / 2)
+    return GeoBox(coarse, Affine(ratio, 0, west, 0, -ratio, north), CRS), GeoBox(fine, Affine(1, 0, WEST, 0, -1, NORTH), CRS)
+
+
+def uncropped(
+    coarse: tuple[int, int], fine: tuple[int, int] | None = None, ratio: float = 4.0, first: tuple[float, float] | None = None
+) -> GridPair:
+    """Pair of grids as they are, however small; by default the fine one ends where the coarse one does."""
+    rows, cols = fine or (round(coarse[0] * ratio), round(coarse[1] * ratio))
+    low, high = boxes(coarse, (rows, cols), ratio, first)
+    return GridPair(high, low, whole((rows, cols)), whole(coarse), whole((rows, cols)))
+
+
+def whole(shape: tuple[int, int]) -> Window:
+    """Everything."""
+    return Window(0, shape[0], 0, shape[1])
+
+
+def naive_psf(ratio: float, first: float, coarse: int, fine: int, sigma: float, shift: float = 0.0) -> np.ndarray:
+    """One direction of the PSF, (coarse, fine), one weight after the other."""
+    matrix = np.zeros((coarse, fine))
+    for i in range(coarse):
+        centre = first + shift + ratio * i
+        for j in range(math.floor(centre - 5 * sigma) - 2, math.ceil(centre + 5 * sigma) + 3):
+            if abs(j - centre) / sigma <= 4:
+                k = j
+                while not 0 <= k < fine:  # the scene goes on as its mirror image
+                    k = -1 - k if k < 0 else 2 * fine - 1 - k
+                matrix[i, k] += math.exp(-((j - centre) ** 2) / (2 * sigma**2))
+        matrix[i] /= matrix[i].sum()
+    return matrix
+
+
+def naive_operator(pair: GridPair, sigma: tuple[float, float], shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
+    """The PSF of an aligned pair made by `uncropped`, as one matrix (coarse pixels, fine pixels)."""
+    (h, w), (height, width) = pair.coarse.shape, pair.fine.shape
+    ratio = pair.coarse.affine.a
+    row = (NORTH - pair.coarse.affine.f) + ratio / 2 - 0.5
+    col = (pair.coarse.affine.c - WEST) + ratio / 2 - 0.5
+    return np.kron(naive_psf(ratio, row, h, height, sigma[0], shift[0]), naive_psf(ratio, col, w, width, sigma[1], shift[1]))
+
+
+def made_up_scene(bands: int, height: int, width: int, rank: int = 5, seed: int = 0, grain: float = 1.5) -> np.ndarray:
+    """Reflectance (bands, height, width) of ``rank`` materials with smooth spectra, in patches with detail down to ``grain`` pixels."""
+    rng = np.random.default_rng(seed)
+    maps = [sum(gaussian_filter(rng.normal(size=(height, width)), s, mode="reflect") * s for s in (grain, 4 * grain)) for _ in range(rank)]
+    share = np.exp(3 * np.stack(maps) / np.std(maps))
+    share /= share.sum(0)
+    spectra = gaussian_filter(rng.normal(size=(rank, 3 * bands)), (0, bands / 8), mode="wrap")[:, bands : 2 * bands]
+    spectra = 0.1 + 0.6 * (spectra - spectra.min()) / np.ptp(spectra)
+    return np.tensordot(spectra.T, share, 1)
+
+
+def bell_responses(bands: int, count: int) -> np.ndarray:
+    """Overlapping Gaussian responses (count, bands), rows summing to 1."""
+    centre = (np.arange(count) + 0.5) * bands / count
+    response = np.exp(-0.5 * ((np.arange(bands) - centre[:, None]) / (0.5 * bands / count)) ** 2)
+    return response / response.sum(1, keepdims=True)
+
+
+def tensor(array: np.ndarray) -> torch.Tensor:
+    """The array in double precision."""
+    return torch.as_tensor(np.ascontiguousarray(array), dtype=torch.float64)
