@@ -49,22 +49,43 @@ def pair(hsi: Cube, msi: Cube) -> Scene:
 
 
 def plan(
-    hsi: Cube, msi: Cube, *, method: str = "auto", tile: int | Literal["auto"] = "auto", device: str = "auto", memory: int = DEFAULT_MEMORY
+    hsi: Cube,
+    msi: Cube,
+    *,
+    method: str = "auto",
+    srf: str | Path | np.ndarray = "auto",
+    model: Model | None = None,
+    tile: int | Literal["auto"] = "auto",
+    device: str = "auto",
+    memory: int = DEFAULT_MEMORY,
+    progress: bool = True,
+    seed: int = 0,
 ) -> Plan:
-    """What `fuse` would do: grid, ratio, tiles, bytes, memory, device. Nothing is read.
+    """What `fuse` would do with the same arguments: grid, ratio, tiles, bytes, memory, device. No pixel is read.
 
     Parameters
     ----------
     hsi, msi : DataArray or Dataset
-    method, tile, device
-        As for `fuse`.
-    memory : int
-        Bytes that the run may use.
+    method, srf, model, tile, device, memory, progress, seed
+        As for `fuse`; the last two change nothing here.
+
+    Raises
+    ------
+    RefusedInput
+        Whatever `fuse` would refuse before it reads pixels.
     """
+    from geofuse.baselines.scene import BASELINES
     from geofuse.fitting import check_method
 
     check_method(method)
-    return make_plan(pair(hsi, msi), tile=tile, device=_device(device), memory=memory)
+    scene = pair(hsi, msi)
+    if model is None:
+        response_table(srf, scene)
+        whole = method in (*BASELINES, "mossfuse-paper")
+    else:
+        model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
+        whole = not model.tiled
+    return make_plan(scene, tile=tile, device=_device(device), memory=memory, whole=whole)
 
 
 def fit(
@@ -119,6 +140,7 @@ def fuse(
     model: Model | None = None,
     tile: int | Literal["auto"] = "auto",
     device: str = "auto",
+    memory: int = DEFAULT_MEMORY,
     progress: bool = True,
     seed: int = 0,
 ) -> xr.DataArray:
@@ -142,6 +164,8 @@ def fuse(
         Fine pixels along each side of a tile.
     device : str
         ``auto`` takes a GPU where there is one.
+    memory : int
+        Bytes that the run may use; decides the size of tiles and how many are worked on at once.
     progress : bool
         Show progress.
     seed : int
@@ -162,23 +186,24 @@ def fuse(
     ----------
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
+    planned = plan(hsi, msi, method=method, srf=srf, model=model, tile=tile, device=device, memory=memory)
     scene = pair(hsi, msi)
     if model is None:
         model = _fit(scene, method=method, srf=srf, device=device, progress=progress, seed=seed)
-    return apply(scene, model, tile=tile, device=device, progress=progress)
+    return apply(scene, model, planned, progress=progress)
 
 
-def apply(scene: Scene, model: Model, *, tile: int | Literal["auto"] = "auto", device: str = "auto", progress: bool = True) -> xr.DataArray:
-    """Apply a fitted model to a paired scene; see `fuse`."""
+def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
+    """Apply a fitted model to a paired scene as planned; see `fuse`."""
     from geofuse.tiles.graph import lazy_mosaic
 
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-    planned = make_plan(scene, tile=tile, device=_device(device))
     data = lazy_mosaic(scene, model, planned.tile, planned.device)
     if not scene.lazy:
-        data = _compute_tiles(data, progress)
+        data = _compute_tiles(data, planned.workers, progress)
     bands = scene.bands
-    report = dict(model.report) | {"method": model.method, "plan": planned.to_dict()}
+    named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist()}
+    report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
     return wrap(
         data,
         transform=scene.pair.output_geobox.affine,
@@ -191,7 +216,7 @@ def apply(scene: Scene, model: Model, *, tile: int | Literal["auto"] = "auto", d
     )
 
 
-def _compute_tiles(data: Any, progress: bool) -> np.ndarray:
+def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
     """Compute a lazy mosaic with a progress bar over tiles."""
     from dask.callbacks import Callback
 
@@ -204,7 +229,7 @@ def _compute_tiles(data: Any, progress: bool) -> np.ndarray:
                     steps.update()
 
         with Tiles():
-            return np.asarray(data.compute())
+            return np.asarray(data.compute(num_workers=workers))
 
 
 def evaluate(hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, progress: bool = True, seed: int = 0, device: str = "auto") -> pd.DataFrame:
@@ -228,8 +253,8 @@ def evaluate(hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, pr
     """
     import pandas as pd
 
-    from geofuse.fitting import Settings, check_method, lay_ground, read_sample, read_windows
-    from geofuse.tiles.plan import validation_window
+    from geofuse.fitting import SURVEY_PIXELS, Settings, check_method, lay_ground, read_sample, read_windows
+    from geofuse.tiles.plan import sample_windows, validation_window
     from geofuse.validate import COMPARED, compare, reduce
 
     chosen = ("mossfuse", "cnmf", *COMPARED) if methods is None else methods
@@ -243,7 +268,8 @@ def evaluate(hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, pr
             steps.set_postfix_str(step)
             steps.update()
 
-        ground = lay_ground(scene.pair, read_sample(scene), settings, tick, scene.bands.good)
+        survey = read_windows(scene, sample_windows(scene.pair, SURVEY_PIXELS))
+        ground = lay_ground(scene.pair, survey, read_sample(scene), settings, tick, scene.bands.good)
         found = reduce(ground, read_windows(scene, [validation_window(scene.pair)])[0], settings)
         if found is None:
             raise RefusedInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same device, same result.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")]
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,15 +27,34 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit status 0 done, 1 failed, 2 refused, 130 interrupted."""
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=arguments, standalone_mode=True)
-    except KeyboardInterrupt:
-        print("interrupted; nothing was left behind", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
-    except (GeofuseError, OSError, MemoryError) as error:
+        with _plain_warnings():
+            app(args=arguments, prog_name="geofuse")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer turns Ctrl-C into this, without a word
+            print("geofuse: interrupted; nothing was left behind", file=sys.stderr)
+        raise
+    except Exception as error:
         if debug:
             traceback.print_exc()
-        print(f"geofuse: {error or type(error).__name__}", file=sys.stderr)
+        print(f"geofuse: {_explain(error)}", file=sys.stderr)
         raise SystemExit(REFUSED if isinstance(error, RefusedInput) else FAILED) from None
+
+
+def _explain(error: Exception) -> str:
+    """One line that a person can act on."""
+    message = " ".join(str(error).split())
+    if isinstance(error, GeofuseError | OSError | MemoryError):
+        return message or type(error).__name__
+    what = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return f"failed unexpectedly ({what}). This is a defect of geofuse: run the command again with --debug, and report what it shows."
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings as one line each, without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        yield
 
 
 @app.command()
@@ -87,6 +109,7 @@ def evaluate(
     from geofuse import api, open_hsi, open_msi
     from geofuse.quality.plain import to_plain
 
+    _check_json(json)
     chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
     table = api.evaluate(open_hsi(hsi), open_msi(msi), methods=chosen, seed=seed, device=device, progress=not quiet)
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
@@ -108,6 +131,7 @@ def compare(
     from geofuse.quality.metrics import score
     from geofuse.quality.plain import to_plain
 
+    _check_json(json)
     made, true = open_hsi(fused), open_hsi(truth)
     if geobox(made) != geobox(true) or made.sizes["band"] != true.sizes["band"]:
         raise RefusedInput(
@@ -167,12 +191,19 @@ def _bytes(text: str) -> int:
 
     try:
         return int(parse_bytes(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise RefusedInput(f"The memory limit is {text!r}; expected a size such as 4GB.") from None
 
 
-def _write_json(values: Any, path: Path) -> None:
+def _check_json(path: Path | None) -> None:
+    """Refuse a place that cannot be written to before the work, not after it."""
     from geofuse.io.output import check_output
-    from geofuse.job import write_json
 
-    write_json(values, check_output(path, overwrite=True))
+    if path is not None:
+        check_output(path, overwrite=True)
+
+
+def _write_json(values: Any, path: Path) -> None:
+    import json
+
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,13 +32,15 @@ from geofuse.tiles.plan import sample_windows, validation_window
 from geofuse.tiles.threads import fastest_thread_count, torch_threads
 
 METHODS = ("auto", "mossfuse", "gem", "fuse", "regression", "gsa", "cnmf", "bicubic", "mossfuse-paper")
-SAMPLE_PIXELS = 200_000
+# Fine pixels that are read to find geometry and response, and those of them on which the estimator is fitted.
+SURVEY_PIXELS, SAMPLE_PIXELS = 1_000_000, 200_000
 # Above this share the contradiction between the images is a matter of geometry, and the MSI is left as it is.
 GEOMETRIC = 0.25
 # A constant near ±0.1 between the sensors is Sentinel-2's processing-baseline offset, applied twice or not at all.
 BASELINE_OFFSET = (0.06, 0.14)
 NETWORK_SECONDS = 40.0
 PAPER_SECONDS = 60.0
+MAP_SIDE = 64  # cells along the longer side of the map of disagreement
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Ground:
-    """What every method stands on: samples, geometry, response, and whether the MSI may be harmonised."""
+    """What every method stands on: samples, geometry, response, and how the two images disagree.
+
+    ``geometric`` is the share of the disagreement that looks like a wrong geometry; ``where`` maps its relative size over the scene, coarse
+    pixels (or survey windows, where there are several) in rows.
+    """
 
     pair: GridPair
     samples: list[Sample]
@@ -65,6 +71,7 @@ class Ground:
     geometry: Registration
     response: EffectiveResponse
     geometric: float
+    where: list[list[float]]
 
     @property
     def harmonise(self) -> bool:
@@ -89,8 +96,11 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
             progress.update()
 
         tick("reading a sample")
-        ground = lay_ground(scene.pair, read_sample(scene, whole=settings.method in (*BASELINES, "mossfuse-paper")), settings, tick, scene.bands.good)
-        method, table = settings.method, []
+        survey = read_windows(scene, sample_windows(scene.pair, SURVEY_PIXELS))
+        sample = read_sample(scene, whole=settings.method in (*BASELINES, "mossfuse-paper"))
+        ground = lay_ground(scene.pair, survey, sample, settings, tick, scene.bands.good)
+        method = settings.method
+        table: list[dict[str, Any]] = []
         if method == "auto":
             from geofuse.validate import choose_method
 
@@ -121,33 +131,76 @@ def read_windows(scene: Scene, fine: Sequence[Window]) -> list[Sample]:
 
 
 def lay_ground(
-    pair: GridPair, samples: list[Sample], settings: Settings, tick: Callable[[str], None], good: np.ndarray | None = None, geometry: Registration | None = None
+    pair: GridPair,
+    survey: list[Sample],
+    sample: list[Sample],
+    settings: Settings,
+    tick: Callable[[str], None],
+    good: np.ndarray | None = None,
+    geometry: Registration | None = None,
 ) -> Ground:
-    """Estimate geometry and response from the samples."""
+    """Estimate geometry and response from the survey, and prepare the sample for the estimator."""
     if geometry is None:
         tick("registering")
-        geometry = register(pair, samples)
+        geometry = register(pair, survey)
     builder = PsfBuilder(pair, geometry.sigma, geometry.shift)
     like = torch.zeros(1, dtype=torch.float32, device=settings.device)
-    patches = [make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like) for s in samples]
+
+    def patch(s: Sample) -> Patch:
+        return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like)
+
     tick("effective response")
-    hsi, msi = colocated(patches)
+    surveyed = [patch(s) for s in survey]
+    hsi, msi = colocated(surveyed)
     response = estimate_response(hsi, msi, good, settings.seed) if settings.srf is None else scaled_table(settings.srf, hsi, msi, settings.srf_name)
     _refuse_baseline_offset(response, msi)
-    return Ground(pair, samples, patches, geometry, response, geometric_share(pair, samples, geometry, response.matrix, response.offset))
+    share = geometric_share(pair, survey, geometry, response.matrix, response.offset)
+    where = disagreement_map(surveyed, [s.fine.top for s in survey], response)
+    return Ground(pair, sample, [patch(s) for s in sample], geometry, response, share, where)
 
 
-def colocated(patches: Sequence[Patch]) -> tuple[np.ndarray, np.ndarray]:
+def colocated(patches: Iterable[Patch]) -> tuple[np.ndarray, np.ndarray]:
     """Spectra of the observed coarse pixels (B, N), and the MSI seen through the PSF there (M, N)."""
     left, right = [], []
     for p in patches:
-        mean = (p.msi * p.msi_valid).sum((1, 2), keepdim=True) / p.msi_valid.sum().clamp(min=1)
-        seen = p.psf.forward(fill_gaps(p.msi - mean, p.msi_valid)) + mean
-        complete = p.psf.forward(p.msi_valid[None].to(p.msi.dtype))[0] > 0.95
-        used = (p.psf.observed > 0) & complete
+        seen, used = coarse_msi(p)
         left.append(p.hsi[:, used].double().cpu().numpy())
         right.append(seen[:, used].double().cpu().numpy())
     return np.concatenate(left, axis=1), np.concatenate(right, axis=1)
+
+
+def coarse_msi(patch: Patch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The MSI seen through the PSF (M, h, w), and where that can be compared with the HSI (h, w)."""
+    mean = (patch.msi * patch.msi_valid).sum((1, 2), keepdim=True) / patch.msi_valid.sum().clamp(min=1)
+    seen = patch.psf.forward(fill_gaps(patch.msi - mean, patch.msi_valid)) + mean
+    complete = patch.psf.forward(patch.msi_valid[None].to(patch.msi.dtype))[0] > 0.95
+    return seen, (patch.psf.observed > 0) & complete
+
+
+def disagreement_map(patches: Sequence[Patch], tops: Sequence[int], response: EffectiveResponse) -> list[list[float]]:
+    """Relative difference of the two images at the coarse scale: per block of coarse pixels, or per window where there are several."""
+    images = []
+    for p in patches:
+        seen, used = coarse_msi(p)
+        matrix, offset = (torch.as_tensor(a, dtype=seen.dtype, device=seen.device) for a in (response.matrix, response.offset))
+        error = torch.einsum("mb,bhw->mhw", matrix, p.hsi) + offset[:, None, None] - seen
+        level = seen[:, used].square().mean(1).clamp(min=1e-12)
+        squared = (error.square() / level[:, None, None]).mean(0)
+        images.append(torch.where(used, squared, torch.nan).double().cpu().numpy())
+    if len(images) == 1:
+        return [[float(v) for v in row] for row in np.sqrt(block_mean(images[0], MAP_SIDE))]
+    rows: dict[int, list[float]] = {}
+    for image, top in zip(images, tops, strict=True):
+        rows.setdefault(top, []).append(float(np.sqrt(np.nanmean(image))) if np.isfinite(image).any() else float("nan"))
+    return list(rows.values())
+
+
+def block_mean(image: np.ndarray, side: int) -> np.ndarray:
+    """Mean over square blocks, so that neither side exceeds ``side``; NaN where a block holds nothing."""
+    step = -(-max(image.shape) // side)
+    rows, cols = (np.arange(0, n, step) for n in image.shape)
+    total, count = (np.add.reduceat(np.add.reduceat(a, rows, 0), cols, 1) for a in (np.nan_to_num(image), np.isfinite(image).astype(float)))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def fit_method(method: str, ground: Ground, settings: Settings, bands: tuple[str, ...], tick: Callable[[str], None]) -> Model:
@@ -208,6 +261,7 @@ def describe(ground: Ground, model: Model) -> dict[str, Any]:
         "relative": float(np.sqrt(np.mean(response.residual**2))),
         "per_band": response.residual.tolist(),
         "geometric_share": round(ground.geometric, 3),
+        "map": [[round(v, 4) if np.isfinite(v) else None for v in row] for row in ground.where],
     }
     if model.gem is not None:
         disagreement |= {"rho": model.gem.trust.rho, "rho_after": model.gem.trust.left, "harmonised": bool(model.gem.trust.gain.any())}

@@ -25,6 +25,7 @@ _DIM_NAMES = {
 _WAVELENGTH = ("wavelength", "wavelengths", "center_wavelength", "central_wavelength", "wl", "lambda")
 _FWHM = ("fwhm", "full_width_half_max")
 _GOOD = ("good", "good_wavelengths", "bbl")
+_STORAGE = ("scale_factor", "add_offset", "_FillValue", "dtype", "source")
 _NAMES = ("band", "bands", "channel", "channels", "band_name", "band_names", "name", "long_name")
 # Consumed here, or about the source's storage: they would contradict the cube.
 _DROPPED_ATTRS = {
@@ -182,7 +183,7 @@ def _reflectance(array: xr.DataArray) -> tuple[Any, dict[str, Any]]:
     declared = (scale != 1).any() or (offset != 0).any() or encoding.get("scale_factor", 1.0) != 1.0
     if undecoded and on_disk.kind in "iu" and not declared:
         scale = np.full_like(scale, integer_scale(attrs, "the array"))
-    storage = plain_attrs({key: encoding[key] for key in ("scale_factor", "add_offset", "_FillValue", "dtype") if key in encoding})
+    storage = plain_attrs({key: encoding[key] for key in _STORAGE if key in encoding})
     if not np.isnan(nodata[0]):
         storage["_FillValue"] = float(nodata[0])
     if (scale == 1).all() and (offset == 0).all() and np.isnan(nodata).all():

@@ -15,7 +15,8 @@ from geofuse.errors import InvalidCube
 
 CRS_COORD = "spatial_ref"
 
-# Coordinates may deviate from an even spacing by this part of a pixel: float32 degrees at 3 m pixels do by 3 %.
+# Coordinates may deviate from an even spacing by this part of a pixel, and by the rounding of their type: degrees in float32
+# are only good to 4e-6, a tenth of a 3 m pixel.
 _IRREGULAR = 0.05
 # A GeoTransform is believed over the coordinates where both agree this well (in pixels): it has no rounding.
 _SAME_LATTICE = 1e-4
@@ -94,15 +95,17 @@ def _axis(array: xr.DataArray, dim: str, written: tuple[float, float] | None) ->
     if centres.ndim != 1 or centres.dtype.kind not in "iuf" or not np.isfinite(centres).all():
         found = f"{centres.ndim}-D {centres.dtype}"
         raise InvalidCube(f"{dim} coordinates must be finite numbers along {dim}, found {found}; warp to a regular grid")
+    rounding = float(np.spacing(np.abs(centres).max())) if centres.dtype.kind == "f" else 0.0
     centres = centres.astype(np.float64)
     if len(centres) == 1 and written is None:
         raise InvalidCube(f"one pixel along {dim} and no GeoTransform, so its size is unknown; write one with array.rio.write_transform(…)")
     step = (centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else written[1]  # type: ignore[index]
     even = centres[0] + np.arange(len(centres)) * step
-    if step == 0 or np.abs(centres - even).max() > _IRREGULAR * abs(step):
+    if step == 0 or np.abs(centres - even).max() > _IRREGULAR * abs(step) + rounding:
         raise InvalidCube(f"{dim} coordinates are not evenly spaced; resample to a regular grid first")
-    if written is not None and abs(step - written[1]) * len(centres) < _SAME_LATTICE * abs(written[1]):
+    if written is not None:
         pixels = (centres[0] - written[0]) / written[1] - 0.5
-        if abs(pixels - round(pixels)) < _SAME_LATTICE:
+        tolerance = _SAME_LATTICE + 2 * rounding / abs(written[1])
+        if abs(step - written[1]) * len(centres) <= tolerance * abs(written[1]) and abs(pixels - round(pixels)) <= tolerance:
             return written[0] + round(pixels) * written[1], written[1]
     return float(centres[0] - step / 2), float(step)

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import platform
 import resource
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import dask
+import dask.threaded
 import xarray as xr
+from dask.base import get_scheduler
 
 from geofuse import api
-from geofuse.errors import RefusedInput
-from geofuse.io.cog import write_cog
+from geofuse.errors import OutputRefused, RefusedInput
+from geofuse.bands import BandTable
+from geofuse.io.cog import CogReceipt, write_cog
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
 from geofuse.stac.item import Processing, Source, make_item, write_item
+
+if TYPE_CHECKING:
+    from geofuse.model import Model
+
+DTYPES = ("int16", "float32")
 
 
 @dataclass(frozen=True)
@@ -53,16 +63,28 @@ class Job:
         """Where the STAC item goes: beside the output."""
         return self.output.with_suffix(".json")
 
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """Every file that the job writes."""
+        return (self.output, *self.reports, *((self.item_path,) if self.stac else ()))
+
     def refuse(self) -> None:
         """Refuse what cannot be written, before anything is read."""
         from geofuse.fitting import check_method
 
         check_method(self.method)
+        if self.dtype not in DTYPES:
+            raise RefusedInput(f"The output cannot be stored as {self.dtype!r}; expected {' or '.join(DTYPES)}.")
+        if self.output.suffix.lower() not in (".tif", ".tiff"):
+            raise OutputRefused(f"The output {self.output} must end in .tif: it is a GeoTIFF, and its STAC item goes beside it as .json.")
+        if self.output.resolve() in (Path(self.hsi).resolve(), Path(self.msi).resolve()):
+            raise OutputRefused(f"The output {self.output} is one of the inputs; give it another name.")
         for path in self.reports:
             if path.suffix.lower() not in (".json", ".html"):
                 raise RefusedInput(f"The report {path} must end in .json or .html, to say what it shall be.")
             if self.stac and path.resolve() == self.item_path.resolve():
                 raise RefusedInput(f"The report {path} would replace the STAC item of the output; give it another name.")
+            check_output(path, overwrite=True)
         check_output(self.output, overwrite=self.overwrite)
         if self.stac:
             check_output(self.item_path, overwrite=self.overwrite)
@@ -70,43 +92,57 @@ class Job:
     def plan(self) -> Plan:
         """The dry run."""
         self.refuse()
-        return api.plan(open_hsi(self.hsi), open_msi(self.msi), method=self.method, tile=self.tile, device=self.device, memory=self.memory)  # type: ignore[arg-type]
+        return self._plan(open_hsi(self.hsi), open_msi(self.msi), self._given_model())
 
     def run(self) -> tuple[xr.DataArray, Report]:
-        """Fuse, write the COG, the STAC item and the reports."""
+        """Fuse, write the COG, the reports and the STAC item; all of them appear, or none.
+
+        Raises
+        ------
+        RefusedInput
+            The input or the output cannot be used; nothing was computed and nothing was written.
+        RunFailed
+            Writing failed; what this run had written is gone again.
+        """
         self.refuse()
         clock = _Clock()
-        hsi, msi = open_hsi(self.hsi), open_msi(self.msi)
-        scene = api.pair(hsi, msi)
-        planned = api.plan(hsi, msi, method=self.method, tile=self.tile, device=self.device, memory=self.memory)  # type: ignore[arg-type]
+        hsi, msi, model = open_hsi(self.hsi), open_msi(self.msi), self._given_model()
+        scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, model)
         clock.lap("open")
-        model = self._model(hsi, msi)
+        if model is None:
+            model = api.fit(hsi, msi, method=self.method, srf=self.srf, device=self.device, progress=self.progress, seed=self.seed)
         clock.lap("fit")
-        fused = api.apply(scene, model, tile=planned.tile, device=planned.device, progress=self.progress)
-        receipt = write_cog(fused, self.output, dtype=self.dtype, overwrite=self.overwrite, progress=self.progress)
-        clock.lap("write")
-        report = Report(
-            api.report(fused).to_dict()
-            | {
-                "seconds": clock.laps,
-                "peak_rss_mb": _peak_rss_mb(),
-                "versions": versions(),
-                "inputs": {"hsi": str(self.hsi), "msi": str(self.msi)},
-                "bands": {"names": list(scene.bands.names), "wavelength_nm": scene.bands.wavelength.tolist()},
-                "output": {"path": str(self.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
-            }
-        )
-        written = [self._write_report(report, path) for path in self.reports]
-        if self.stac:
-            self._write_item(report, scene.hsi, scene.msi, written)
+        with _together(self.outputs), dask.config.set(num_workers=planned.workers):
+            fused = api.apply(scene, model, planned, progress=self.progress)
+            with _applying(clock):
+                receipt = write_cog(fused, self.output, dtype=self.dtype, overwrite=self.overwrite, progress=self.progress)
+            clock.lap("write")
+            report = self._report(fused, receipt, clock)
+            written = [self._write_report(report, path) for path in self.reports]
+            if self.stac:
+                self._write_item(report, scene.hsi, scene.msi, written)
         return fused, report
 
-    def _model(self, hsi: xr.DataArray, msi: xr.DataArray) -> Any:
+    def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
+        options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}
+        return api.plan(hsi, msi, model=model, memory=self.memory, **options)
+
+    def _given_model(self) -> Model | None:
         from geofuse.model import Model
 
-        if self.model is not None:
-            return Model.load(self.model)
-        return api.fit(hsi, msi, method=self.method, srf=self.srf, device=self.device, progress=self.progress, seed=self.seed)
+        return None if self.model is None else Model.load(self.model)
+
+    def _report(self, fused: xr.DataArray, receipt: CogReceipt, clock: _Clock) -> Report:
+        table = BandTable.from_cube(fused)
+        about_run = {
+            "seconds": clock.laps,
+            "peak_rss_mb": _peak_rss_mb(),
+            "versions": versions(),
+            "inputs": {"hsi": str(self.hsi), "msi": str(self.msi)},
+            "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist()},
+            "output": {"path": str(self.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
+        }
+        return Report(api.report(fused).to_dict() | about_run)
 
     def _write_report(self, report: Report, path: Path) -> tuple[str, Path]:
         if path.suffix.lower() == ".html":
@@ -132,6 +168,18 @@ class Job:
         write_item(item, self.item_path)
 
 
+@contextmanager
+def _together(paths: Iterable[Path]) -> Iterator[None]:
+    """Files that appear together: where the block fails, those that were not there before it are removed again."""
+    new = [path for path in paths if not path.exists()]
+    try:
+        yield
+    except BaseException:  # Ctrl-C too
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
+
+
 class _Clock:
     """Seconds of each stage."""
 
@@ -140,9 +188,33 @@ class _Clock:
         self._last = time.monotonic()
 
     def lap(self, name: str) -> None:
+        """End a stage, which began when the one before it ended."""
         now = time.monotonic()
         self.laps[name] = round(now - self._last, 2)
         self._last = now
+
+    def take(self, name: str, seconds: float) -> None:
+        """Count seconds of the running stage as a stage of their own."""
+        self.laps[name] = round(seconds, 2)
+        self._last += seconds
+
+
+@contextmanager
+def _applying(clock: _Clock) -> Iterator[None]:
+    """Tell applying from writing, which alternate: seconds inside the active dask scheduler are those of applying."""
+    active, spent = get_scheduler() or dask.threaded.get, 0.0
+
+    def timed(*graph: Any, **options: Any) -> Any:
+        nonlocal spent
+        start = time.monotonic()
+        try:
+            return active(*graph, **options)
+        finally:
+            spent += time.monotonic() - start
+
+    with dask.config.set(scheduler=timed):
+        yield
+    clock.take("apply", spent)
 
 
 def _peak_rss_mb() -> float:
@@ -160,12 +232,3 @@ def _pixel_metres(cube: xr.DataArray) -> float | None:
 def versions() -> dict[str, str]:
     """Versions of what the result depends on."""
     return {"python": platform.python_version()} | {name: version(name) for name in ("geofuse", "torch", "numpy", "xarray", "rasterio", "dask")}
-
-
-def write_json(values: Any, path: Path | None) -> None:
-    """Write JSON to a file, or to standard output."""
-    text = json.dumps(values, indent=1)
-    if path is None:
-        print(text)
-    else:
-        path.write_text(text + "\n")

@@ -26,7 +26,7 @@ from geofuse.solve.patch import Patch, make_patch
 
 FORMAT = "geofuse-model-1"
 # Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/design/tiles.md).
-HALO_COARSE, HALO_FINE = 12.0, 64
+HALO_COARSE, HALO_FINE = 9.0, 56
 
 
 @dataclass(frozen=True)

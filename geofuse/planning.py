@@ -6,14 +6,15 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import dask
 import numpy as np
 
 from geofuse.errors import RefusedInput
 from geofuse.scene import Scene
+from geofuse.tiles.plan import cuts
 
 DEFAULT_MEMORY = 8 * 10**9
-TILES = (1024, 768, 512, 384, 256, 128)
-PREFERRED = 512  # larger tiles leave the processor's caches, smaller ones spend their time on halos
+TILES = (512, 384, 256, 128)  # larger ones leave the processor's caches, smaller ones spend their time on halos
 RANK, IMAGES = 20, 14  # coefficients, and images of them that a task holds at its peak
 BASE_MEMORY = 900 * 10**6  # interpreter, libraries, graph
 
@@ -77,8 +78,21 @@ class Plan:
         )
 
 
-def make_plan(scene: Scene, *, tile: int | Literal["auto"] = "auto", device: str = "cpu", memory: int = DEFAULT_MEMORY) -> Plan:
+def make_plan(
+    scene: Scene, *, tile: int | Literal["auto"] = "auto", device: str = "cpu", memory: int = DEFAULT_MEMORY, whole: bool = False
+) -> Plan:
     """Plan the fusion of a scene.
+
+    Parameters
+    ----------
+    scene : Scene
+    tile : int or "auto"
+        Fine pixels along each side of a tile.
+    device : str
+    memory : int
+        Bytes that the run may use.
+    whole : bool
+        The method is not local: one tile, whatever was asked for.
 
     Raises
     ------
@@ -90,8 +104,8 @@ def make_plan(scene: Scene, *, tile: int | Literal["auto"] = "auto", device: str
     pair = scene.pair
     height, width = pair.output.shape
     bands, msi_bands = scene.hsi.sizes["band"], scene.msi.sizes["band"]
-    halo = int(np.ceil(max(12 * pair.ratio, 64))) + 12  # as `Model.halo`, with a network
-    workers = _workers()
+    halo = int(np.ceil(max(9 * pair.ratio, 56))) + 12  # as `Model.halo`, with a network
+    workers = 1 if whole else _workers()
 
     def per_task(size: int) -> int:
         rows, cols = min(size, height), min(size, width)
@@ -101,7 +115,7 @@ def make_plan(scene: Scene, *, tile: int | Literal["auto"] = "auto", device: str
     def fits(size: int) -> bool:
         return BASE_MEMORY + workers * per_task(size) <= memory
 
-    candidates = [t for t in TILES if t <= PREFERRED] if tile == "auto" else [tile]
+    candidates = (max(height, width),) if whole else TILES if tile == "auto" else (tile,)
     chosen = next((t for t in candidates if fits(t)), None)
     if chosen is None and workers > 1:
         workers = 1
@@ -109,12 +123,13 @@ def make_plan(scene: Scene, *, tile: int | Literal["auto"] = "auto", device: str
     if chosen is None:
         raise RefusedInput(
             f"Fusing needs {_size(BASE_MEMORY + per_task(candidates[-1]))} with tiles of {candidates[-1]} pixels, and {_size(memory)} are allowed. "
-            "Allow more memory or choose smaller tiles."
+            "Allow more memory or choose smaller tiles (methods that are not local take the whole scene as one)."
         )
-    rows, cols = -(-height // chosen), -(-width // chosen)
-    seen = sum(min(min(chosen, height) + 2 * halo, pair.fine.shape[0]) for _ in range(rows)) * sum(
-        min(min(chosen, width) + 2 * halo, pair.fine.shape[1]) for _ in range(cols)
+    rows, cols = (
+        [min(stop + first + halo, size) - max(start + first - halo, 0) for start, stop in cuts(length, chosen)]
+        for length, first, size in zip((height, width), (pair.output.top, pair.output.left), pair.fine.shape, strict=True)
     )
+    seen = sum(rows) * sum(cols)
     box = pair.output_geobox
     return Plan(
         shape=(bands, height, width),
@@ -122,7 +137,7 @@ def make_plan(scene: Scene, *, tile: int | Literal["auto"] = "auto", device: str
         pixel=float(abs(box.affine.a)),
         ratio=pair.ratio,
         tile=chosen,
-        tiles=rows * cols,
+        tiles=len(rows) * len(cols),
         halo=halo,
         bytes_read=int(4 * seen * (msi_bands + bands / pair.ratio**2)),
         bytes_written=2 * bands * height * width,
@@ -139,6 +154,10 @@ def _crs_name(crs: Any) -> str:
 
 
 def _workers() -> int:
+    """Tasks at once: what the user set for dask, else the cores that this process may use."""
+    asked = dask.config.get("num_workers", None)
+    if asked is not None:
+        return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -78,7 +78,7 @@ def reduce(ground: Ground, sample: Sample, settings: Settings) -> tuple[Ground, 
     complete = psf.forward(known[None].float())[0].numpy() > 0.5
     low = np.where(complete, low, np.nan).astype(np.float32)
     reduced = Sample(low, seen.astype(np.float32), fine, coarse)
-    return lay_ground(pair, [reduced], settings, lambda step: None, geometry=geometry), truth
+    return lay_ground(pair, [reduced], [reduced], settings, lambda step: None, geometry=geometry), truth
 
 
 def _step(ratio: float, shape: tuple[int, int]) -> int | None:

@@ -1,11 +1,12 @@
-"""Grid pairs, a naive PSF and a made-up scene, from plain numbers: what the tests of the numeric core compare with.
+"""Grid pairs, a naive PSF and made-up scenes, from plain numbers: what the tests of the numeric core compare with.
 
-Nothing here uses the operators of geofuse.
+No image here is made with the operators of geofuse.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +15,10 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import gaussian_filter
 
 from geofuse.grid import GridPair, Window
+from geofuse.response.psf import PsfBuilder
+from geofuse.scene import Sample
+from geofuse.solve.patch import Patch, make_patch
+from tests.scenes import Simulation
 
 CRS = "EPSG:32633"
 WEST, NORTH = 383_469.97, 5_818_303.55  # of the fine image, whose pixels are 1 m wide
@@ -65,14 +70,18 @@ def naive_operator(pair: GridPair, sigma: tuple[float, float], shift: tuple[floa
 
 
 def made_up_scene(bands: int, height: int, width: int, rank: int = 5, seed: int = 0, grain: float = 1.5) -> np.ndarray:
-    """Reflectance (bands, height, width) of ``rank`` materials with smooth spectra, in patches with detail down to ``grain`` pixels."""
+    """Reflectance (bands, height, width) of ``rank`` materials with smooth spectra, in patches with detail down to ``grain`` pixels.
+
+    Light differs from place to place: with shares that sum to 1 everywhere an offset would be one more mixture.
+    """
     rng = np.random.default_rng(seed)
     maps = [sum(gaussian_filter(rng.normal(size=(height, width)), s, mode="reflect") * s for s in (grain, 4 * grain)) for _ in range(rank)]
     share = np.exp(3 * np.stack(maps) / np.std(maps))
     share /= share.sum(0)
     spectra = gaussian_filter(rng.normal(size=(rank, 3 * bands)), (0, bands / 8), mode="wrap")[:, bands : 2 * bands]
-    spectra = 0.1 + 0.6 * (spectra - spectra.min()) / np.ptp(spectra)
-    return np.tensordot(spectra.T, share, 1)
+    spectra = 0.05 + 0.5 * (spectra - spectra.min()) / np.ptp(spectra)
+    light = gaussian_filter(rng.normal(size=(height, width)), 2 * grain, mode="reflect")
+    return np.tensordot(spectra.T, share, 1) * (1 + 0.5 * np.tanh(light / light.std()))
 
 
 def bell_responses(bands: int, count: int) -> np.ndarray:
@@ -85,3 +94,72 @@ def bell_responses(bands: int, count: int) -> np.ndarray:
 def tensor(array: np.ndarray) -> torch.Tensor:
     """The array in double precision."""
     return torch.as_tensor(np.ascontiguousarray(array), dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A simulated pair on its grids: truth (B, H, W), HSI (B, h, w), MSI (M, H, W), response, and the PSF that made the HSI."""
+
+    truth: np.ndarray
+    hsi: np.ndarray
+    msi: np.ndarray
+    srf: np.ndarray
+    grids: GridPair
+    sigma: tuple[float, float]
+    shift: tuple[float, float]
+    hsi_noise: np.ndarray
+    msi_noise: np.ndarray
+
+    @property
+    def windows(self) -> tuple[Window, Window]:
+        """All of the fine and all of the coarse grid."""
+        return whole(self.grids.fine.shape), whole(self.grids.coarse.shape)
+
+    @property
+    def sample(self) -> Sample:
+        """The whole scene as one sample."""
+        return Sample(self.hsi.astype(np.float32), self.msi.astype(np.float32), *self.windows)
+
+    def patch(
+        self, sigma: tuple[float, float] | None = None, shift: tuple[float, float] | None = None, dtype: torch.dtype = torch.float32
+    ) -> Patch:
+        """The whole scene for the solver; told the true PSF unless another is given."""
+        builder = PsfBuilder(self.grids, sigma or self.sigma, shift or self.shift)
+        return make_patch(self.hsi, self.msi, builder, *self.windows, torch.zeros(1, dtype=dtype))
+
+
+def simulated(
+    truth: np.ndarray,
+    srf: np.ndarray,
+    coarse: tuple[int, int],
+    ratio: float,
+    *,
+    first: tuple[float, float] | None = None,
+    sigma: tuple[float, float] | None = None,
+    shift: tuple[float, float] = (0.0, 0.0),
+    snr_db: tuple[float, float] = (35.0, 40.0),
+    seed: int = 0,
+) -> Pair:
+    """A pair made of a truth by the naive PSF, with white noise scaled to each band's root mean square."""
+    sigma, first = sigma or (ratio / 2, ratio / 2), first or ((ratio - 1) / 2,) * 2
+    rows = naive_psf(ratio, first[0], coarse[0], truth.shape[1], sigma[0], shift[0])
+    cols = naive_psf(ratio, first[1], coarse[1], truth.shape[2], sigma[1], shift[1])
+    images, levels, rng = [], [], np.random.default_rng(seed)
+    for image, snr in zip((rows @ truth @ cols.T, np.tensordot(srf, truth, 1)), snr_db, strict=True):
+        levels.append(np.sqrt((image**2).mean((1, 2))) * 10 ** (-snr / 20))
+        images.append(image + levels[-1][:, None, None] * rng.normal(size=image.shape))
+    grids = uncropped(coarse, truth.shape[1:], ratio, first)
+    return Pair(truth, *images, srf, grids, sigma, shift, *levels)
+
+
+def on_grids(scene: Simulation) -> Pair:
+    """A benchmark scene on its grids."""
+    sigma = (scene.ratio / 2,) * 2
+    grids = uncropped(scene.hsi.shape[1:], scene.truth.shape[1:], scene.ratio)
+    return Pair(scene.truth, scene.hsi, scene.msi, scene.srf, grids, sigma, scene.shift, scene.hsi_noise, scene.msi_noise)
+
+
+def psnr(truth: np.ndarray, image: np.ndarray) -> float:
+    """Mean over bands, dB, peak 1."""
+    error = ((truth - np.clip(image, 0, 1)) ** 2).mean((1, 2))
+    return float(np.mean(-10 * np.log10(error)))

@@ -35,7 +35,7 @@ from geofuse.io.stream import cut, tiles
 from geofuse.progress import bar
 from geofuse.values import StoredType
 
-_GDAL_CACHE = 64 * 2**20
+_GDAL_CACHE = 16 * 2**20
 # The draft is uncompressed, so that windows that are not whole blocks can be written in place.
 _OVERVIEWS_ADD = 4 / 3
 
@@ -150,7 +150,7 @@ def write_cog(
         written = _Draft(cube, stored, side, extra_tags or {})
         written.stream(draft, progress)
         with bar(3, desc="finishing", unit="step", enabled=progress) as steps:
-            _finish(draft, final, side, stored, max(rows, cols))
+            _finish(draft, final, side, stored)
             steps.update()
             written.verify(final)
             steps.update()
@@ -258,11 +258,22 @@ class _Draft:
             ]
 
 
-def _finish(draft: Path, final: Path, side: int, stored: StoredType, largest: int) -> None:
+def _overview_factors(rows: int, cols: int, side: int) -> list[int]:
+    """Halve until one block holds the image, or its shorter side is one pixel.
+
+    Examples
+    --------
+    >>> _overview_factors(2048, 1000, 512), _overview_factors(400, 512, 512)
+    ([2, 4], [])
+    """
+    factors = [2**power for power in range(1, 32)]
+    return [factor for factor in factors if max(rows, cols) > side * factor // 2 and min(rows, cols) >= factor]
+
+
+def _finish(draft: Path, final: Path, side: int, stored: StoredType) -> None:
     """Give the draft overviews, and copy it in the order of a COG: directories, smallest overview first, full image last."""
-    factors = [2**power for power in range(1, 32) if largest / 2 ** (power - 1) > side]
-    if factors:
-        with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"), rasterio.open(draft, "r+") as file:
+    with rasterio.open(draft, "r+") as file:
+        if factors := _overview_factors(file.height, file.width, side):
             file.build_overviews(factors, Resampling.average)
     copy(
         draft,

@@ -36,7 +36,7 @@ def gdal() -> Iterator[None]:
 class RasterArray:
     """Selected bands of a raster file as an array-like of float32 reflectance, NaN where there is no data.
 
-    Picklable; holds no open file. Indexing with slices reads only that window.
+    Picklable; holds no open file. Indexing reads only the bands and the window that are asked for.
     """
 
     path: str
@@ -58,39 +58,38 @@ class RasterArray:
         return len(self.indexes), self.height, self.width
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
-        """Read and decode the window that basic slices select."""
+        """Read and decode what is selected: an integer, slice or list along each axis, each axis by itself."""
         full = (key if isinstance(key, tuple) else (key,)) + (slice(None),) * 3
-        spans, inner = zip(*(_span(item, size) for item, size in zip(full[:3], self.shape, strict=True)), strict=True)
-        bands, rows, cols = spans
-        if 0 in map(len, spans):
-            return np.empty(tuple(map(len, spans)), np.float32)[inner]
-        window = Window(cols.start, rows.start, len(cols), len(rows))
+        chosen = [np.arange(size)[item] for item, size in zip(full[:3], self.shape, strict=True)]
+        if any(places.size == 0 for places in chosen):
+            return np.empty([places.size for places in chosen if places.ndim], np.float32)
+        bands = np.atleast_1d(chosen[0])
+        top, bottom = int(chosen[1].min()), int(chosen[1].max()) + 1
+        left, right = int(chosen[2].min()), int(chosen[2].max()) + 1
+        values = self._read(bands, Window(left, top, right - left, bottom - top))
+        values = values[:, :, _within(chosen[2], left)][:, _within(chosen[1], top)]
+        return values if chosen[0].ndim else values[0]
+
+    def _read(self, bands: NDArray[np.intp], window: Window) -> NDArray[np.float32]:
+        indexes = [self.indexes[band] for band in bands]
         try:
             with gdal(), rasterio.open(self.path) as source:
-                indexes = [self.indexes[i] for i in bands]
                 raw = source.read(indexes, window=window)
                 mask = source.read_masks(indexes, window=window) if self.has_mask else None
         except (RasterioError, OSError) as error:
-            where = f"rows {rows.start}-{rows.stop}, columns {cols.start}-{cols.stop}"
+            (top, bottom), (left, right) = window.toranges()
+            where = f"rows {top}-{bottom}, columns {left}-{right}"
             raise RunFailed(f"{self.path}: could not read {where} ({error}); the file is damaged or was changed while in use") from error
-        columns = [column[bands.start : bands.stop] for column in (self.scale, self.offset, self.nodata)]
-        values = decode(raw, *columns)
+        values = decode(raw, *([column[band] for band in bands] for column in (self.scale, self.offset, self.nodata)))
         if mask is not None:
             values[mask == 0] = np.nan
-        return values[inner]
+        return values
 
 
-def _span(item: Any, size: int) -> tuple[range, Any]:
-    """Return the contiguous range to read for one axis, and what to take of it."""
-    if not isinstance(item, slice):
-        at = int(item) % size
-        return range(at, at + 1), 0
-    wanted = range(*item.indices(size))
-    if not wanted:
-        return range(0), slice(None)
-    low, high = min(wanted), max(wanted) + 1
-    stop = wanted.stop - low
-    return range(low, high), slice(wanted.start - low, stop if stop >= 0 else None, wanted.step)
+def _within(places: NDArray[np.intp], start: int) -> Any:
+    """Where places lie in a window that starts at ``start``; a run of neighbours is a view, not a copy."""
+    run = places.ndim == 1 and np.array_equal(places, np.arange(start, start + places.size))
+    return slice(None) if run else places - start
 
 
 def natural_chunks(shape: tuple[int, int, int], block: tuple[int, int], *, sequential: bool = False) -> tuple[int, int, int]:
@@ -168,4 +167,5 @@ def lazy(array: RasterArray, chunks: Any, natural: tuple[int, int, int]) -> Any:
         chunks = tuple(chunks.get(dim, size) for dim, size in zip(("band", "y", "x"), natural, strict=True))
     elif isinstance(chunks, int):
         chunks = (natural[0], chunks, chunks)
-    return da.from_array(array, chunks=chunks, lock=False, asarray=False, fancy=False, meta=np.empty((0, 0, 0), np.float32))
+    # fancy=True is what lets dask push a selection down into the read
+    return da.from_array(array, chunks=chunks, lock=False, asarray=False, fancy=True, meta=np.empty((0, 0, 0), np.float32))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK, FAINT, MAIN, OTHER, BASELINE = "#22313f", "#d9dee3", "#1b7f8c", "#e07b39", "#a9b4bd"
-BASELINES = ("bicubic", "gsa", "cnmf")
+BASELINES = ("bicubic", "regression", "gsa", "cnmf")
 
 Draw = Callable[[Axes, Mapping[str, Any]], None]
 
@@ -91,9 +91,14 @@ def _numbers(values: Any) -> np.ndarray:
     return np.array([np.nan if v is None else v for v in values or []], dtype=float)
 
 
+def _wavelengths(report: Mapping[str, Any]) -> np.ndarray:
+    """Centres of the hyperspectral bands in nm."""
+    return _numbers(_dict(report, "bands").get("wavelength_nm"))
+
+
 def _band_axis(report: Mapping[str, Any], count: int, ax: Axes) -> np.ndarray:
     """Wavelengths where the report knows them for every band of this quantity, otherwise band numbers."""
-    wavelengths = _numbers(_dict(report, "bands").get("wavelengths"))
+    wavelengths = _wavelengths(report)
     if len(wavelengths) == count and np.isfinite(wavelengths).all():
         ax.set_xlabel("wavelength (nm)")
         return wavelengths
@@ -103,9 +108,8 @@ def _band_axis(report: Mapping[str, Any], count: int, ax: Axes) -> np.ndarray:
 
 def _msi_centres(report: Mapping[str, Any]) -> np.ndarray:
     """Centres of gravity of the effective responses, in nm: where on the axis the bands of the MSI belong."""
-    response = _dict(report, "response")
-    wavelengths = _numbers(response.get("wavelengths"))
-    matrix = np.array([_numbers(row) for row in response.get("matrix") or []])
+    wavelengths = _wavelengths(report)
+    matrix = np.array([_numbers(row) for row in _dict(report, "response").get("matrix") or []])
     if matrix.ndim != 2 or matrix.shape[1] != len(wavelengths) or not np.isfinite(wavelengths).all():
         return np.array([])
     weights = np.nan_to_num(matrix) ** 2  # squared, so that small weights far away do not pull the centre
@@ -142,9 +146,8 @@ def _draw_validation(ax: Axes, report: Mapping[str, Any]) -> None:
 
 
 def _draw_response(ax: Axes, report: Mapping[str, Any]) -> None:
-    response = report["response"]
-    matrix = [_numbers(row) for row in response["matrix"]]
-    wavelengths = _numbers(response.get("wavelengths"))
+    matrix = [_numbers(row) for row in report["response"]["matrix"]]
+    wavelengths = _wavelengths(report)
     known = len(wavelengths) == len(matrix[0]) and bool(np.isfinite(wavelengths).all())
     x = wavelengths if known else np.arange(1, len(matrix[0]) + 1)
     order = np.argsort(x, kind="stable")  # neighbouring detectors overlap, so files may step back
@@ -152,10 +155,10 @@ def _draw_response(ax: Axes, report: Mapping[str, Any]) -> None:
         colour = colormaps["turbo"](0.1 + 0.8 * at / max(1, len(matrix) - 1))
         ax.fill_between(x[order], row[order], color=colour, alpha=0.12, linewidth=0)
         ax.plot(x[order], row[order], color=colour, linewidth=1.5, label=f"band {at + 1}")
-    # The multispectral image sees a part of the spectrum: show that part, where any weight is above 2 % of its largest.
-    seen = x[np.any([row > 0.02 * np.nanmax(row) for row in matrix], axis=0)]
+    # The multispectral image sees a part of the spectrum: show that part, where any weight is above a tenth of its largest.
+    seen = x[np.any([row > 0.1 * np.nanmax(row) for row in matrix], axis=0)]
     if len(seen):
-        margin = 0.05 * max(np.ptp(seen), 1.0)
+        margin = 0.1 * max(np.ptp(seen), 1.0)
         ax.set_xlim(seen.min() - margin, seen.max() + margin)
     _plain(ax)
     ax.set_ylim(bottom=0)
@@ -177,8 +180,8 @@ def _draw_disagreement(ax: Axes, report: Mapping[str, Any]) -> None:
     overall = report["disagreement"].get("relative")
     if overall is not None:
         ax.axhline(100 * overall, color=OTHER, linewidth=1, linestyle="--")
-        ax.annotate(f"all bands {100 * overall:.1f} %", (0.995, 100 * overall), (0, 4), xycoords=("axes fraction", "data"),
-                    textcoords="offset points", ha="right", fontsize=8, color=OTHER)  # fmt: skip
+        text = ax.annotate(f"all bands {100 * overall:.1f} %", (0.995, 100 * overall), (0, 4), ("axes fraction", "data"), "offset points")
+        text.set(ha="right", fontsize=8, color=OTHER)
     _plain(ax)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("relative RMSE (%)")
@@ -193,7 +196,7 @@ def _draw_map(ax: Axes, report: Mapping[str, Any]) -> None:
     bar = ax.figure.colorbar(shown, cax=ax.inset_axes((1.04, 0.05, 0.05, 0.9)))
     bar.set_label("relative RMSE (%)", fontsize=9)
     bar.ax.tick_params(colors=INK, labelsize=9)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _draw_noise(ax: Axes, report: Mapping[str, Any]) -> None:

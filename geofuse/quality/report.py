@@ -21,15 +21,26 @@ PAPER = (
     "via Self-Supervised Modality Decoupling. arXiv:2412.04802."
 )
 
+_SHOWN = (
+    "method", "seconds", "peak_rss_mb", "warnings", "bands", "geometry", "residuals", "disagreement", "response", "noise", "prior_weights",
+    "validation",
+)  # fmt: skip
+
 
 class Report:
     """A record of one fusion, in plain JSON values.
 
-    Any key may be absent until its stage has run. The known ones are `method`, `seconds` (open, fit, apply, write), `peak_rss_mb`,
-    `geometry` (ratio, shift_px as [dy, dx] in fine pixels, psf_sigma_px), `residuals` (hsi_rel_rmse, msi_rel_rmse),
-    `prior_weights`, `validation` (rows of method, psnr_db, sam_deg, ergas, ssim, seconds), `versions`, `seed`, `warnings`,
-    `disagreement` (relative, per_band, rho, and map as coarse rows, all fractions), `response` (matrix of MSI × HSI bands, method,
-    wavelengths in nm), `noise` (hsi_sigma, msi_sigma in reflectance), `inputs`, `plan`, `tiles` and `bands` (names, wavelengths).
+    Any key may be absent until its stage has run. Those that the report knows how to show:
+
+    - ``method``, ``seconds`` {open, fit, apply, write}, ``peak_rss_mb``, ``versions``, ``seed``, ``warnings``
+    - ``bands`` {names, wavelength_nm}
+    - ``geometry`` {ratio, shift_px: [dy, dx] in fine pixels, psf_sigma_px}
+    - ``residuals`` {hsi_rel_rmse, msi_rel_rmse}, fractions
+    - ``disagreement`` {relative, per_band, map: rows of coarse pixels, all fractions; rho; harmonised}
+    - ``response`` {matrix of MSI × HSI bands, method}, ``noise`` {hsi_sigma, msi_sigma in reflectance}, ``prior_weights``
+    - ``validation``: rows of method, ratio, psnr_db, sam_deg, ergas, ssim, seconds
+
+    Everything else is shown as it is, under Details.
 
     Parameters
     ----------
@@ -177,6 +188,7 @@ class Report:
             "validation": rows + [row for row in self._values.get("validation") or [] if row.get("psnr_db") is None],
             "winner": rows[0].get("method") if rows else None,
             "baselines": BASELINES,
+            "details": {key: value for key, value in self._values.items() if key not in _SHOWN and value not in (None, {}, [])},
             "version": (self._values.get("versions") or {}).get("geofuse") or version("geofuse"),
             "paper": PAPER,
         }
@@ -184,13 +196,12 @@ class Report:
 
 @cache
 def _templates() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader
 
     # Everything is escaped: band names, titles and paths come from other people's files.
-    environment = Environment(
-        loader=PackageLoader("geofuse.quality"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(loader=PackageLoader("geofuse.quality"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
+    environment.filters["json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
     return environment
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from geofuse.quality.figures import BASELINES, scored
 
-RHO_WARNING = 0.05  # matched geometry stays below 0.04, on every scene where it was measured
-
 
 def summary_sentences(report: Mapping[str, Any]) -> list[str]:
     """Say in plain sentences what was made, how the pair fits, how good the result is, and what it cost.
@@ -33,24 +31,17 @@ def summary_sentences(report: Mapping[str, Any]) -> list[str]:
 
 
 def derived_warnings(report: Mapping[str, Any]) -> list[str]:
-    """Warnings that the figures themselves call for, beside those that the run recorded."""
-    found = []
-    rho = _number(report, "disagreement", "rho")
-    if rho is not None and rho > RHO_WARNING:
-        found.append(
-            f"The two images contradict each other more than noise explains (ρ = {rho:.2f}, warning above {RHO_WARNING}): "
-            "check registration, acquisition dates and atmospheric correction before using fine detail quantitatively."
-        )
+    """Say what the scores call for, beside the warnings that the run recorded."""
     rows = scored(report)
     if rows and rows[0].get("method") in BASELINES:
-        found.append(f"In the reduced-resolution test a baseline, {rows[0]['method']}, scored best on this scene: consider using it.")
-    return found
+        return [f"In the reduced-resolution test a baseline, {rows[0]['method']}, scored best on this scene: consider using it."]
+    return []
 
 
 def _what(report: Mapping[str, Any]) -> str:
     if not report.get("method"):
         return ""
-    names = (report.get("bands") or {}).get("names") or (report.get("bands") or {}).get("wavelengths") or []
+    names = (report.get("bands") or {}).get("names") or []
     ratio = _number(report, "geometry", "ratio")
     parts = [f"{len(names)} bands"] if names else []
     if ratio is not None:
@@ -73,7 +64,7 @@ def _disagreement(report: Mapping[str, Any]) -> str:
     if relative is None:
         return ""
     text = f"Brought to the same pixels and bands, the two images differ by {100 * relative:.1f} %."
-    if report.get("method") not in BASELINES:  # those believe whom they happen to believe
+    if report["disagreement"].get("harmonised"):
         text += " Where they do, the fused cube keeps the radiometry of the hyperspectral image and the detail of the multispectral one."
     return text
 
@@ -82,10 +73,10 @@ def _residuals(report: Mapping[str, Any]) -> str:
     hsi, msi = _number(report, "residuals", "hsi_rel_rmse"), _number(report, "residuals", "msi_rel_rmse")
     parts = []
     if hsi is not None:
-        parts.append(f"blurred back to coarse pixels it reproduces the hyperspectral image to {100 * hsi:.1f} %")
+        parts.append(f"blurred back to coarse pixels it differs from the hyperspectral image by {100 * hsi:.1f} %")
     if msi is not None:
-        parts.append(f"seen through the effective response it reproduces the multispectral image to {100 * msi:.1f} %")
-    return ("The fused cube explains its inputs: " + ", and ".join(parts) + ".") if parts else ""
+        parts.append(f"seen through the effective response it differs from the multispectral image by {100 * msi:.1f} %")
+    return ("The fused cube held against its inputs: " + ", and ".join(parts) + ".") if parts else ""
 
 
 def _validation(report: Mapping[str, Any]) -> str:
@@ -93,14 +84,14 @@ def _validation(report: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     best, method = rows[0], report.get("method")
-    text = f"In a test on this very scene at reduced resolution, {best['method']} came closest to the truth ({best['psnr_db']:.1f} dB"
+    text = f"In a test on this very scene at reduced resolution, {best['method']} came closest to the truth ({best['psnr_db']:.2f} dB"
     text += f", {best['sam_deg']:.2f}°)" if best.get("sam_deg") is not None else ")"
     baseline = next((row for row in rows if row.get("method") in BASELINES), None)
     if baseline is not None and baseline is not best:
         text += f", {best['psnr_db'] - baseline['psnr_db']:.1f} dB above the best baseline, {baseline['method']}"
     used = next((row for row in rows if row.get("method") == method), None)
     if used is not None and used is not best:
-        text += f"; {method}, used here, scored {used['psnr_db']:.1f} dB"
+        text += f"; {method}, used here, scored {used['psnr_db']:.2f} dB"
     return text + "."
 
 

@@ -115,7 +115,7 @@ class SeparablePsf:
         self._vh, self._vw = tensor(vh), tensor(vw)
         self.spectrum = tensor(np.maximum(eh, 0)[:, None] * np.maximum(ew, 0)[None])
         self.observed = tensor(observed)
-        self.gain = float((rows**2).sum(1).mean() * (cols**2).sum(1).mean())
+        self.gain = float(_mean_energy(rows) * _mean_energy(cols))
         self.shape = (rows.shape[1], cols.shape[1])
         self._stripes = list(self._cut(rows))
 
@@ -248,9 +248,13 @@ class PsfBuilder:
             local = fine, coarse
         (fr, fc), (cr, cc) = local[0].slices, local[1].slices
         dy, dx = self.shift
+        rows, cols = _banded(row_axis, self.sigma[0], dy, cr, fr), _banded(col_axis, self.sigma[1], dx, cc, fc)
+        # Rows and columns that are not observed at all leave the operator, so that AAᵀ is diagonalised exactly for a window without gaps.
+        rows[~observed.any(1)] = 0
+        cols[~observed.any(0)] = 0
         return SeparablePsf(
-            _banded(row_axis, self.sigma[0], dy, cr, fr),
-            _banded(col_axis, self.sigma[1], dx, cc, fc),
+            rows,
+            cols,
             _cubic_window(row_axis, dy, fr, cr),
             _cubic_window(col_axis, dx, fc, cc),
             observed,
@@ -315,6 +319,12 @@ def _outline(window: Window) -> tuple[np.ndarray, np.ndarray]:
     r, c = np.linspace(window.top, window.bottom - 1, 17), np.linspace(window.left, window.right - 1, 17)
     grid = np.meshgrid(r, c, indexing="ij")
     return grid[0].ravel(), grid[1].ravel()
+
+
+def _mean_energy(matrix: np.ndarray) -> float:
+    """Mean squared norm of the rows that are not empty."""
+    energy = (matrix**2).sum(1)
+    return float(energy.sum() / max((energy > 0).sum(), 1))
 
 
 def _gaussian(distance: np.ndarray) -> np.ndarray:

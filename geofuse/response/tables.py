@@ -86,7 +86,8 @@ def _from_sensor(name: str, msi: BandTable) -> tuple[np.ndarray, np.ndarray]:
             f"The MSI has no wavelengths, so its bands cannot be matched to those of {name}. Use srf='auto', or give a CSV file."
         )
     wavelength = np.asarray(table.rsrs_wvl, float)
-    curves = np.stack([np.asarray(table[band], float) for band in table.bands])
+    # Measured curves dip a hair below zero where a band ends.
+    curves = np.clip([np.asarray(table[band], float) for band in table.bands], 0, None)
     centres = (curves * wavelength).sum(1) / curves.sum(1)
     return wavelength, curves[[int(np.abs(centres - w).argmin()) for w in msi.wavelength]]
 

@@ -1,10 +1,11 @@
 """The MAP estimate under a class-wise Gaussian prior.
 
-Per fine pixel the prior is N(b + Σ_j w_j μ_j, Σ_j w_j Σ_j) with soft class weights w. Conditioning on the MSI is local to
-the pixel; conditioning on the HSI couples pixels through the PSF and is solved on the *coarse* grid:
+Per fine pixel the prior is N(b̃, Σ_j) in class j, around one mean b̃ = b + Σ_j w_j μ_j. Conditioning on the MSI is local to the pixel,
+and soft class weights w blend its outcome, C = Σ_j w_j C_j; conditioning on the HSI couples pixels through the PSF and is solved on
+the *coarse* grid:
 
     C_j = Σ_j - Σ_j Lᵀ (L Σ_j Lᵀ + 1)⁻¹ L Σ_j          posterior covariance given the MSI
-    t   = b + Σ_j w_j (μ_j + C_j Lᵀ (m - L b̃))         posterior mean given the MSI
+    t   = b̃ + Σ_j w_j C_j Lᵀ (m - L b̃)                 posterior mean given the MSI
     (A C Aᵀ + 1) x = y - A t                            one unknown per coarse pixel and component
     z   = t + C Aᵀ x
 

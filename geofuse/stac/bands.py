@@ -8,13 +8,11 @@ raster extensions forbid the older arrays, and the version 1.1 schemas leave `ba
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import Any
 
 import rasterio
 
-# What the per-band and per-file tags of rasters call their wavelength unit → nanometres per unit.
-_NM_PER_UNIT = {"nanometers": 1.0, "nanometer": 1.0, "nm": 1.0, "micrometers": 1e3, "micrometer": 1e3, "microns": 1e3, "um": 1e3, "µm": 1e3}
+from geofuse.io.metadata import describe
 
 _STATISTICS = {
     "minimum": "STATISTICS_MINIMUM",
@@ -41,12 +39,17 @@ def band_fields(dataset: rasterio.DatasetReader, spatial_resolution: float | Non
     -------
     dict
         The three arrays, each with one object a band, in file order.
+
+    Raises
+    ------
+    geofuse.errors.InvalidCube
+        If wavelengths are there and cannot be read.
     """
-    names = band_names(dataset)
+    table = describe(dataset, every_band=False).table
     bands, eo_bands, raster_bands = [], [], []
-    for index, name in enumerate(names, start=1):
+    for index, name in enumerate(table.names, start=1):
         values = _values(dataset, index)
-        spectral = _spectral(dataset, index)
+        spectral = _spectral(table.wavelength[index - 1], table.fwhm[index - 1])
         raster = {"scale": float(dataset.scales[index - 1]), "offset": float(dataset.offsets[index - 1])}
         if spatial_resolution is not None:
             raster["spatial_resolution"] = spatial_resolution
@@ -55,14 +58,6 @@ def band_fields(dataset: rasterio.DatasetReader, spatial_resolution: float | Non
         eo_bands.append(about | spectral)
         raster_bands.append(values | raster)
     return {"bands": bands, "eo:bands": eo_bands, "raster:bands": raster_bands}
-
-
-def band_names(dataset: rasterio.DatasetReader) -> list[str]:
-    """Names of the bands: their descriptions where every band has its own, otherwise B001, B002 and so on."""
-    descriptions = [(text or "").strip() for text in dataset.descriptions]
-    if "" not in descriptions and max(Counter(descriptions).values()) == 1:
-        return descriptions
-    return [f"B{index:03d}" for index in range(1, dataset.count + 1)]
 
 
 def _values(dataset: rasterio.DatasetReader, index: int) -> dict[str, Any]:
@@ -78,22 +73,10 @@ def _values(dataset: rasterio.DatasetReader, index: int) -> dict[str, Any]:
     return fields
 
 
-def _spectral(dataset: rasterio.DatasetReader, index: int) -> dict[str, float]:
-    """Centre wavelength and full width at half maximum in micrometres, as far as the band's tags tell."""
-    tags = {key.lower(): value for key, value in dataset.tags(index).items()}
-    imagery = dataset.tags(index, ns="IMAGERY")
-    unit = tags.get("wavelength_units", dataset.tags().get("wavelength_units", "nanometers")).strip().lower()
-    um = _NM_PER_UNIT.get(unit, math.nan) / 1000
-    fields = {}
-    for field, tag, gdal_tag in (
-        ("center_wavelength", "wavelength", "CENTRAL_WAVELENGTH_UM"),
-        ("full_width_half_max", "fwhm", "FWHM_UM"),
-    ):
-        own = _number(tags.get(tag))
-        value = _number(imagery.get(gdal_tag)) if own is None or math.isnan(um) else own * um
-        if value is not None and value > 0:
-            fields[field] = round(value, 7)
-    return fields
+def _spectral(wavelength_nm: float, fwhm_nm: float) -> dict[str, float]:
+    """Centre wavelength and full width at half maximum in micrometres, as far as they are known."""
+    known = {"center_wavelength": wavelength_nm, "full_width_half_max": fwhm_nm}
+    return {field: round(float(nm) / 1000, 7) for field, nm in known.items() if math.isfinite(nm)}
 
 
 def _sentence(spectral: dict[str, float]) -> str:

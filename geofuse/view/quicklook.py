@@ -108,14 +108,14 @@ def interesting_places(fused: xr.DataArray, count: int = 3) -> list[tuple[float,
 
 def _spectra(ax: Axes, cubes: Sequence[xr.DataArray], place: tuple[float, float], colour: str, *, first: bool) -> None:
     hsi, msi, fused = cubes
-    for cube, style in ((hsi, {"color": "0.6", "lw": 1.2, "label": "hyperspectral pixel"}), (fused, {"color": colour, "lw": 1.5, "label": "fused pixel"})):
+    for cube, shade, label in ((hsi, "0.6", "hyperspectral pixel"), (fused, colour, "fused pixel")):
         table, values = BandTable.from_cube(cube), cube.sel(x=place[0], y=place[1], method="nearest").values
         axis = table.wavelength if table.has_wavelength else np.arange(len(table))
         order = np.argsort(axis)
         line = np.where(table.good, values, np.nan)[order]
         # A gap in the wavelengths is a gap in the line, not a slope across absorbed light.
         gaps = np.flatnonzero(np.diff(axis[order]) > 5 * np.median(np.diff(axis[order]))) + 1
-        ax.plot(np.insert(axis[order], gaps, np.nan), np.insert(line, gaps, np.nan), **style)
+        ax.plot(np.insert(axis[order], gaps, np.nan), np.insert(line, gaps, np.nan), color=shade, lw=1.4, label=label)
     table = BandTable.from_cube(msi)
     if table.has_wavelength:
         ax.plot(table.wavelength, msi.sel(x=place[0], y=place[1], method="nearest").values, "ks", ms=5, label="multispectral pixel")

@@ -153,29 +153,20 @@ def test_bands_tell_wavelengths_in_micrometres_values_and_statistics(item: pysta
         assert data["raster:bands"][index]["scale"] == 0.0001
 
 
-def test_wavelengths_in_other_units_and_in_the_imagery_domain_are_read(berlin: tuple[Path, Path], tmp_path: Path) -> None:
-    micrometres, imagery, junk = (tmp_path / f"{name}.tif" for name in ("micrometres", "imagery", "junk"))
-    for path in (micrometres, imagery, junk):
-        shutil.copy(berlin[1], path)
-        with rasterio.open(path, "r+") as out:
-            for band in out.indexes:
-                wavelength = {micrometres: "0.4843", imagery: "", junk: "blue"}[path]
-                out.update_tags(band, wavelength=wavelength, fwhm="" if path is imagery else "0.0148", wavelength_units="Micrometers")
-                if path is junk:
-                    out.update_tags(band, ns="IMAGERY", CENTRAL_WAVELENGTH_UM="nan", FWHM_UM="-1")
-    blue = [_data(as_dict(make_item(path, MADE)))["bands"][0] for path in (micrometres, imagery, junk)]
-    assert blue[0]["eo:center_wavelength"] == pytest.approx(0.4843)
-    assert blue[1]["eo:center_wavelength"] == pytest.approx(0.4843)
-    assert "eo:center_wavelength" not in blue[2]
-    assert blue[2]["description"] == "Reflectance, wavelength unknown"
-
-
-def test_bands_without_their_own_description_are_numbered(berlin: tuple[Path, Path], tmp_path: Path) -> None:
-    path = tmp_path / "same.tif"
-    shutil.copy(berlin[1], path)
-    with rasterio.open(path, "r+") as out:
-        out.descriptions = ("same",) * 4
-    assert [band["name"] for band in _data(as_dict(make_item(path, MADE)))["bands"]] == ["B001", "B002", "B003", "B004"]
+def test_wavelengths_in_micrometres_and_unknown_ones(berlin: tuple[Path, Path], tmp_path: Path) -> None:
+    micrometres, unknown = tmp_path / "micrometres.tif", tmp_path / "unknown.tif"
+    shutil.copy(berlin[1], micrometres)
+    with rasterio.open(micrometres, "r+") as out:
+        for band in out.indexes:
+            out.update_tags(band, wavelength="0.4843", fwhm="0.0148", wavelength_units="Micrometers")
+    with rasterio.open(unknown, "w", driver="GTiff", count=2, dtype="float32", height=8, width=8, crs="EPSG:32633") as out:
+        out.write(np.ones((2, 8, 8), "float32"))
+    blue, dark = (_data(as_dict(make_item(path, MADE)))["bands"][0] for path in (micrometres, unknown))
+    assert blue["eo:center_wavelength"] == pytest.approx(0.4843)
+    assert blue["eo:full_width_half_max"] == pytest.approx(0.0148)
+    assert (dark["name"], dark["description"]) == ("B001", "Reflectance, wavelength unknown")
+    assert "eo:center_wavelength" not in dark
+    assert "nodata" not in dark
 
 
 def test_grid_crs_and_footprint(item: pystac.Item, cog: Path) -> None:
@@ -206,9 +197,9 @@ def test_crs_without_a_code_is_written_as_wkt2(berlin: tuple[Path, Path], tmp_pa
 def test_pixel_size_of_a_grid_in_degrees_is_given_in_metres(tmp_path: Path) -> None:
     path = tmp_path / "degrees.tif"
     grid = GeoBox.from_bbox((13, 59.9, 13.2, 60.1), "EPSG:4326", resolution=0.01)
-    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": 20, "width": 20, "crs": "EPSG:4326"}
+    profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "height": 20, "width": 20, "crs": "EPSG:4326"}
     with rasterio.open(path, "w", transform=grid.transform, **profile) as out:
-        out.write(np.ones((1, 20, 20), "uint8"))
+        out.write(np.ones((1, 20, 20), "float32"))
     resolution = _data(as_dict(make_item(path, MADE)))["bands"][0]["raster:spatial_resolution"]
     # At 60°N one degree of latitude is 111.4 km and one of longitude half that (WGS 84: 55.80 km).
     assert resolution == pytest.approx((1114.1 + 558.0) / 2, rel=1e-3)

@@ -1,0 +1,46 @@
+# make demo   set up and fuse the embedded scene: pictures, COG, STAC item and reports in demo/
+# make test   set up and run the tests
+# make lint   format, style, types and import direction
+#
+# PYTHON=python3.12 make demo   another interpreter
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo   the small torch, for machines without a GPU
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test notebooks lint format clean
+
+demo: $(STAMP)
+	$(BIN)/geofuse demo -o demo
+
+# One thread: the tests are small, and OpenMP threads that wait for each other on busy cores are slower than one.
+test notebooks: export OMP_NUM_THREADS ?= 1
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+notebooks: $(STAMP)
+	$(BIN)/pytest --nbmake --nbmake-timeout=600 notebooks
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv demo
+
+# torch first and alone: pip then resolves the rest against the one that is there, and its index is asked for nothing else.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "geofuse needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q torch==2.13.0 -c constraints.txt
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@

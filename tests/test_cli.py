@@ -1,0 +1,448 @@
+"""The command line from outside: exit status, one message, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+import geofuse
+from geofuse.cli import main
+from geofuse.errors import RunFailed
+from tests.crops import NODATA, Raster, small_files, small_model, small_pair
+
+Arguments = list[str]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too, with its bytes; folders end in a slash."""
+    found = sorted(folder.rglob("*"))
+    return {str(p.relative_to(folder)) + "/" * p.is_dir(): b"" if p.is_dir() else p.read_bytes() for p in found}
+
+
+def run(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run the command line in this process: exit status, standard output, standard error."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    out, err = capsys.readouterr()
+    return int(end.value.code or 0), out, err
+
+
+def pair(folder: Path, hsi: Raster | None = None, msi: Raster | None = None) -> Arguments:
+    """Paths of the small pair, one or both of them replaced."""
+    coarse, fine = small_files()
+    return [
+        str(coarse if hsi is None else hsi.write(folder / "hsi.tif")),
+        str(fine if msi is None else msi.write(folder / "msi.tif")),
+    ]
+
+
+def existing(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.write_bytes(b"precious")
+    return path
+
+
+def missing(folder: Path) -> Arguments:
+    return [str(folder / "nowhere.tif"), str(small_files()[1])]
+
+
+def not_a_raster(folder: Path) -> Arguments:
+    (folder / "notes.tif").write_text("these are notes, not pixels\n" * 100)
+    return [str(folder / "notes.tif"), str(small_files()[1])]
+
+
+def truncated(folder: Path) -> Arguments:
+    whole = small_files()[0].read_bytes()
+    (folder / "half.tif").write_bytes(whole[: len(whole) // 2])
+    return [str(folder / "half.tif"), str(small_files()[1])]
+
+
+def without_crs(folder: Path) -> Arguments:
+    return pair(folder, hsi=replace(small_pair()[0], crs=None))
+
+
+def far_away(folder: Path) -> Arguments:
+    msi = small_pair()[1]
+    return pair(folder, msi=replace(msi, transform=type(msi.transform).translation(5000, 0) * msi.transform))
+
+
+def too_few_bands(folder: Path) -> Arguments:
+    return pair(folder, hsi=small_pair()[0].bands(0, 10, 20))
+
+
+def as_many_bands(folder: Path) -> Arguments:
+    return pair(folder, hsi=small_pair()[0].bands(0, 10, 20, 30))
+
+
+def swapped(folder: Path) -> Arguments:
+    return pair(folder)[::-1]
+
+
+def coarse_msi(folder: Path) -> Arguments:
+    """More bands in the first image, but finer pixels too."""
+    hsi, msi = small_pair()
+    many = replace(msi, values=np.repeat(msi.values, 3, axis=0), names=("",) * 12, tags=({},) * 12)
+    return pair(folder, hsi=many, msi=hsi.bands(5, 25, 45))
+
+
+def empty_hsi(folder: Path) -> Arguments:
+    hsi = small_pair()[0]
+    return pair(folder, hsi=replace(hsi, values=np.full_like(hsi.values, NODATA)))
+
+
+def empty_msi(folder: Path) -> Arguments:
+    msi = small_pair()[1]
+    return pair(folder, msi=replace(msi, values=np.full_like(msi.values, NODATA)))
+
+
+def empty_where_they_overlap(folder: Path) -> Arguments:
+    """The MSI is twice as wide, and holds data only where the HSI does not reach."""
+    msi = small_pair()[1]
+    width = msi.values.shape[2]
+    return pair(folder, msi=replace(msi, values=np.concatenate([np.full_like(msi.values, NODATA), msi.values[:, :, : width // 2]], axis=2)))
+
+
+def never_both(folder: Path) -> Arguments:
+    """HSI in the west only, MSI in the east only."""
+    hsi, msi = small_pair()
+    everything = slice(None)
+    return pair(folder, hsi.holed((everything, slice(6, None))), msi.holed((everything, slice(0, 70))))
+
+
+def unreadable_wavelengths(folder: Path) -> Arguments:
+    return pair(folder, hsi=small_pair()[0].tagged(lambda tags: tags | {"wavelength": "blue-ish"}))
+
+
+def impossible_wavelengths(folder: Path) -> Arguments:
+    return pair(folder, hsi=small_pair()[0].tagged(lambda tags: tags | {"wavelength": "-460"}))
+
+
+def offset_by_a_tenth(folder: Path) -> Arguments:
+    return pair(folder, msi=small_pair()[1].mapped(lambda reflectance: reflectance + 0.1))
+
+
+def another_place(folder: Path) -> Arguments:
+    """The HSI with its pixels shuffled: right grid, wrong content."""
+    hsi = small_pair()[0]
+    flat = hsi.values.reshape(len(hsi.values), -1)
+    order = np.random.default_rng(0).permutation(flat.shape[1])
+    return pair(folder, hsi=replace(hsi, values=flat[:, order].reshape(hsi.values.shape)))
+
+
+INPUTS: dict[Callable[[Path], Arguments], str] = {
+    missing: "no such file",
+    not_a_raster: "cannot read it as a raster",
+    truncated: "truncated|incomplete|bytes",
+    without_crs: "no CRS",
+    far_away: "do not overlap",
+    too_few_bands: "more bands in the HSI",
+    as_many_bands: "more bands in the HSI",
+    swapped: "[Ss]wap",
+    coarse_msi: "[Ss]wap",
+    empty_hsi: "no data",
+    empty_msi: "no data",
+    empty_where_they_overlap: "MSI holds no data",
+    never_both: "never hold data in the same place",
+    unreadable_wavelengths: "wavelength",
+    impossible_wavelengths: "wavelength",
+    offset_by_a_tenth: r"\+0\.1.*Sentinel-2.*04\.00",
+    another_place: "do not show the same thing",
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), INPUTS.items(), ids=lambda v: v.__name__ if callable(v) else "")
+def test_refused_input(spoil: Callable[[Path], Arguments], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = spoil(tmp_path)
+    before = content(tmp_path)
+    status, out, err = run(["fuse", *given, "-o", str(tmp_path / "out.tif"), "--method", "fuse", "-q"], capsys)
+    assert status == 2
+    assert out == ""
+    assert_one_message(err, message)
+    assert content(tmp_path) == before
+
+
+def assert_one_message(err: str, pattern: str) -> None:
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("geofuse: ")
+    assert len(lines[0]) > 40, "a message says what was found, what was expected and what to do"
+    import re
+
+    assert re.search(pattern, lines[0]), lines[0]
+
+
+# What is asked for, in a folder that holds "taken.tif", "noted.json" and "beside.json"; None stands for the pair.
+OPTIONS: dict[str, tuple[Arguments, str]] = {
+    "existing output": (["-o", "taken.tif"], "taken.tif exists"),
+    "existing item": (["-o", "beside.tif"], "beside.json exists"),
+    "missing folder": (["-o", "no/such/out.tif"], "does not exist"),
+    "a file as folder": (["-o", "taken.tif/out.tif"], "does not exist|cannot write"),
+    "a folder as output": (["-o", "folder.tif"], "is a folder"),
+    "no output suffix": (["-o", "out"], r"\.tif"),
+    "json output": (["-o", "out.json"], r"\.tif"),
+    "png output": (["-o", "out.png", "--no-stac"], r"\.tif"),
+    "unknown method": (["-o", "out.tif", "--method", "magic"], "no method 'magic'.*gem"),
+    "unknown scheduler": (["-o", "out.tif", "--scheduler", "cron"], "no scheduler 'cron'.*threads"),
+    "unknown protocol": (["-o", "out.tif", "--scheduler", "carrier://pigeon"], "carrier://pigeon"),
+    "tile in words": (["-o", "out.tif", "--tile", "large"], "tile size is 'large'"),
+    "tile too small": (["-o", "out.tif", "--tile", "2"], "tile size is 2"),
+    "negative tile": (["-o", "out.tif", "--tile", "-512"], "tile size is -512"),
+    "memory in words": (["-o", "out.tif", "--memory-limit", "plenty"], "memory limit is 'plenty'"),
+    "endless memory": (["-o", "out.tif", "--memory-limit", "1e999GB"], "memory limit is '1e999GB'"),
+    "little memory": (["-o", "out.tif", "--memory-limit", "10MB"], "10 MB are allowed"),
+    "negative memory": (["-o", "out.tif", "--memory-limit", "-4GB"], "allowed|memory limit"),
+    "unknown type": (["-o", "out.tif", "--dtype", "uint3"], "'uint3'.*int16"),
+    "unknown device": (["-o", "out.tif", "--device", "abacus"], "'abacus' cannot be used"),
+    "unknown response": (["-o", "out.tif", "--srf", "Hubble"], "Hubble"),
+    "missing response": (["-o", "out.tif", "--srf", "nowhere.csv"], "nowhere.csv"),
+    "junk model": (["-o", "out.tif", "--model", "taken.tif"], "cannot be read as a geofuse model"),
+    "missing model": (["-o", "out.tif", "--model", "nowhere.safetensors"], "cannot be read as a geofuse model"),
+    "report of unknown kind": (["-o", "out.tif", "--report", "r.docx"], r"\.json or \.html"),
+    "report in the item's place": (["-o", "out.tif", "--report", "out.json"], "STAC item"),
+    "report in a missing folder": (["-o", "out.tif", "--report", "no/r.json"], "does not exist"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), OPTIONS.values(), ids=list(OPTIONS))
+def test_refused_options(
+    options: Arguments, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    existing(tmp_path, "taken.tif")
+    existing(tmp_path, "beside.json")
+    (tmp_path / "folder.tif").mkdir()
+    before = content(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(["fuse", *map(str, small_files()), *options, "-q"], capsys)
+    assert status == 2
+    assert out == ""
+    assert_one_message(err, message)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_input_is_never_overwritten(which: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = pair(tmp_path, *small_pair())
+    before = content(tmp_path)
+    status, _, err = run(["fuse", *given, "-o", given[which], "--overwrite", "-q"], capsys)
+    assert status == 2
+    assert_one_message(err, "one of the inputs")
+    assert content(tmp_path) == before
+
+
+@pytest.mark.skipif(os.name == "nt" or not Path("/proc").is_dir(), reason="needs a folder that nobody may write into")
+def test_unwritable_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not by permissions: those do not hold for user 0."""
+    status, _, err = run(["fuse", *map(str, small_files()), "-o", "/proc/out.tif", "-q"], capsys)
+    assert status == 2
+    assert_one_message(err, "cannot write into /proc")
+
+
+USAGE: list[Arguments] = [["fuse"], ["fuse", "a.tif"], ["fuse", "a", "b", "-o", "c.tif", "--sed", "1"], ["melt"], ["fuse", "a", "b", "-o", "c.tif", "--seed", "-1"]]
+
+
+@pytest.mark.parametrize("arguments", USAGE, ids=" ".join)
+def test_wrong_usage(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(arguments, capsys)
+    assert status == 2
+    assert "Usage" in err
+    assert "Traceback" not in err
+
+
+def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(["--help"], capsys)
+    assert status == 0
+    assert all(command in out for command in ("fuse", "evaluate", "compare", "info", "demo"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (KeyError("wavelength"), 1, "KeyError: 'wavelength'.*defect.*--debug"),
+        (ValueError("two\nlines"), 1, "ValueError: two lines.*--debug"),
+        (ZeroDivisionError(), 1, "ZeroDivisionError.*--debug"),
+        (MemoryError(), 1, "MemoryError"),
+        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (RunFailed("could not write out.tif; nothing was left there"), 1, "could not write out.tif"),
+    ],
+    ids=lambda v: type(v).__name__ if isinstance(v, Exception) else "",
+)
+def test_failures(
+    error: Exception, status: int, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("geofuse.job.Job.run", fail)
+    arguments = ["fuse", "a.tif", "b.tif", "-o", str(tmp_path / "out.tif")]
+    found, _, err = run(arguments, capsys)
+    assert found == status
+    import re
+
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in err
+    assert re.search(message, err), err
+    _, _, err = run([*arguments, "--debug"], capsys)
+    assert "Traceback" in err
+    assert "in fail" in err
+
+
+def test_warnings_are_plain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file declares no scale: that is said in one line, without a place in the code."""
+    bare = replace(small_pair()[1], file_tags={})
+    with pytest.raises(SystemExit):
+        main(["info", str(bare.write(tmp_path / "bare.tif"))])
+    err = capsys.readouterr().err
+    assert err.startswith("warning: ")
+    assert "declares no scale" in err
+    assert ".py:" not in err
+    assert len(err.splitlines()) == 1
+
+
+def cli(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "geofuse", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)  # type: ignore[call-overload]
+
+
+def test_a_whole_run_and_two_refusals_in_processes_of_their_own(tmp_path: Path) -> None:
+    hsi, msi = small_files()
+    out = tmp_path / "out.tif"
+    done = cli("fuse", hsi, msi, "-o", out, "--method", "fuse", "--report", tmp_path / "r.json", "--report", tmp_path / "r.html", "-q")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert all(line.startswith("warning: ") for line in done.stderr.splitlines())
+    assert done.stdout.splitlines()[-1] == f"written: {out}"
+    assert sorted(content(tmp_path)) == ["out.json", "out.tif", "r.html", "r.json"]
+    assert json.loads((tmp_path / "r.json").read_text())["method"] == "fuse"
+    before = content(tmp_path)
+    again = cli("fuse", hsi, msi, "-o", out)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert_one_message(again.stderr, "out.tif exists")
+    lost = cli("fuse", hsi, "nowhere.tif", "-o", tmp_path / "b.tif", cwd=tmp_path)
+    assert (lost.returncode, lost.stdout) == (2, "")
+    assert_one_message(lost.stderr, "nowhere.tif: no such file")
+    assert content(tmp_path) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_interrupt(tmp_path: Path) -> None:
+    hsi, msi = small_files()
+    command = [sys.executable, "-m", "geofuse", "fuse", hsi, msi, "-o", tmp_path / "out.tif", "--method", "gem", "--report", tmp_path / "r.json"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    seen = ""
+    while "registering" not in seen:  # in the middle of the fit
+        seen += process.stderr.read(1)
+        assert process.poll() is None, seen
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "geofuse: interrupted; nothing was left behind"
+    assert "Traceback" not in err
+    assert content(tmp_path) == {}
+
+
+def test_plan_reads_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geofuse.fitting.fit_scene", lambda *_: pytest.fail("a plan must not fit"))
+    status, out, err = run(["fuse", *map(str, small_files()), "-o", str(tmp_path / "out.tif"), "--plan"], capsys)
+    assert (status, err) == (0, "")
+    assert "177 bands, 133 x 117 pixels of 3.6, EPSG:32633" in out
+    assert content(tmp_path) == {}
+
+
+def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a model nothing is fitted, and the model of another pair is refused."""
+    model = small_model().save(tmp_path / "m.safetensors")
+    monkeypatch.setattr("geofuse.fitting.fit_scene", lambda *_: pytest.fail("there is a model already"))
+    given = list(map(str, small_files()))
+    status, _, err = run(["fuse", *given, "-o", str(tmp_path / "out.tif"), "--model", str(model), "--no-stac", "-q"], capsys)
+    assert status == 0, err
+    assert sorted(content(tmp_path)) == ["m.safetensors", "out.tif"]
+    given = pair(tmp_path, msi=small_pair()[1].bands(0, 1, 3))
+    status, _, err = run(["fuse", *given, "-o", str(tmp_path / "b.tif"), "--model", str(model), "-q"], capsys)
+    assert status == 2
+    assert_one_message(err, "177 HSI and 4 MSI bands; found 177 and 3")
+    assert not (tmp_path / "b.tif").exists()
+
+
+def test_info(berlin: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(["info", str(berlin[0])], capsys)
+    assert (status, err) == (0, "")
+    assert "80 rows x 60 columns of 30 x 30" in out
+    assert "EPSG:32633" in out
+    assert "177: " in out
+    assert "460 to 2409 nm, FWHM 5.8" in out
+    status, _, err = run(["info", "nowhere.tif"], capsys)
+    assert status == 2
+    assert_one_message(err, "nowhere.tif: no such file")
+
+
+def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A constant error of 0.01 is 40 dB at a peak of 1, and 0.01 in root mean square."""
+    truth = small_pair()[0]
+    other = truth.mapped(lambda reflectance: reflectance + 0.01)
+    files = [str(truth.write(tmp_path / "truth.tif")), str(other.write(tmp_path / "other.tif"))]
+    status, out, err = run(["compare", files[1], files[0], "--ratio", "8.333", "--json", str(tmp_path / "scores.json")], capsys)
+    assert (status, err) == (0, "")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["psnr_db"] == pytest.approx(40, abs=1e-2)
+    assert scores["rmse"] == pytest.approx(0.01, abs=1e-5)
+    assert {"psnr_db", "sam_deg", "ergas", "ssim"} <= set(scores)
+    assert "psnr_db" in out
+    before = content(tmp_path)
+    status, _, err = run(["compare", files[0], str(small_files()[1])], capsys)
+    assert status == 2
+    assert_one_message(err, "not on one grid")
+    status, _, err = run(["compare", *files, "--json", str(tmp_path / "no" / "scores.json")], capsys)
+    assert status == 2
+    assert_one_message(err, "does not exist")
+    assert content(tmp_path) == before
+
+
+def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "scores.json"
+    status, out, _ = run(["evaluate", *map(str, small_files()), "--methods", "fuse,bicubic", "--json", str(path), "-q"], capsys)
+    assert status == 0
+    scores = json.loads(path.read_text())
+    assert set(scores) == {"fuse", "bicubic"}
+    assert all({"psnr_db", "sam_deg", "ergas", "ssim"} <= set(row) for row in scores.values())
+    assert scores["fuse"]["psnr_db"] > scores["bicubic"]["psnr_db"]
+    assert out.index("fuse") < out.index("bicubic")
+    monkeypatch.setattr("geofuse.fitting.lay_ground", lambda *_: pytest.fail("refuse before the work"))
+    for options, message in ((["--methods", "magic"], "no method 'magic'"), (["--json", str(tmp_path / "no" / "s.json")], "does not exist")):
+        status, _, err = run(["evaluate", *map(str, small_files()), *options, "-q"], capsys)
+        assert status == 2
+        assert_one_message(err, message)
+
+
+def test_float_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is stored as float32 is what the library returns, to the bit."""
+    model = small_model().save(tmp_path / "m.safetensors")
+    out = tmp_path / "out.tif"
+    status, _, err = run(["fuse", *map(str, small_files()), "-o", str(out), "--dtype", "float32", "--model", str(model), "-q"], capsys)
+    assert status == 0, err
+    hsi, msi = (geofuse.open_hsi(f) for f in small_files())
+    expected = geofuse.fuse(hsi, msi, model=small_model(), progress=False).values
+    with rasterio.open(out) as file:
+        assert set(file.dtypes) == {"float32"}
+        assert file.scales[0] == 1
+        assert np.array_equal(file.read(), expected, equal_nan=True)
+    assert np.array_equal(geofuse.open_hsi(out).values, expected, equal_nan=True)
+
+
+def test_the_clock_of_the_tests_is_short() -> None:
+    """The crop is small enough for the tests above; should it grow, they would take minutes."""
+    start = time.monotonic()
+    geofuse.fuse(*(geofuse.open_hsi(f) for f in small_files()), model=small_model(), progress=False).compute()
+    assert time.monotonic() - start < 20

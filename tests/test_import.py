@@ -1,0 +1,46 @@
+"""What importing and looking costs: neither torch nor dask.distributed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import geofuse
+
+HEAVY = "torch", "distributed"
+
+
+def heavy_modules_after(code: str) -> list[str]:
+    """Run code in a fresh interpreter; heavy modules that it loaded."""
+    tell = f"import sys; print('\\n', *[m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{tell}"], capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_the_check_itself_can_fail() -> None:
+    assert heavy_modules_after("import distributed") == ["distributed"]
+
+
+def test_import_is_light() -> None:
+    assert heavy_modules_after("import geofuse; geofuse.open_hsi, geofuse.fuse, geofuse.demo_data()") == []
+
+
+def test_looking_is_light(berlin: tuple[Path, Path]) -> None:
+    code = f"""
+from geofuse.cli import main
+for arguments in (["--help"], ["fuse", "--help"], ["info", {str(berlin[0])!r}]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        assert not end.code, (arguments, end.code)
+"""
+    assert heavy_modules_after(code) == []
+
+
+def test_every_public_name_is_there() -> None:
+    assert [name for name in geofuse.__all__ if not hasattr(geofuse, name)] == []
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        geofuse.nonsense  # noqa: B018
