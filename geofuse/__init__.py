@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from geofuse.accessors import HsiAccessor, MossFuseAccessor
-from geofuse.api import evaluate, fit, fuse, plan, report, to_cog, to_stac
+from geofuse.api import compare, evaluate, fit, fuse, plan, report, to_cog, to_stac
 from geofuse.demo import demo_data
 from geofuse.errors import GeofuseError, InvalidCube, OutputRefused, PairMismatch, RefusedInput, RunFailed
 from geofuse.io.open import open_hsi, open_msi
@@ -38,6 +38,7 @@ __all__ = [
     "RefusedInput",
     "Report",
     "RunFailed",
+    "compare",
     "demo_data",
     "evaluate",
     "fit",

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from geofuse.cube import as_cube, check_cube, wrap
-from geofuse.errors import InvalidCube, RefusedInput
+from geofuse.cube import as_cube, check_cube, geobox, wrap
+from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
+from geofuse.grid import common_windows
 from geofuse.planning import DEFAULT_MEMORY, Plan, make_plan
 from geofuse.progress import bar
+from geofuse.quality.metrics import score
 from geofuse.quality.report import Report
 from geofuse.response.tables import response_table
 from geofuse.scene import Scene
@@ -141,6 +143,7 @@ def fuse(
     tile: int | Literal["auto"] = "auto",
     device: str = "auto",
     memory: int = DEFAULT_MEMORY,
+    uncertainty: bool = False,
     progress: bool = True,
     seed: int = 0,
 ) -> xr.DataArray:
@@ -166,6 +169,8 @@ def fuse(
         ``auto`` takes a GPU where there is one.
     memory : int
         Bytes that the run may use; decides the size of tiles and how many are worked on at once.
+    uncertainty : bool
+        Per-pixel standard deviations; not available yet, so True is refused.
     progress : bool
         Show progress.
     seed : int
@@ -186,6 +191,8 @@ def fuse(
     ----------
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
+    if uncertainty:
+        raise RefusedInput("Uncertainties are not available in this version; expected uncertainty=False.")
     planned = plan(hsi, msi, method=method, srf=srf, model=model, tile=tile, device=device, memory=memory)
     scene = pair(hsi, msi)
     if model is None:
@@ -198,7 +205,7 @@ def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -
     from geofuse.tiles.graph import lazy_mosaic
 
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-    data = lazy_mosaic(scene, model, planned.tile, planned.device)
+    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device)
     if not scene.lazy:
         data = _compute_tiles(data, planned.workers, progress)
     bands = scene.bands
@@ -223,7 +230,7 @@ def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
     tiles = int(np.prod(data.numblocks))
     with bar(tiles, desc="fusing", unit="tile", enabled=progress) as steps:
 
-        class Tiles(Callback):  # type: ignore[misc]
+        class Tiles(Callback):
             def _posttask(self, key: Any, *_: Any) -> None:
                 if str(key).startswith("fuse_tile"):
                     steps.update()
@@ -276,6 +283,30 @@ def evaluate(hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, pr
         table = compare(*found, ground, settings, [m for m in chosen if m != "auto"], tick)
     frame = pd.DataFrame(table)
     return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
+
+
+def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]:
+    """Full-reference scores of a fused image; see `geofuse.quality.metrics.score`.
+
+    Parameters
+    ----------
+    fused, truth : DataArray or Dataset
+        On one pixel grid; where the extents differ, the part that both cover is compared.
+    ratio : float
+        Coarse over fine pixel size, for ERGAS.
+
+    Raises
+    ------
+    PairMismatch
+        Other CRS, pixel size or bands, pixels that do not coincide, or nothing in common.
+    """
+    made, true = as_cube(fused), as_cube(truth)
+    for cube, role in ((made, "fused image"), (true, "truth")):
+        check_cube(cube, role)
+    left, right = common_windows(geobox(made), geobox(true))
+    if made.sizes["band"] != true.sizes["band"]:
+        raise PairMismatch(f"The fused image has {made.sizes['band']} bands and the truth {true.sizes['band']}; expected the same bands in both.")
+    return score(true.values[(slice(None), *right.slices)], made.values[(slice(None), *left.slices)], ratio)
 
 
 def report(fused: xr.DataArray) -> Report:

@@ -51,8 +51,10 @@ def _explain(error: Exception) -> str:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Show warnings as one line each, without the place in the code."""
+    """Show warnings as one line each, without the place in the code, and none that are meant for developers."""
     with warnings.catch_warnings():
+        for kind in (DeprecationWarning, PendingDeprecationWarning):
+            warnings.simplefilter("ignore", kind)
         warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
         yield
 
@@ -126,18 +128,11 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Full-reference scores: PSNR, SAM, ERGAS, SSIM, UQI, RMSE."""
-    from geofuse import open_hsi
-    from geofuse.cube import geobox
-    from geofuse.quality.metrics import score
+    from geofuse import api, open_hsi
     from geofuse.quality.plain import to_plain
 
     _check_json(json)
-    made, true = open_hsi(fused), open_hsi(truth)
-    if geobox(made) != geobox(true) or made.sizes["band"] != true.sizes["band"]:
-        raise RefusedInput(
-            f"The two images are not on one grid: {dict(made.sizes)} and {dict(true.sizes)}. Expected the same CRS, origin, pixel size, extent and bands."
-        )
-    scores = score(true.values, made.values, ratio)
+    scores = api.compare(open_hsi(fused), open_hsi(truth), ratio=ratio)
     for name, value in scores.items():
         print(f"{name:8s} {value:.4f}")
     if json is not None:

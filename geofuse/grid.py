@@ -271,3 +271,27 @@ def sub_pair(pair: GridPair, fine_window: Window, coarse_window: Window) -> Grid
     """The pair restricted to windows of its working grids (for tiles whose axes do not separate)."""
     fine, coarse = pair.fine[fine_window.slices], pair.coarse[coarse_window.slices]
     return replace(pair, fine=fine, coarse=coarse, fine_window=fine_window, coarse_window=coarse_window)
+
+
+def common_windows(one: GeoBox, other: GeoBox) -> tuple[Window, Window]:
+    """The pixels that two images on one grid have in common, as a window of each.
+
+    Raises
+    ------
+    PairMismatch
+        Other CRS or pixel size, pixels that do not coincide, or nothing in common.
+    """
+    relative = ~one.affine * other.affine
+    step = np.array([relative.a, relative.b, relative.d, relative.e])
+    offset = np.array([relative.f, relative.c])
+    if one.crs != other.crs or np.abs(step - (1, 0, 0, 1)).max() > 1e-6 or np.abs(offset - np.round(offset)).max() > 0.01:
+        raise PairMismatch(
+            f"The two images are not on one grid: {one.crs} with pixels of {one.affine.a:g} and {other.crs} with pixels of {other.affine.a:g}, "
+            f"{offset[0]:.3g} rows and {offset[1]:.3g} columns apart. Expected the same CRS and pixel size, and whole pixels between the origins."
+        )
+    rows, cols = (int(v) for v in np.round(offset))
+    theirs = Window(0, other.shape[0], 0, other.shape[1]).offset(rows, cols)
+    both = Window(max(theirs.top, 0), min(theirs.bottom, one.shape[0]), max(theirs.left, 0), min(theirs.right, one.shape[1]))
+    if min(both.shape) <= 0:
+        raise PairMismatch("The two images have no pixel in common. Expected images of one place; check their extents.")
+    return both, both.offset(-rows, -cols)

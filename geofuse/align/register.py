@@ -28,6 +28,7 @@ SIGMA_RANGE = (0.2, 1.2)
 MAX_SHIFT = 1.5
 # Two images of one place share at least half of their coarse variance; unrelated ones far less.
 MAX_UNEXPLAINED = 0.5
+MIN_PIXELS = 40  # coarse pixels
 # What an elongated PSF must take off the misfit of a round one.
 MIN_GAIN = 0.03
 
@@ -43,7 +44,8 @@ class Registration:
     shift : tuple of float
         (dy, dx): where the coarse image really lies, relative to its georeference, fine pixels (rows down, columns right).
     unexplained : float
-        Share of the MSI's variance at the coarse scale that no linear map of the HSI explains.
+        Share of the MSI's variance at the coarse scale that no linear map of the HSI explains; NaN where there were too few pixels to estimate
+        anything, and the georeference and a PSF of half a coarse pixel were taken.
     at_limit : bool
         Whether the search ended at the edge of its range, so that the figure is a bound and not an estimate.
     """
@@ -70,6 +72,9 @@ def register(pair: GridPair, samples: Sequence[Sample]) -> Registration:
     """
     misfit = _Misfit(pair, samples)
     ratio = pair.ratio
+    if misfit.pixels < MIN_PIXELS:
+        # Too little to estimate from: the georeference is believed, and a PSF as wide as most sensors'.
+        return Registration((0.5 * ratio, 0.5 * ratio), (0.0, 0.0), float("nan"))
     # A coarse net first: the misfit has side minima when the shift exceeds half a coarse pixel.
     steps = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]) * ratio
     _, dy, dx = min(((misfit(0.5 * ratio, 0.5 * ratio, dy, dx), dy, dx) for dy in steps for dx in steps), key=lambda t: t[0])
@@ -150,6 +155,7 @@ class _Misfit:
         self.pair = pair
         self.windows = samples
         spectra = np.concatenate([s.hsi[:, np.isfinite(s.hsi).all(0)] for s in samples], axis=1)
+        self.pixels = spectra.shape[1]
         mean = spectra.mean(1, keepdims=True)
         scale = spectra.std(1, keepdims=True) + 1e-6
         _, vector = np.linalg.eigh((spectra - mean) / scale @ ((spectra - mean) / scale).T)

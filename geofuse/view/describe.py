@@ -13,9 +13,12 @@ def describe(cube: xr.DataArray, name: str) -> str:
     """What geofuse sees in a cube: grid, bands, wavelengths, scaling; a few lines. Reads no pixels."""
     box, table = geobox(cube), BandTable.from_cube(cube)
     left, bottom, right, top = box.boundingbox
+    crs = box.crs
+    assert crs is not None  # `geobox` refuses cubes without one
+    code = crs.to_epsg()
     lines = [
         f"file        {name}",
-        f"grid        {box.shape[0]} rows x {box.shape[1]} columns of {abs(box.affine.a):g} x {abs(box.affine.e):g}, {box.crs}",
+        f"grid        {box.shape[0]} rows x {box.shape[1]} columns of {abs(box.affine.a):g} x {abs(box.affine.e):g}, {f'EPSG:{code}' if code else crs.proj.name}",
         f"extent      x {left:g} to {right:g}, y {bottom:g} to {top:g}",
         f"bands       {len(table)}: {', '.join(table.names[:4])}{', ...' if len(table) > 4 else ''}",
     ]
