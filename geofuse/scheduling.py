@@ -31,12 +31,10 @@ def scheduler_of(name: str) -> Iterator[None]:
         from distributed import Client
     except ImportError as error:
         raise RefusedInput("A scheduler address needs dask.distributed: pip install 'geofuse[distributed]'.") from error
-    with dask.config.set(scheduler=None):  # a client that does not come about leaves its name behind
-        try:
-            client = Client(name, timeout="10s")
-        except (OSError, ValueError) as error:  # nobody there, or an address that is none
-            raise RefusedInput(
-                f"No dask scheduler answers at {name}: {error}. Start one with 'dask scheduler', or use --scheduler threads."
-            ) from error
-        with client:
-            yield
+    try:
+        # Not the default: a default client that does not come about stays it, and all later computing waits for it.
+        client = Client(name, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:  # nobody there, or an address that is none
+        raise RefusedInput(f"No dask scheduler answers at {name}: {error}. Start one with 'dask scheduler', or use --scheduler threads.") from error
+    with client, client.as_current():
+        yield

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from geofuse.errors import PairMismatch, RefusedInput
-from geofuse.grid import Axis, Window, pair_grids, sub_pair
+from geofuse.grid import Axis, Window, common_windows, pair_grids, sub_pair
 from tests.pairs import CRS, NORTH, WEST, boxes
 
 
@@ -76,7 +76,8 @@ def test_any_aligned_pair(ratio: Fraction, coarse: tuple[int, int], fine: tuple[
         assert axis.centres(0.25) == pytest.approx(np.array(expected) + 0.25, abs=1e-6)
     # The working fine grid has a margin of four coarse pixels around the output where there are any, and is the original's pixels.
     near = pair.fine_window
-    for low_side, high_side, start, stop, size in ((near.top, near.bottom, out.top, out.bottom, fine[0]), (near.left, near.right, out.left, out.right, fine[1])):
+    vertical, horizontal = (near.top, near.bottom, out.top, out.bottom, fine[0]), (near.left, near.right, out.left, out.right, fine[1])
+    for low_side, high_side, start, stop, size in (vertical, horizontal):
         assert low_side == 0 or 4 * ratio <= start - low_side < 4 * ratio + 2
         assert high_side == size or 4 * ratio <= high_side - stop < 4 * ratio + 2
     assert pair.fine.affine.almost_equals(high.affine * Affine.translation(pair.fine_window.left, pair.fine_window.top), 1e-6)
@@ -155,7 +156,7 @@ def test_ratios_at_the_limits_are_accepted(ratio: float) -> None:
 
 def test_refused_places() -> None:
     low, high = boxes((20, 20), (80, 80), 4.0)
-    with pytest.raises(PairMismatch, match=r"do not overlap: HSI covers 13\..*°E, 52\..*°N, MSI covers 13\..*check the files and their CRS"):
+    with pytest.raises(PairMismatch, match=r"do not overlap: HSI covers 13\..*°E, 52\..*°N, MSI covers 13\..*check the files"):
         pair_grids(low.translate_pix(25, 0), high)
     with pytest.raises(PairMismatch, match="overlap by 80 × 4 fine pixels only"):
         pair_grids(low.translate_pix(19, 0), high)
@@ -174,8 +175,9 @@ def test_windows(window: Window, pixels: int, rows: int, cols: int) -> None:
     canvas = np.arange(100 * 100).reshape(100, 100)
     assert canvas[window.slices].shape == window.shape
     grown = window.grown(pixels, within)
-    seen = [p for p in np.ndindex(100, 100) if window.top - pixels <= p[0] < window.bottom + pixels and window.left - pixels <= p[1] < window.right + pixels]
-    assert np.array_equal(canvas[grown.slices].ravel(), [100 * r + c for r, c in seen])
+    rows_near = [r for r in range(100) if window.top - pixels <= r < window.bottom + pixels]
+    cols_near = [c for c in range(100) if window.left - pixels <= c < window.right + pixels]
+    assert np.array_equal(canvas[grown.slices], canvas[np.ix_(rows_near, cols_near)])
     assert window.offset(rows, cols).offset(-rows, -cols) == window
 
 
@@ -185,3 +187,29 @@ def test_sub_pair_keeps_positions() -> None:
     for axis, inner, coarse_start, fine_start in zip(pair.axes, part.axes, (2, 1), (20, 10), strict=True):
         assert isinstance(inner, Axis)
         assert inner.centres() == pytest.approx(axis.centres()[coarse_start : coarse_start + inner.coarse] - fine_start, abs=1e-6)
+
+
+@given(start=st.tuples(st.integers(-12, 12), st.integers(-12, 12)), size=st.tuples(st.integers(1, 9), st.integers(1, 9)))
+def test_common_windows(start: tuple[int, int], size: tuple[int, int]) -> None:
+    """Both windows cut out the same places, and all that both images show."""
+    one = GeoBox((10, 8), Affine(3.6, 0, WEST, 0, -3.6, NORTH), CRS)
+    other = GeoBox(size, one.affine * Affine.translation(start[1], start[0]), CRS)
+    places = np.stack(np.mgrid[0:10, 0:8], -1)
+    theirs = np.stack(np.mgrid[0 : size[0], 0 : size[1]], -1) + start
+    shared = {tuple(p) for p in places.reshape(-1, 2).tolist()} & {tuple(p) for p in theirs.reshape(-1, 2).tolist()}
+    if not shared:
+        with pytest.raises(PairMismatch, match="no pixel in common"):
+            common_windows(one, other)
+        return
+    here, there = common_windows(one, other)
+    assert np.array_equal(places[here.slices], theirs[there.slices])
+    assert {tuple(p) for p in places[here.slices].reshape(-1, 2).tolist()} == shared
+
+
+@pytest.mark.parametrize("change", [Affine.translation(0.3, 0), Affine.scale(1.1), Affine.rotation(2)])
+def test_other_grids_have_no_common_windows(change: Affine) -> None:
+    one = GeoBox((10, 8), Affine(3.6, 0, WEST, 0, -3.6, NORTH), CRS)
+    with pytest.raises(PairMismatch, match="not on one grid"):
+        common_windows(one, GeoBox((10, 8), one.affine * change, CRS))
+    with pytest.raises(PairMismatch, match="not on one grid"):
+        common_windows(one, GeoBox((10, 8), one.affine, "EPSG:32632"))

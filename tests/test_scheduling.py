@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import dask
 import numpy as np
 import pytest
+from distributed import LocalCluster, default_client, get_worker
 
 import geofuse
 from geofuse.errors import RefusedInput
@@ -27,6 +28,11 @@ def fused_on(scheduler: str) -> np.ndarray:
     with scheduler_of(scheduler):
         fused: np.ndarray = geofuse.fuse(*small_cubes(), model=small_model(), tile=70, progress=False).values
     return fused
+
+
+def worker_address() -> str:
+    """Where the task runs."""
+    return str(get_worker().address)
 
 
 def names_of_threads(scheduler: str) -> set[str]:
@@ -51,12 +57,11 @@ def test_processes_give_the_same_numbers() -> None:
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_numbers() -> None:
     """The fit, too, reads its sample through the cluster."""
-    from distributed import LocalCluster
-
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
         over_there = fused_on(address)
         with scheduler_of(address):
+            assert dask.delayed(worker_address)().compute() in cluster.scheduler_info["workers"]
             model = geofuse.fit(*small_cubes(), method="gem", progress=False)
     assert np.array_equal(over_there, fused_on("synchronous"), equal_nan=True)
     assert model.report["geometry"] == small_model().report["geometry"]
@@ -71,6 +76,10 @@ def test_unknown_names_are_refused(name: str) -> None:
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(RefusedInput, match="No dask scheduler answers at carrier://pigeon"), scheduler_of("carrier://pigeon"):
         pass
+    # Nobody waits for the pigeon afterwards.
+    with pytest.raises(ValueError, match="No clients found"):
+        default_client()
+    assert dask.delayed(sum)([1, 2]).compute() == 3
 
 
 @pytest.mark.slow

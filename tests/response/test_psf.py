@@ -24,7 +24,11 @@ seeds = st.integers(0, 2**16)
 
 
 def build(
-    pair: GridPair, sigma: tuple[float, float], shift: tuple[float, float] = (0.0, 0.0), valid: np.ndarray | None = None, like: torch.Tensor = LIKE
+    pair: GridPair,
+    sigma: tuple[float, float],
+    shift: tuple[float, float] = (0.0, 0.0),
+    valid: np.ndarray | None = None,
+    like: torch.Tensor = LIKE,
 ) -> Psf:
     valid = np.ones(pair.coarse.shape, bool) if valid is None else valid
     return PsfBuilder(pair, sigma, shift).build(whole(pair.fine.shape), whole(pair.coarse.shape), valid, like)
@@ -71,7 +75,12 @@ def test_matrix_against_loops(ratio: float, first: float, width: float, shift: f
 
 
 @settings(max_examples=40, deadline=None)
-@given(ratio=ratios, sigma=st.tuples(st.floats(0.2, 1.2), st.floats(0.2, 1.2)), shift=st.tuples(st.floats(-9, 9), st.floats(-9, 9)), seed=seeds)
+@given(
+    ratio=ratios,
+    sigma=st.tuples(st.floats(0.2, 1.2), st.floats(0.2, 1.2)),
+    shift=st.tuples(st.floats(-9, 9), st.floats(-9, 9)),
+    seed=seeds,
+)
 def test_adjoint(ratio: float, sigma: tuple[float, float], shift: tuple[float, float], seed: int) -> None:
     pair = uncropped((4, 5), ratio=ratio)
     valid = np.random.default_rng(seed).random((4, 5)) < 0.8
@@ -155,19 +164,29 @@ def test_turned_blur_of_a_polynomial() -> None:
 
 
 @pytest.mark.parametrize(("ratio", "first"), [(4.0, (1.5, 1.5)), (25 / 3, (4.0, 4.3333)), (3.7, (0.2, 2.9))])
-def test_sparse_form_equals_separable_form(ratio: float, first: tuple[float, float]) -> None:
+def test_warped_form_equals_separable_form(ratio: float, first: tuple[float, float]) -> None:
     pair = uncropped((6, 7), ratio=ratio, first=first)
     sigma, shift = (0.523 * ratio, 0.611 * ratio), (0.41, -0.33)
-    separable, sparse = build(pair, sigma, shift), build(warped(pair), sigma, shift)
+    separable, other_form = build(pair, sigma, shift), build(warped(pair), sigma, shift)
     assert isinstance(separable, SeparablePsf)
-    assert isinstance(sparse, WarpedPsf)
-    assert torch.equal(separable.observed, sparse.observed)
+    assert isinstance(other_form, WarpedPsf)
+    assert torch.equal(separable.observed, other_form.observed)
     x, y = random_images(separable, 3, 1)
     weight = tensor(np.array([0.0, 0.5, 20.0]))
-    for name, arguments in (("forward", (x,)), ("adjoint", (y,)), ("upsample", (y,)), ("inverse", (y, weight)), ("sandwich", (y, lambda v, rows: 2 * v))):
-        one, other = (getattr(psf, name)(*arguments) for psf in (separable, sparse))
-        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-7, err_msg=name)
-    np.testing.assert_allclose(separable.spectrum.numpy(), sparse.spectrum.numpy(), atol=1e-7)
+    calls = {"forward": (x,), "adjoint": (y,), "upsample": (y,), "inverse": (y, weight), "sandwich": (y, lambda v, rows: 2 * v)}
+    for name, arguments in calls.items():
+        one, other = (getattr(psf, name)(*arguments) for psf in (separable, other_form))
+        # The warped form interpolates the blurred image; on white noise, its worst case, that is good to 2e-4 of the noise.
+        tolerance = 1e-7 if name in ("upsample", "inverse") else 2e-4
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=tolerance, err_msg=name)
+    np.testing.assert_allclose(separable.spectrum.numpy(), other_form.spectrum.numpy(), atol=1e-7)
+
+
+def weights_of(psf: Psf) -> torch.Tensor:
+    """The PSF of every coarse pixel, as an image: (h, w, H, W)."""
+    h, w = psf.observed.shape
+    impulses = torch.eye(h * w, dtype=torch.float64).reshape(h * w, h, w)
+    return psf.adjoint(impulses).reshape(h, w, *psf.shape)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -185,13 +204,13 @@ def test_a_window_equals_the_whole(turned: bool) -> None:
         observed = psf.observed.numpy() > 0
         seen_once[coarse.slices] |= observed
         (fr, fc), (cr, cc) = fine.slices, coarse.slices
-        if isinstance(psf, SeparablePsf) and isinstance(everything, SeparablePsf):  # the very same weights, and none left out
-            for part, all_of_it, near, seen in ((psf.rows, everything.rows[cr], fr, observed.any(1)), (psf.cols, everything.cols[cc], fc, observed.any(0))):
-                assert torch.equal(part[seen], all_of_it[seen][:, near])
-                outside = all_of_it[seen].clone()
-                outside[:, near] = 0
-                assert not outside.any()
-        np.testing.assert_allclose(psf.forward(x[:, fr, fc])[:, observed].numpy(), everything.forward(x)[:, cr, cc][:, observed].numpy(), atol=1e-12)
+        if not turned:  # the very same weights, and none left out
+            ours, theirs = weights_of(psf)[observed], weights_of(everything)[cr, cc][observed]
+            assert torch.equal(ours, theirs[:, fr, fc])
+            theirs[:, fr, fc] = 0
+            assert not theirs.any()
+        part, all_of_it = psf.forward(x[:, fr, fc]), everything.forward(x)[:, cr, cc]
+        np.testing.assert_allclose(part[:, observed].numpy(), all_of_it[:, observed].numpy(), atol=1e-12)
         inner = Window(fine.top + (0 if fine.top == 0 else 2 * step // 3), fine.bottom, fine.left, fine.right)
         up, up_all = psf.upsample(y[:, cr, cc]).numpy(), everything.upsample(y).numpy()[:, fr, fc]
         np.testing.assert_allclose(up[:, inner.top - fine.top :], up_all[:, inner.top - fine.top :], atol=1e-12)
@@ -218,7 +237,7 @@ def test_inverse_against_dense_solve(ratio: float, weight: list[float], seed: in
     pair = uncropped((4, 3), ratio=ratio)
     psf = build(pair, (0.5 * ratio, 0.7 * ratio))
     assert bool((psf.observed > 0).all())
-    a = np.stack([psf.forward(e[None])[0].flatten().numpy() for e in torch.eye(psf.shape[0] * psf.shape[1], dtype=torch.float64).reshape(-1, *psf.shape)], 1)
+    a = weights_of(psf).reshape(12, -1).numpy()
     _, y = random_images(psf, 2, seed)
     found = psf.inverse(y, tensor(np.array(weight)))
     for k, w in enumerate(weight):

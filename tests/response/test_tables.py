@@ -19,7 +19,9 @@ CENTRES, WIDTHS = np.array([490.0, 560.0, 665.0, 842.0]), np.array([66.0, 36.0, 
 TO_SIGMA = 1 / 2.3548200450309493
 
 
-def scene_of(hsi_wavelength: np.ndarray | None = WAVELENGTH, msi_wavelength: np.ndarray | None = CENTRES, fwhm: float | None = FWHM) -> Scene:
+def scene_of(
+    hsi_wavelength: np.ndarray | None = WAVELENGTH, msi_wavelength: np.ndarray | None = CENTRES, fwhm: float | None = FWHM
+) -> Scene:
     bands = len(WAVELENGTH)
     width = None if fwhm is None else np.full(bands, fwhm)
     transform = Affine(30, 0, 4e5, 0, -30, 5.8e6)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from geofuse.grid import GridPair
 from geofuse.response.psf import PsfBuilder
 from geofuse.solve.patch import Observation
 from tests.pairs import naive_operator, tensor, uncropped, whole
@@ -64,7 +65,7 @@ class Problem:
         return float(-0.5 * (left @ np.linalg.solve(spread, left) + np.linalg.slogdet(spread)[1] + len(left) * np.log(2 * np.pi)))
 
 
-def pair_of(shape: tuple[int, ...], ratio: int):  # type: ignore[no-untyped-def]
+def pair_of(shape: tuple[int, ...], ratio: int) -> GridPair:
     """Grids of a small problem."""
     return uncropped((shape[0], shape[1]), ratio=float(ratio))
 
@@ -79,7 +80,8 @@ def random_problem(shape: tuple[int, int], ratio: int, bands: int, rank: int, se
     """Images without any meaning: an identity of algebra has to hold for all of them."""
     rng = np.random.default_rng(seed)
     observed = rng.random(shape) >= missing
-    problem = Problem(np.empty(0), rng.normal(size=(bands, rank)), observed, np.empty(0), rng.normal(size=(bands, shape[0] * ratio, shape[1] * ratio)))
+    msi = rng.normal(size=(bands, shape[0] * ratio, shape[1] * ratio))
+    problem = Problem(np.empty(0), rng.normal(size=(bands, rank)), observed, np.empty(0), msi)
     pair, builder = pair_of(shape, ratio), builder_of(problem)
     problem.operator = naive_operator(pair, builder.sigma, builder.shift) * observed.ravel()[:, None]
     problem.y = rng.normal(size=(rank, *shape))

@@ -43,8 +43,8 @@ def test_one_class(shape: tuple[int, int], ratio: int, bands: int, rank: int, se
 def test_one_class_needs_no_iteration() -> None:
     """The direct solution is exact where every pixel is observed."""
     problem, rng = random_problem((4, 4), 3, 2, 3, 0), np.random.default_rng(1)
-    shape = problem.m.shape[1:]
-    solution = solve(problem.seen, tensor(rng.normal(size=(3, *shape))), tensor(np.ones((1, *shape))), Prior.single(spd(3, rng)), problem.mixing, tolerance=1e-10)
+    base, weights = tensor(rng.normal(size=(3, 12, 12))), torch.ones(1, 12, 12, dtype=torch.float64)
+    solution = solve(problem.seen, base, weights, Prior.single(spd(3, rng)), problem.mixing, tolerance=1e-10)
     assert solution.iterations == 0
 
 
@@ -70,7 +70,7 @@ def test_several_classes(shape: tuple[int, int], ratio: int, bands: int, rank: i
 @settings(max_examples=25, deadline=None)
 @given(**sizes, classes=st.integers(2, 4))
 def test_soft_classes(shape: tuple[int, int], ratio: int, bands: int, rank: int, seed: int, classes: int) -> None:
-    """What is blended are the pixel's posteriors given the MSI, class by class around one common mean; the HSI then conditions their blend."""
+    """What is blended are the pixel's posteriors given the MSI, class by class around one mean; the HSI then conditions their blend."""
     problem, rng = random_problem(shape, ratio, bands, rank, seed), np.random.default_rng(seed + 1)
     prior, base = random_prior(classes, rank, rng), rng.normal(size=(rank, *problem.m.shape[1:]))
     weights = rng.dirichlet(np.ones(classes), problem.m.shape[1:]).transpose(2, 0, 1)

@@ -1,0 +1,163 @@
+"""Plans by hand, and from metadata alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+
+import geofuse
+from geofuse.cube import wrap
+from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
+from geofuse.grid import Window
+from geofuse.model import HALO_COARSE, HALO_FINE
+from geofuse.planning import BASE_MEMORY, TILES, make_plan
+from geofuse.scene import Scene
+from geofuse.tiles.plan import tile_windows
+from tests.crops import small_cubes, small_model, small_pair
+
+
+def untouchable(bands: int, rows: int, cols: int) -> da.Array:
+    """An array of which no pixel may be read."""
+
+    def touch() -> np.ndarray:
+        raise AssertionError("a pixel was read")
+
+    return da.from_delayed(dask.delayed(touch)(), (bands, rows, cols), np.float32)
+
+
+def cube(bands: int, rows: int, cols: int, pixel: float, west: float = 383_472.37, north: float = 5_818_302.35) -> Any:
+    transform = Affine(pixel, 0, west, 0, -pixel, north)
+    names = [f"{k}" for k in range(bands)]
+    return wrap(untouchable(bands, rows, cols), transform=transform, crs="EPSG:32633", names=names, wavelength=np.linspace(460, 2400, bands))
+
+
+BERLIN = cube(177, 80, 60, 30.0), cube(4, 660, 494, 3.6, 383_469.97, 5_818_303.55)
+
+
+def test_reading_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="a pixel was read"):
+        BERLIN[0].compute()
+
+
+def test_berlin_by_hand() -> None:
+    """The 3.6 m image less its first column, whose centres lie outside the 30 m image; tiles of 512 are two, one above the other."""
+    with dask.config.set(num_workers=2):
+        plan = BERLIN[0].mossfuse.plan(BERLIN[1], tile=512)
+    assert plan.shape == (177, 660, 493)
+    assert (plan.crs, plan.pixel, plan.device) == ("EPSG:32633", pytest.approx(3.6), "cpu")
+    assert plan.ratio == pytest.approx(25 / 3)
+    assert (plan.tile, plan.tiles, plan.workers) == (512, 2, 2)
+    assert plan.bytes_written == 2 * 177 * 660 * 493
+    # Rows 0 … 512 + halo and 512 - halo … 660; with their halo, the columns are all 494.
+    pixels = ((512 + plan.halo) + (660 - 512 + plan.halo)) * 494
+    assert plan.bytes_read == pytest.approx(4 * pixels * (4 + 177 / (25 / 3) ** 2), abs=1)
+    assert plan.memory == BASE_MEMORY + 2 * plan.memory_per_task
+    # A task holds at least its part of both images as float32, and what it returns.
+    assert plan.memory_per_task > 4 * 177 * (512 * 493 + (512 + plan.halo) * 494)
+
+
+def test_halo_is_that_of_the_model() -> None:
+    assert make_plan(Scene.of(*BERLIN)).halo >= np.ceil(max(HALO_COARSE * 25 / 3, HALO_FINE))
+    assert make_plan(Scene.of(*small_cubes())).halo >= small_model().halo
+
+
+def test_the_page() -> None:
+    lines = str(geofuse.plan(*BERLIN, tile=512)).splitlines()
+    assert lines[0] == "output   177 bands, 660 x 493 pixels of 3.6, EPSG:32633"
+    assert lines[1].split()[:2] == ["ratio", "8.333"]
+    assert lines[2].startswith("tiles    2 of 512 x 512, halo ")
+    assert lines[4].startswith("writes   115 MB")
+
+
+def test_plan_takes_what_fuse_takes() -> None:
+    options: dict[str, Any] = {"method": "gem", "srf": "auto", "model": None, "tile": 256, "device": "cpu", "progress": False, "seed": 3}
+    assert geofuse.plan(*BERLIN, **options).tile == 256
+    with pytest.raises(RefusedInput, match="Hubble"):
+        geofuse.plan(*BERLIN, srf="Hubble")
+    with pytest.raises(RefusedInput, match="no method 'magic'"):
+        geofuse.plan(*BERLIN, method="magic")
+    with pytest.raises(RefusedInput, match="'abacus' cannot be used"):
+        geofuse.plan(*BERLIN, device="abacus")
+    with pytest.raises(RefusedInput, match="177 HSI and 4 MSI bands; found 177 and 3"):
+        geofuse.plan(BERLIN[0], BERLIN[1][:3], model=small_model())
+
+
+@pytest.mark.parametrize("method", ["gsa", "cnmf", "regression", "bicubic", "mossfuse-paper"])
+def test_methods_that_are_not_local_take_one_tile(method: str) -> None:
+    plan = geofuse.plan(*BERLIN, method=method)
+    assert (plan.tile, plan.tiles, plan.workers) == (660, 1, 1)
+
+
+def test_memory_decides_tile_and_workers() -> None:
+    def plan(memory: int) -> Any:
+        with dask.config.set(num_workers=8):
+            return geofuse.plan(*BERLIN, memory=memory)
+
+    roomy = plan(10**12)
+    assert (roomy.tile, roomy.workers) == (max(TILES), 8)
+    assert plan(roomy.memory).tile == max(TILES)  # just enough is enough
+    tight = plan(roomy.memory - 1)
+    assert tight.tile < roomy.tile
+    assert tight.memory < roomy.memory
+    alone = plan(tight.memory // 3)
+    assert (alone.workers, alone.memory <= tight.memory // 3) == (1, True)
+    with pytest.raises(RefusedInput, match=r"tiles of 128 pixels, and 900 MB are allowed") as refusal:
+        plan(900 * 10**6)
+    assert "Allow more memory" in str(refusal.value)
+
+
+def test_a_big_tile_with_enough_memory_is_fused_with_it() -> None:
+    """What `plan` allows is not refused after the fit: both know the same limit."""
+    needed = geofuse.plan(*small_cubes(), tile=4096).memory
+    fused = geofuse.fuse(*small_cubes(), model=small_model(), tile=4096, memory=needed, progress=False)
+    assert fused.chunks is not None
+    with pytest.raises(RefusedInput, match="are allowed"):
+        geofuse.fuse(*small_cubes(), model=small_model(), tile=4096, memory=BASE_MEMORY, progress=False)
+
+
+@pytest.mark.parametrize("tile", [-1, 0, 15])
+def test_senseless_tiles_are_refused(tile: int) -> None:
+    with pytest.raises(RefusedInput, match=f"The tile size is {tile}; expected 16 pixels or more"):
+        geofuse.plan(*BERLIN, tile=tile)
+
+
+@given(tile=st.integers(16, 700), rows=st.integers(10, 60), cols=st.integers(10, 60))
+def test_bytes_read_are_those_of_the_windows(tile: int, rows: int, cols: int) -> None:
+    """Against the windows themselves, one by one."""
+    scene = Scene.of(cube(20, rows, cols, 40.0), cube(3, 400, 300, 10.0, 383_400.0, 5_818_400.0))
+    plan = make_plan(scene, tile=tile, memory=10**13)
+    everything = Window(0, scene.pair.fine.shape[0], 0, scene.pair.fine.shape[1])
+    seen = [w.grown(plan.halo, everything).shape for row in tile_windows(scene.pair.output, tile) for w in row]
+    assert plan.tiles == len(seen)
+    assert plan.bytes_read == pytest.approx(4 * sum(h * w for h, w in seen) * (3 + 20 / 16), abs=1)
+
+
+def test_everything_that_metadata_tell_is_refused_without_reading() -> None:
+    hsi, msi = BERLIN
+    for first, second, error, message in (
+        (msi, hsi, PairMismatch, "more bands in the HSI"),
+        (hsi, hsi, PairMismatch, "more bands in the HSI"),
+        (cube(177, 80, 60, 3.6), msi, PairMismatch, "pixel-size ratio"),
+        (cube(177, 400, 400, 1.2), msi, PairMismatch, "swap"),
+        (hsi, cube(4, 660, 494, 3.6, west=500_000), PairMismatch, "do not overlap"),
+        (hsi.drop_vars("spatial_ref"), msi, InvalidCube, "no CRS"),
+    ):
+        with pytest.raises(error, match=message):
+            geofuse.plan(first, second)
+        with pytest.raises(error, match=message):
+            geofuse.fuse(first, second, progress=False)
+
+
+def test_a_file_is_planned_as_its_cube(tmp_path: Path) -> None:
+    hsi, msi = small_pair()
+    lazy = geofuse.open_hsi(hsi.write(tmp_path / "h.tif")), geofuse.open_msi(msi.write(tmp_path / "m.tif"))
+    now = (c.compute() for c in lazy)
+    assert geofuse.plan(*lazy) == geofuse.plan(*now)
