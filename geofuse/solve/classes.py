@@ -25,6 +25,7 @@ ENERGY_WEIGHT = 0.8
 SOFTNESS = 0.7
 SAMPLE = 60_000  # pixels that k-means sees
 FLOOR = 1e-3
+MIN_ENERGY = 1e-6  # of the noise's: a band without any detail has nothing to say
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def fit_classes(seen: Sequence[Observation], msi_sigma: np.ndarray, centre: np.n
     rng = np.random.default_rng(seed)
     bright = np.sqrt((centre / msi_sigma) ** 2 + np.mean([s.m.square().mean((1, 2)).double().cpu().numpy() for s in seen], axis=0))
     energy = np.mean([_detail(s).square().mean((1, 2)).double().cpu().numpy() for s in seen], axis=0)
+    energy = np.maximum(energy, MIN_ENERGY)
     pixels = np.concatenate([_flat(s.m) for s in seen], axis=1) / bright[:, None]
     offset = pixels.mean(1)
     vector, value, _ = np.linalg.svd((pixels - offset[:, None]) @ (pixels - offset[:, None]).T / pixels.shape[1])

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import rioxarray  # noqa: F401 (registers .rio)
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from pyproj import Transformer
 
 from geofuse.bands import BandTable
+from geofuse.cube import as_cube, geobox
 
 MAX_PIXELS = 1200  # along the longer side of a panel
 PLACE_COLOURS = ("#d62728", "#1f77b4", "#2ca02c")
@@ -34,11 +38,16 @@ def rgb(cube: xr.DataArray, percentiles: tuple[float, float] = (2, 98), limits: 
     DataArray, dims (y, x, rgb)
         NaN where there is no data.
     """
-    picked = cube.isel(band=list(BandTable.from_cube(cube).rgb())).astype("float32").compute()
+    return stretched(cube.isel(band=list(BandTable.from_cube(cube).rgb())), percentiles, limits)
+
+
+def stretched(picked: xr.DataArray, percentiles: tuple[float, float] = (2, 98), limits: np.ndarray | None = None) -> xr.DataArray:
+    """Three bands, in the order red, green, blue, as a picture; see `rgb`."""
+    picked = picked.astype("float32").compute()
     low, high = (colour_limits(picked, percentiles) if limits is None else limits).T
-    stretched = (picked.values - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
-    image = np.clip(stretched, 0, 1).transpose(1, 2, 0)
-    return xr.DataArray(image, dims=("y", "x", "rgb"), coords={"y": cube.y, "x": cube.x, "rgb": ["red", "green", "blue"]}, name="rgb")
+    values = (picked.values - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
+    image = np.clip(values, 0, 1).transpose(1, 2, 0)
+    return xr.DataArray(image, dims=("y", "x", "rgb"), coords={"y": picked.y, "x": picked.x, "rgb": ["red", "green", "blue"]}, name="rgb")
 
 
 def colour_limits(picked: xr.DataArray, percentiles: tuple[float, float]) -> np.ndarray:
@@ -71,8 +80,8 @@ def comparison(hsi: xr.DataArray, msi: xr.DataArray, fused: xr.DataArray, path: 
     )
     for k, (cube, label, limits) in enumerate(panels):
         ax = figure.add_subplot(grid[0, k])
-        thin = _thinned(cube)
-        ax.imshow(rgb(thin, limits=limits).fillna(1.0).values, extent=_extent(thin), interpolation="nearest")
+        thin = _in_crs_of(fused, _thinned(cube).isel(band=list(BandTable.from_cube(cube).rgb())))
+        ax.imshow(stretched(thin, limits=limits).fillna(1.0).values, extent=_extent(thin), interpolation="nearest")
         ax.set(xlim=extent[:2], ylim=extent[2:], title=label, xticks=[], yticks=[])
         for (x, y), colour in zip(places, PLACE_COLOURS, strict=False):
             ax.plot(x, y, "o", ms=9, mfc="none", mec="white", mew=3)
@@ -91,7 +100,7 @@ def interesting_places(fused: xr.DataArray, count: int = 3) -> list[tuple[float,
     table = BandTable.from_cube(fused)
     step = max(1, min(fused.sizes["y"], fused.sizes["x"]) // 60)
     shown = fused.isel(band=np.flatnonzero(table.good)[:: max(1, len(table) // 24)]).coarsen(y=step, x=step, boundary="trim")
-    mean, spread = shown.mean().compute(), shown.std().mean("band").compute()
+    mean, spread = shown.reduce(np.mean).compute(), shown.reduce(np.std).mean("band").compute()
     flat = mean.values.reshape(mean.sizes["band"], -1)
     score = spread.values.ravel() / np.maximum(flat.mean(0), 1e-3)
     usable = np.flatnonzero(np.isfinite(flat).all(0) & (score <= np.nanquantile(score, 0.3)))
@@ -108,8 +117,9 @@ def interesting_places(fused: xr.DataArray, count: int = 3) -> list[tuple[float,
 
 def _spectra(ax: Axes, cubes: Sequence[xr.DataArray], place: tuple[float, float], colour: str, *, first: bool) -> None:
     hsi, msi, fused = cubes
+    crs = geobox(fused).crs
     for cube, shade, label in ((hsi, "0.6", "hyperspectral pixel"), (fused, colour, "fused pixel")):
-        table, values = BandTable.from_cube(cube), cube.sel(x=place[0], y=place[1], method="nearest").values
+        table, values = BandTable.from_cube(cube), _spectrum(cube, place, crs)
         axis = table.wavelength if table.has_wavelength else np.arange(len(table))
         order = np.argsort(axis)
         line = np.where(table.good, values, np.nan)[order]
@@ -118,7 +128,7 @@ def _spectra(ax: Axes, cubes: Sequence[xr.DataArray], place: tuple[float, float]
         ax.plot(np.insert(axis[order], gaps, np.nan), np.insert(line, gaps, np.nan), color=shade, lw=1.4, label=label)
     table = BandTable.from_cube(msi)
     if table.has_wavelength:
-        ax.plot(table.wavelength, msi.sel(x=place[0], y=place[1], method="nearest").values, "ks", ms=5, label="multispectral pixel")
+        ax.plot(table.wavelength, _spectrum(msi, place, crs), "ks", ms=5, label="multispectral pixel")
     ax.set_xlabel("wavelength (nm)")
     ax.set_ylim(bottom=0)
     ax.spines[["top", "right"]].set_visible(False)
@@ -127,6 +137,20 @@ def _spectra(ax: Axes, cubes: Sequence[xr.DataArray], place: tuple[float, float]
     if first:
         ax.set_ylabel("reflectance")
         ax.legend(frameon=False)
+
+
+def _in_crs_of(target: xr.DataArray, cube: xr.DataArray) -> xr.DataArray:
+    """The cube as seen on the target's map, nearest pixels; itself where both have one CRS."""
+    crs = geobox(target).crs
+    return cube if geobox(cube).crs == crs else as_cube(cube.astype("float32").compute().rio.reproject(str(crs), nodata=np.nan))
+
+
+def _spectrum(cube: xr.DataArray, place: tuple[float, float], crs: Any) -> np.ndarray:
+    """Spectrum of the pixel nearest to a place given in ``crs``."""
+    own = geobox(cube).crs
+    x, y = place if own == crs else Transformer.from_crs(str(crs), str(own), always_xy=True).transform(*place)
+    values: np.ndarray = cube.sel(x=x, y=y, method="nearest").values
+    return values
 
 
 def _rgb_of_fused(hsi: xr.DataArray, fused: xr.DataArray) -> np.ndarray:

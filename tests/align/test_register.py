@@ -106,7 +106,8 @@ def test_too_few_pixels_to_estimate_from() -> None:
     """Six by six: the georeference is believed, and it is said that nothing was estimated."""
     pair = made_up(coarse=6)
     found = register(pair.grids, [pair.sample])
-    assert (found.sigma, found.shift) == ((2.0, 2.0), (0.0, 0.0))
+    assert found.sigma == pytest.approx((2.0, 2.0))
+    assert found.shift == (0.0, 0.0)
     assert np.isnan(found.unexplained)
 
 

@@ -78,7 +78,7 @@ def test_every_round_raises_the_likelihood(seed: int) -> None:
 
 @pytest.mark.parametrize("start", [0.5, 4.0])
 def test_msi_noise_is_found(start: float) -> None:
-    """Five bands that see two coefficients alike: what no coefficients explain is noise. Blocks of an image say too much rather than too little."""
+    """Five bands that see two coefficients alike: what these do not explain is noise. A first guess is too high rather than too low."""
     rng, noise = np.random.default_rng(0), np.array([0.4, 0.8, 0.6, 1.0, 0.5])
     angle = 2 * np.pi * np.arange(5) / 5
     problem = drawn(np.column_stack([np.cos(angle), np.sin(angle)]), (10, 10), 3, 0, spd(2, rng, 2.0), noise)

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofuse.solve.em import posterior_covariance
+from geofuse.solve.patch import Observation
 from geofuse.solve.posterior import MAX_ITERATIONS, Prior, blend, class_mix, conjugate_gradients, given_msi, solve
 from tests.pairs import tensor
+from tests.response.test_psf import build, turned_pair, weights_of
 from tests.solve.gaussians import Problem, random_problem, spd
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -86,6 +88,22 @@ def test_soft_classes(shape: tuple[int, int], ratio: int, bands: int, rank: int,
     a = np.kron(problem.operator, np.eye(rank))
     dual = np.linalg.solve(a @ spread @ a.T + np.eye(len(a)), problem.flat(problem.y) - a @ stacked)
     np.testing.assert_allclose(found, problem.image(stacked + spread @ a.T @ dual), atol=1e-7)
+
+
+def test_turned_grids() -> None:
+    """Where the direct solution is only a preconditioner: against the dense solution with the operator's own weights."""
+    psf, rng = build(turned_pair(), (2.5, 2.5)), np.random.default_rng(0)
+    operator = weights_of(psf).flatten(2).flatten(0, 1).numpy()
+    mixing, base = rng.normal(size=(2, 2)), rng.normal(size=(2, *psf.shape))
+    seen = Observation(tensor(rng.normal(size=(2, *psf.observed.shape))), tensor(rng.normal(size=(2, *psf.shape))), psf)
+    covariance = spd(2, rng, 5.0)
+    solution = solve(seen, tensor(base), torch.ones(1, *psf.shape, dtype=torch.float64), Prior.single(covariance), mixing, tolerance=1e-12)
+    assert solution.iterations < MAX_ITERATIONS
+    given = np.linalg.inv(np.linalg.inv(covariance) + mixing.T @ mixing)
+    centre = base.reshape(2, -1) + given @ mixing.T @ (seen.m.numpy().reshape(2, -1) - mixing @ base.reshape(2, -1))
+    left = (seen.y * psf.observed).numpy().reshape(2, -1) - centre @ operator.T
+    dual = np.linalg.solve(np.kron(given, operator @ operator.T) + np.eye(left.size), left.ravel()).reshape(2, -1)
+    np.testing.assert_allclose(solution.z.numpy().reshape(2, -1), centre + given @ dual @ operator, atol=1e-8)
 
 
 def test_equal_classes_are_one_class() -> None:
