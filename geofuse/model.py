@@ -160,7 +160,7 @@ class Model:
         }
         target = Path(path)
         scratch = target.with_name(f".{target.name}.part")
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, scratch, metadata={"format": FORMAT, "model": json.dumps(header)})
+        save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, scratch, metadata={"format": FORMAT, "model": json.dumps(header)})
         return scratch.replace(target)
 
     @staticmethod

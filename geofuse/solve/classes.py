@@ -96,9 +96,10 @@ def fit_classes(seen: Sequence[Observation], msi_sigma: np.ndarray, centre: np.n
     """
     rng = np.random.default_rng(seed)
     bright = np.sqrt((centre / msi_sigma) ** 2 + np.mean([s.m.square().mean((1, 2)).double().cpu().numpy() for s in seen], axis=0))
+    bright = np.maximum(bright, 1)  # a band darker than its noise must not be blown up
     energy = np.mean([_detail(s).square().mean((1, 2)).double().cpu().numpy() for s in seen], axis=0)
     energy = np.maximum(energy, MIN_ENERGY)
-    pixels = np.concatenate([_flat(s.m) for s in seen], axis=1) / bright[:, None]
+    pixels = np.concatenate([_flat(s.m, s) for s in seen], axis=1) / bright[:, None]
     offset = pixels.mean(1)
     vector, value, _ = np.linalg.svd((pixels - offset[:, None]) @ (pixels - offset[:, None]).T / pixels.shape[1])
     keep = min(COMPONENTS, len(value))
@@ -106,7 +107,7 @@ def fit_classes(seen: Sequence[Observation], msi_sigma: np.ndarray, centre: np.n
     # Minor components are lifted towards 0.35 of the first, by three times at most: they tell materials apart.
     lift = np.concatenate([[1.0], np.clip(0.35 / (spread[1:] / spread[0]), 1, 3)])
     axes = (lift / spread[0])[:, None] * vector[:, :keep].T
-    log = np.concatenate([_flat(_log_energy(s, energy)[None]) for s in seen], axis=1)[0]
+    log = np.concatenate([_flat(_log_energy(s, energy)[None], s) for s in seen], axis=1)[0]
     log_mean, log_std = float(log.mean()), float(log.std() + 1e-6)
     features = np.concatenate([axes @ (pixels - offset[:, None]), ((log - log_mean) / log_std * ENERGY_WEIGHT)[None]]).T
     sample = features[rng.choice(len(features), min(SAMPLE, len(features)), replace=False)]
@@ -129,5 +130,7 @@ def _log_energy(seen: Observation, energy: np.ndarray) -> Tensor:
     return torch.log(smooth.clamp(min=0) + FLOOR)
 
 
-def _flat(image: Tensor) -> np.ndarray:
-    return image.flatten(1).double().cpu().numpy()
+def _flat(image: Tensor, seen: Observation) -> np.ndarray:
+    """Pixels where the MSI holds data."""
+    pixels = image.flatten(1) if seen.valid is None else image[:, seen.valid]
+    return pixels.double().cpu().numpy()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from geofuse.response.images import mix
 from geofuse.solve.coordinates import Coordinates
+from geofuse.solve.noise import FLOOR
 from geofuse.solve.patch import Observation, Patch
 from geofuse.solve.posterior import GivenMsi, Prior, Solution, given_msi, solve
 
@@ -43,6 +44,7 @@ def calibrate(patches: Sequence[Patch], coordinates: Coordinates, covariance: np
     """
     counts = [float(p.msi_valid.sum()) for p in patches]
     level = np.sqrt(sum(n * mean_square(p.msi, p.msi_valid) for n, p in zip(counts, patches, strict=True)) / sum(counts))
+    lowest = np.maximum(MIN_RELATIVE_MSI_NOISE * level, FLOOR)
     seen = [p.encode(coordinates) for p in patches]
     bases = [s.psf.upsample(s.y) for s in seen]
     for _ in range(rounds):
@@ -53,12 +55,12 @@ def calibrate(patches: Sequence[Patch], coordinates: Coordinates, covariance: np
         scatter, residual, pixels = np.zeros_like(covariance), np.zeros(len(mixing)), 0
         for s, base in zip(seen, bases, strict=True):
             z = solve(s, base, torch.ones_like(base[:1]), prior, mixing, tolerance=FIT_TOLERANCE).z
-            scatter = scatter + second_moment(z - base)
-            residual = residual + (s.m - mix(as_like(mixing, z), z)).square().sum((1, 2)).double().cpu().numpy()
-            pixels += s.pixels
+            scatter = scatter + second_moment(s.masked(z - base))
+            residual = residual + s.masked(s.m - mix(as_like(mixing, z), z)).square().sum((1, 2)).double().cpu().numpy()
+            pixels += s.valid_pixels
         covariance = symmetric(scatter / pixels + inside)
         variance = residual / pixels + np.einsum("mk,kl,ml->m", mixing, inside, mixing)
-        factor = np.maximum(np.sqrt(variance), MIN_RELATIVE_MSI_NOISE * level / coordinates.msi_sigma)
+        factor = np.maximum(np.sqrt(variance), lowest / coordinates.msi_sigma)
         coordinates = coordinates.with_msi_sigma(coordinates.msi_sigma * factor)
         seen = [replace(s, m=s.m / as_like(factor, s.m)[:, None, None]) for s in seen]
     return coordinates, covariance
@@ -115,6 +117,7 @@ def _update(
     shrinkage: float,
 ) -> Prior:
     classes = len(prior.covariance)
+    weights = [s.masked(w) for s, w in zip(seen, weights, strict=True)]
     count = sum(w.sum((1, 2)).double().cpu().numpy() for w in weights)
     count = np.maximum(count, 1e-6)
     means, scatters = [], []

@@ -199,8 +199,8 @@ def fit_gem(
 
 def _fit_stages(gem: Gem, seen: Sequence[Observation], covariance: np.ndarray, tick: Callable[[str], None]) -> Gem:
     weights = [gem.weights(s) for s in seen]
-    pixels = sum(s.pixels for s in seen)
-    share = np.sum([w.sum((1, 2)).double().cpu().numpy() for w in weights], axis=0) / pixels
+    pixels = sum(s.valid_pixels for s in seen)
+    share = np.sum([s.masked(w).sum((1, 2)).double().cpu().numpy() for s, w in zip(seen, weights, strict=True)], axis=0) / pixels
     images = [torch.empty(0)] * len(seen)
     few = len(gem.coordinates.msi_sigma) <= FEW_BANDS
     for kind in ("upsample", "guided", "mixed") if few else ("upsample", "guided"):
@@ -208,7 +208,7 @@ def _fit_stages(gem: Gem, seen: Sequence[Observation], covariance: np.ndarray, t
         bases = [gem.base(kind, s, z) for s, z in zip(seen, images, strict=True)]
         start, rounds = covariance, FIRST_ROUNDS
         if kind != "upsample":
-            scatter = np.sum([second_moment(z - b) for z, b in zip(images, bases, strict=True)], axis=0) / pixels
+            scatter = np.sum([second_moment(s.masked(z - b)) for s, z, b in zip(seen, images, bases, strict=True)], axis=0) / pixels
             start, rounds = scatter + 0.1 * covariance, LATER_ROUNDS
         prior = Prior(np.repeat(start[None], len(share), 0), np.zeros((len(share), len(start))), share)
         prior, solutions = refine_classes(seen, bases, weights, prior, gem.coordinates.mixing, rounds, SHRINKAGE)
@@ -228,9 +228,9 @@ def refit_last_stage(gem: Gem, patches: Sequence[Patch], network: Redraw) -> Gem
 
 
 def _guide(seen: Sequence[Observation], ratio: float) -> GuidedFilter:
-    pixels = sum(s.pixels for s in seen)
-    mean = torch.stack([s.m.sum((1, 2)) for s in seen]).sum(0) / pixels
-    spread = [(s.m - mean[:, None, None]).square().sum((1, 2)).double().cpu().numpy() for s in seen]
+    pixels = sum(s.valid_pixels for s in seen)
+    mean = torch.stack([s.masked(s.m).sum((1, 2)) for s in seen]).sum(0) / pixels
+    spread = [s.masked(s.m - mean[:, None, None]).square().sum((1, 2)).double().cpu().numpy() for s in seen]
     variance = np.sum(spread, axis=0) / pixels
     ridge = FEW_RIDGE if len(variance) <= FEW_BANDS else MANY_RIDGE
     return GuidedFilter(np.sqrt(np.maximum(variance, 1e-6)), ratio / 2, ridge)

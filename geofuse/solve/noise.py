@@ -14,6 +14,7 @@ ROUNDS = 6
 MIN_RANK, MAX_RANK = 10, 20
 EDGE = 1.1  # singular values must exceed the Marchenko-Pastur edge by this factor
 RELATIVE_FLOOR = 3e-3  # of a band's root mean square: no sensor is better calibrated than that
+FLOOR = 1e-6  # reflectance: what is left of a band that is zero everywhere
 
 
 def hsi_noise(pixels: np.ndarray) -> tuple[np.ndarray, int]:
@@ -40,7 +41,7 @@ def hsi_noise(pixels: np.ndarray) -> tuple[np.ndarray, int]:
             sigma, rank = _factor_round(centred, sigma)
     floor = RELATIVE_FLOOR * np.sqrt((pixels**2).mean(1))
     supported = max(1, min(bands, count // 4))
-    return np.maximum(sigma, np.maximum(floor, 1e-6)), min(max(rank, MIN_RANK), MAX_RANK, supported)
+    return np.maximum(sigma, np.maximum(floor, FLOOR)), min(max(rank, MIN_RANK), MAX_RANK, supported)
 
 
 def neighbour_noise(centred: np.ndarray, neighbours: int = 3) -> np.ndarray:
@@ -98,7 +99,7 @@ def msi_noise(images: list[np.ndarray], block: int = 8, quantile: float = 0.1) -
         energies.append(blocks[:, np.isfinite(blocks).all(0)])
         power.append(np.nanmean(image**2, axis=(1, 2)))
     energy = np.concatenate(energies, axis=1)
-    level = np.sqrt(np.mean(power, axis=0))
+    level = np.maximum(np.sqrt(np.mean(power, axis=0)), 1e3 * FLOOR)
     if energy.shape[1] == 0:
         return 0.01 * level
     # 1.22 undoes the bias of taking a low quantile of 64-pixel means.

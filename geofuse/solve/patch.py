@@ -14,6 +14,8 @@ from geofuse.response.images import mix
 from geofuse.response.psf import Psf, PsfBuilder
 from geofuse.solve.coordinates import Coordinates
 
+COMPLETE = 0.95  # share of a footprint
+
 
 @dataclass
 class Patch:
@@ -42,25 +44,51 @@ class Patch:
         y = fill_gaps(coordinates.encode_hsi(self.hsi), self.hsi_valid)
         mixing = torch.as_tensor(coordinates.mixing, dtype=y.dtype, device=y.device)
         m = coordinates.encode_msi(self.msi)
-        if not bool(self.msi_valid.all()):
-            # Where the MSI is silent it is given what the HSI predicts: no news, no harm.
-            predicted = mix(mixing, self.psf.upsample(y))
-            m = torch.where(self.msi_valid, m, predicted)
-        return Observation(y, m, self.psf)
+        if bool(self.msi_valid.all()):
+            return Observation(y, m, self.psf)
+        # Where the MSI is silent the filters are given what the HSI predicts; the solver believes nothing there.
+        m = torch.where(self.msi_valid, m, mix(mixing, self.psf.upsample(y)))
+        return Observation(y, m, self.psf, self.msi_valid)
 
 
 @dataclass
 class Observation:
-    """What is observed in a patch, whitened: ``y`` (K, h, w) on the coarse and ``m`` (M, H, W) on the fine grid."""
+    """What is observed in a patch, whitened.
+
+    Attributes
+    ----------
+    y : Tensor, shape (K, h, w)
+    m : Tensor, shape (M, H, W)
+    psf : Psf
+    valid : Tensor of bool, shape (H, W), optional
+        Fine pixels where the MSI holds data; None: all of them.
+    """
 
     y: Tensor
     m: Tensor
     psf: Psf
+    valid: Tensor | None = None
 
     @property
     def pixels(self) -> int:
         """Number of fine pixels."""
         return self.m.shape[-2] * self.m.shape[-1]
+
+    @property
+    def valid_pixels(self) -> int:
+        """Number of fine pixels where the MSI holds data."""
+        return self.pixels if self.valid is None else int(self.valid.sum())
+
+    @property
+    def complete(self) -> Tensor:
+        """Coarse pixels that the HSI observes and of whose footprint the MSI misses next to nothing; 1 or 0, shape (h, w)."""
+        if self.valid is None:
+            return self.psf.observed
+        return self.psf.observed * (self.psf.forward(self.valid[None].to(self.m.dtype))[0] > COMPLETE)
+
+    def masked(self, image: Tensor) -> Tensor:
+        """The image (c, H, W) with zeros where the MSI holds no data."""
+        return image if self.valid is None else image * self.valid
 
 
 def make_patch(hsi: np.ndarray, msi: np.ndarray, builder: PsfBuilder, fine: Window, coarse: Window, like: Tensor) -> Patch:

@@ -15,6 +15,7 @@ with several, conjugate gradients converge in a few steps with that solution as 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,10 @@ import torch
 from torch import Tensor
 
 from geofuse.response.images import mix
+from geofuse.response.psf import Psf
 from geofuse.solve.patch import Observation
 
+Linear = Callable[[Tensor], Tensor]
 MAX_ITERATIONS = 60
 
 
@@ -112,11 +115,18 @@ def solve(
         Dual of an earlier, similar solve.
     """
     given = given_msi(prior, mixing)
-    gain, covariance, mean, vector, value = (
+    gain, covariance, mean, vector, value, pooled = (
         torch.as_tensor(a, dtype=base.dtype, device=base.device)
-        for a in (given.gain, given.covariance, prior.mean, given.vector, given.value)
+        for a in (given.gain, given.covariance, prior.mean, given.vector, given.value, prior.pooled)
     )
     psf = seen.psf
+    precondition = _direct(psf, value, vector)
+    if seen.valid is not None:  # pixels without MSI are a class of their own, in which nothing is learned from it
+        flags = seen.valid[None].to(weights.dtype)
+        weights = torch.cat([weights * flags, 1 - flags])
+        gain, mean = (torch.cat([t, torch.zeros_like(t[:1])]) for t in (gain, mean))
+        covariance = torch.cat([covariance, pooled[None]])
+        precondition = _between(precondition, _direct(psf, *torch.linalg.eigh(pooled)), psf.forward(flags).clamp(0, 1))
     centre = base + blend(weights, mean) if bool(mean.any()) else base
     surprise = seen.m - mix(torch.as_tensor(mixing, dtype=base.dtype, device=base.device), centre)
     centre = centre + class_mix(weights, gain, surprise)
@@ -125,14 +135,32 @@ def solve(
     def system(v: Tensor) -> Tensor:
         return psf.sandwich(v, lambda stripe, rows: class_mix(weights[:, rows], covariance, stripe)) + v
 
-    def precondition(v: Tensor) -> Tensor:
-        return mix(vector, psf.inverse(mix(vector.T, v), value))
-
     x, iterations = conjugate_gradients(system, precondition, target, tolerance, start)
     return Solution(centre + class_mix(weights, covariance, psf.adjoint(x)), x, iterations)
 
 
-def conjugate_gradients(system, precondition, target: Tensor, tolerance: float, start: Tensor | None) -> tuple[Tensor, int]:  # type: ignore[no-untyped-def]
+def _direct(psf: Psf, value: Tensor, vector: Tensor) -> Linear:
+    """Solution of the coarse system for one class, whose covariance has these eigenpairs."""
+
+    def apply(v: Tensor) -> Tensor:
+        return mix(vector, psf.inverse(mix(vector.T, v), value.clamp(min=0)))
+
+    return apply
+
+
+def _between(one: Linear, other: Linear, share: Tensor) -> Linear:
+    """Blend of two symmetric operators that is symmetric again; ``share`` (1, h, w) of the first."""
+    left, right = share.sqrt(), (1 - share).sqrt()
+
+    def apply(v: Tensor) -> Tensor:
+        return left * one(left * v) + right * other(right * v)
+
+    return apply
+
+
+def conjugate_gradients(
+    system: Linear, precondition: Linear, target: Tensor, tolerance: float, start: Tensor | None
+) -> tuple[Tensor, int]:
     """Preconditioned conjugate gradients for a symmetric positive definite ``system``; returns solution and iterations."""
     x = precondition(target) if start is None else start.clone()
     residual = target - system(x)

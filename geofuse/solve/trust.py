@@ -61,8 +61,8 @@ class Trust:
 
 
 def contradiction(seen: Observation, mixing: np.ndarray) -> Tensor:
-    """L y - A m in units of the MSI noise, shape (M, h, w); zero where the HSI is not observed."""
-    return (mix(as_like(mixing, seen.y), seen.y) - seen.psf.forward(seen.m)) * seen.psf.observed
+    """L y - A m in units of the MSI noise, shape (M, h, w); zero where one of them holds no data."""
+    return (mix(as_like(mixing, seen.y), seen.y) - seen.psf.forward(seen.m)) * seen.complete
 
 
 def measure_trust(seen: Sequence[Observation], coordinates: Coordinates, covariance: np.ndarray, harmonise: bool) -> Trust:
@@ -86,7 +86,7 @@ def measure_trust(seen: Sequence[Observation], coordinates: Coordinates, covaria
     in_reflectance = sigma[:, None] * gain / sigma
     centre = coordinates.srf @ coordinates.mean + coordinates.msi_offset
     detail = np.mean([s.m.square().mean((1, 2)).double().cpu().numpy() for s in seen], axis=0)
-    relative = error.std(1) * sigma / np.sqrt(centre**2 + detail * sigma**2)
+    relative = error.std(1) * sigma / np.maximum(np.sqrt(centre**2 + detail * sigma**2), sigma)
     before = Trust(_rho(error, expected, mixing, covariance), 0.0, relative, in_reflectance)
     after = _samples([harmonised(s, coordinates, before) for s in seen], mixing)
     return replace(before, left=_rho(after, expected, mixing, covariance))
@@ -109,7 +109,7 @@ def _expected(seen: Sequence[Observation], mixing: np.ndarray) -> np.ndarray:
 
 
 def _samples(seen: Sequence[Observation], mixing: np.ndarray) -> np.ndarray:
-    return np.concatenate([contradiction(s, mixing)[:, s.psf.observed > 0].double().cpu().numpy() for s in seen], axis=1)
+    return np.concatenate([contradiction(s, mixing)[:, s.complete > 0].double().cpu().numpy() for s in seen], axis=1)
 
 
 def _rho(error: np.ndarray, expected: np.ndarray, mixing: np.ndarray, covariance: np.ndarray) -> float:

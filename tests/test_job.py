@@ -1,0 +1,314 @@
+"""One job from files to files: what lies on disk is read back with rasterio, GDAL's own tools and plain JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.warp import Resampling, reproject
+from rio_cogeo.cogeo import cog_validate
+
+import geofuse
+from geofuse import api
+from geofuse.errors import OutputRefused
+from geofuse.job import Job
+from geofuse.scheduling import scheduler_of
+from tests.crops import NODATA, Raster, small_files, small_model, small_pair
+from tests.stac.conftest import validate as schemas
+
+validate = schemas  # the fixture
+
+HSI_HOLE = slice(4, 7), slice(9, 12)
+MSI_HOLES = (slice(20, 33), slice(15, 40)), (slice(100, 101), slice(60, 61))
+
+
+def job(folder: Path, **options: Any) -> Job:
+    """The job of the small pair, into a folder."""
+    hsi, msi = options.pop("files", small_files())
+    return Job(str(hsi), str(msi), folder / "out.tif", progress=False, **({"method": "fuse"} | options))
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.fixture(scope="module", params=["gem", "fuse"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict[str, Any]]:
+    """A whole run on a pair with holes in both images: the job and its report as written."""
+    folder = tmp_path_factory.mktemp(request.param)
+    hsi, msi = small_pair()
+    files = hsi.holed(HSI_HOLE).write(folder / "hsi.tif"), msi.holed(*MSI_HOLES).write(folder / "msi.tif")
+    (folder / "made").mkdir()
+    made = job(folder / "made", files=files, method=request.param, reports=(folder / "made" / "r.json", folder / "made" / "r.html"), seed=5)
+    made.run()
+    return made, json.loads((folder / "made" / "r.json").read_text())
+
+
+def read(path: str | Path) -> tuple[np.ndarray, Any]:
+    with rasterio.open(path) as file:
+        return file.read(), file.profile | {"tags": [file.tags(b) for b in file.indexes], "names": file.descriptions, "scales": file.scales}
+
+
+def test_only_what_was_asked_for_is_there(run: tuple[Job, Any]) -> None:
+    assert listing(run[0].output.parent) == ["out.json", "out.tif", "r.html", "r.json"]
+
+
+def test_grid_is_that_of_the_msi(run: tuple[Job, Any]) -> None:
+    """Cropped to the pixels whose centres lie on the HSI; counted here with the two corners alone."""
+    _, fused = read(run[0].output)
+    (_, rows, cols), fine, coarse = small_pair()[1].values.shape, small_pair()[1].transform, small_pair()[0].transform
+    x, y = fine.c + fine.a * (np.arange(cols) + 0.5), fine.f + fine.e * (np.arange(rows) + 0.5)
+    h, w = small_pair()[0].values.shape[1:]
+    inside_x = np.flatnonzero((x > coarse.c) & (x < coarse.c + w * coarse.a))
+    inside_y = np.flatnonzero((y < coarse.f) & (y > coarse.f + h * coarse.e))
+    assert (fused["height"], fused["width"]) == (inside_y.size, inside_x.size) == (133, 117)
+    assert fused["crs"] == rasterio.CRS.from_epsg(32633)
+    expected = fine @ rasterio.Affine.translation(inside_x[0], inside_y[0])
+    assert tuple(fused["transform"])[:6] == pytest.approx(tuple(expected)[:6], abs=1e-6)
+    assert (fused["transform"].a, fused["transform"].e) == (3.6, -3.6)
+
+
+def test_bands_are_those_of_the_hsi(run: tuple[Job, Any]) -> None:
+    _, fused = read(run[0].output)
+    source = small_pair()[0]
+    assert fused["count"] == 177
+    assert fused["names"] == source.names
+    for key in ("wavelength", "fwhm"):
+        assert [float(t[key]) for t in fused["tags"]] == [float(t[key]) for t in source.tags]
+    assert {t["wavelength_units"] for t in fused["tags"]} == {"nm"}
+    assert (fused["dtype"], set(fused["scales"]), fused["nodata"]) == ("int16", {0.0001}, -32768)
+
+
+def holes(hsi: Raster, msi: Raster, fused: Any) -> np.ndarray:
+    """Fused pixels where either image has no data, by GDAL's nearest neighbour."""
+    shape = fused["height"], fused["width"]
+    out = np.zeros(shape, bool)
+    for image in (hsi, msi):
+        empty = (image.values == NODATA).all(0).astype("uint8")
+        target = np.full(shape, 9, "uint8")
+        grids: dict[str, Any] = {"src_transform": image.transform, "src_crs": image.crs, "dst_transform": fused["transform"], "dst_crs": image.crs}
+        reproject(empty, target, **grids, resampling=Resampling.nearest)
+        assert target.max() <= 1, "the output must lie within both images"
+        out |= target == 1
+    return out
+
+
+def test_nodata_only_where_an_input_has_it(run: tuple[Job, Any]) -> None:
+    values, fused = read(run[0].output)
+    hsi, msi = small_pair()
+    expected = holes(hsi.holed(HSI_HOLE), msi.holed(*MSI_HOLES), fused)
+    assert 25**2 + 13 * 25 < expected.sum() < 26**2 + 13 * 25 + 2
+    assert np.array_equal(values == -32768, np.broadcast_to(expected, values.shape))
+
+
+def test_it_is_a_cog(run: tuple[Job, Any]) -> None:
+    valid, errors, warnings = cog_validate(run[0].output, strict=True, quiet=True)
+    assert (valid, errors, warnings) == (True, [], [])
+
+
+def test_the_item_describes_what_is_there(run: tuple[Job, Any], validate: Callable[[dict[str, Any]], list[str]]) -> None:
+    made, report = run
+    item = json.loads(made.item_path.read_text())
+    assert validate(item) == []
+    data = item["assets"]["data"]
+    raster = made.output.read_bytes()
+    assert (data["href"], data["file:size"]) == ("./out.tif", len(raster))
+    assert data["file:checksum"] == "1220" + hashlib.sha256(raster).hexdigest()
+    assert report["output"]["sha256"] == hashlib.sha256(raster).hexdigest()
+    assert len(data["bands"]) == len(data["eo:bands"]) == len(data["raster:bands"]) == 177
+    assert item["properties"]["geofuse:method"] == made.method
+    assert item["properties"]["gsd"] == 30
+    # Both inputs, whose folder lies above the item's, by their whole address.
+    links = {link["geofuse:role"]: link["href"] for link in item["links"] if link["rel"] == "derived_from"}
+    assert links == {"hsi": Path(made.hsi).as_uri(), "msi": Path(made.msi).as_uri()}
+    # The reports, and the sums of their bytes.
+    for key, name in (("report", "r.json"), ("report_html", "r.html")):
+        asset = item["assets"][key]
+        assert asset["href"] == f"./{name}"
+        assert asset["file:checksum"] == "1220" + hashlib.sha256((made.output.parent / name).read_bytes()).hexdigest()
+
+
+def test_the_report_holds_what_was_promised(run: tuple[Job, Any]) -> None:
+    made, report = run
+    assert report["method"] == made.method
+    assert set(report["seconds"]) == {"open", "fit", "apply", "write"}
+    assert all(seconds >= 0 for seconds in report["seconds"].values())
+    assert report["seconds"]["fit"] > 0
+    assert report["seconds"]["apply"] > 0
+    assert 100 < report["peak_rss_mb"] < 10_000
+    assert report["geometry"]["ratio"] == pytest.approx(25 / 3)
+    assert len(report["geometry"]["shift_px"]) == 2
+    assert 1 < report["geometry"]["psf_sigma_px"] < 8
+    assert 0 < report["residuals"]["hsi_rel_rmse"] < 0.1
+    assert 0 < report["residuals"]["msi_rel_rmse"] < 0.2
+    assert set(report["prior_weights"])
+    assert report["validation"] == []
+    assert {"geofuse", "torch", "numpy", "rasterio"} <= set(report["versions"])
+    assert report["versions"]["geofuse"] == geofuse.__version__
+    assert report["seed"] == 5
+    assert report["inputs"] == {"hsi": made.hsi, "msi": made.msi}
+
+
+def test_the_pages(run: tuple[Job, Any]) -> None:
+    page = (run[0].output.parent / "r.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html")
+    assert "<script" not in page
+    assert run[0].method in page
+
+
+def test_residuals_are_those_of_the_written_file(run: tuple[Job, Any]) -> None:
+    """Fused pixels seen through the reported Gaussian, against the HSI; every sum written out here."""
+    made, report = run
+    values, fused = read(made.output)
+    error = psf_error(np.where(values == -32768, np.nan, values / 1e4), fused["transform"], small_pair()[0].holed(HSI_HOLE), report["geometry"])
+    # The report counts coarse pixels whose footprint lies partly outside, too.
+    assert error == pytest.approx(report["residuals"]["hsi_rel_rmse"], rel=0.05)
+    assert error < 0.04
+
+
+def psf_error(fused: np.ndarray, transform: Any, hsi: Raster, geometry: dict[str, Any]) -> float:
+    """Relative root-mean-square error of P(Z) against the HSI, over coarse pixels that see only fused pixels with data; one CRS."""
+    _, height, width = fused.shape
+    (dy, dx), (sy, sx) = geometry["shift_px"], geometry["psf_sigma_yx_px"]
+    rows, cols = np.arange(height), np.arange(width)
+    wrong, whole = 0.0, 0.0
+    for i in range(hsi.values.shape[1]):
+        for j in range(hsi.values.shape[2]):
+            col, row = ~transform * (hsi.transform * (j + 0.5, i + 0.5))
+            weight_y = np.exp(-((rows - (row - 0.5 + dy)) ** 2) / (2 * sy**2))
+            weight_x = np.exp(-((cols - (col - 0.5 + dx)) ** 2) / (2 * sx**2))
+            inside = min(row, height - row, col, width - col) > 3 * max(sy, sx)
+            near = fused[:, weight_y > 1e-3][:, :, weight_x > 1e-3]
+            if not inside or hsi.values[0, i, j] == NODATA or np.isnan(near).any():
+                continue
+            wy, wx = weight_y[weight_y > 1e-3], weight_x[weight_x > 1e-3]
+            seen = np.einsum("byx,y,x->b", near, wy, wx) / (wy.sum() * wx.sum())
+            truth = hsi.values[:, i, j] / 1e4
+            wrong, whole = wrong + float(((seen - truth) ** 2).sum()), whole + float((truth**2).sum())
+    assert whole > 0
+    return float(np.sqrt(wrong / whole))
+
+
+FAILING = ["geofuse.job.write_item", "geofuse.job.make_item", "geofuse.quality.report.Report.to_html", "geofuse.quality.report.Report.to_json"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("a bug")], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("where", FAILING)
+def test_a_failure_after_the_cog_leaves_nothing(where: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model().save(tmp_path / "model.safetensors")
+    folder = tmp_path / "made"
+    folder.mkdir()
+
+    def fail(*_: Any, **__: Any) -> None:
+        assert (folder / "out.tif").exists(), "the COG comes first"
+        raise error
+
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(type(error)):
+        job(folder, model=model, reports=(folder / "r.json", folder / "r.html")).run()
+    assert listing(folder) == []
+
+
+def test_a_failure_never_removes_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model().save(tmp_path / "model.safetensors")
+    folder = tmp_path / "made"
+    folder.mkdir()
+    for name in ("out.tif", "out.json", "r.html"):
+        (folder / name).write_text("from an earlier run")
+    monkeypatch.setattr("geofuse.job.write_item", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        job(folder, model=model, reports=(folder / "r.json", folder / "r.html"), overwrite=True).run()
+    assert listing(folder) == ["out.json", "out.tif", "r.html"]  # and not r.json, which is of this run
+    assert (folder / "out.json").read_text() == "from an earlier run"
+
+
+@pytest.mark.parametrize("stage", ["geofuse.io.cog._finish", "geofuse.tiles.graph.fuse_tile", "geofuse.io.cog._Draft.verify"])
+def test_a_failure_before_the_cog_leaves_nothing(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model().save(tmp_path / "model.safetensors")
+    folder = tmp_path / "made"
+    folder.mkdir()
+    monkeypatch.setattr(stage, lambda *_, **__: (_ for _ in ()).throw(RuntimeError("on the way")))
+    with pytest.raises(RuntimeError, match="on the way"):
+        job(folder, model=model, reports=(folder / "r.json",)).run()
+    assert listing(folder) == []
+
+
+def test_overwriting_replaces_everything(tmp_path: Path) -> None:
+    model = small_model().save(tmp_path / "model.safetensors")
+    for name in ("out.tif", "out.json", "r.json"):
+        (tmp_path / name).write_text("from an earlier run")
+    with pytest.raises(OutputRefused, match=r"out\.tif exists"):
+        job(tmp_path, model=model).run()
+    job(tmp_path, model=model, reports=(tmp_path / "r.json",), overwrite=True).run()
+    assert json.loads((tmp_path / "out.json").read_text())["type"] == "Feature"
+    assert json.loads((tmp_path / "r.json").read_text())["method"] == "gem"
+    assert read(tmp_path / "out.tif")[1]["count"] == 177
+
+
+def test_without_an_item_the_one_beside_is_left_alone(tmp_path: Path) -> None:
+    model = small_model().save(tmp_path / "model.safetensors")
+    (tmp_path / "out.json").write_text("mine")
+    job(tmp_path, model=model, stac=False).run()
+    assert (tmp_path / "out.json").read_text() == "mine"
+
+
+def test_memory_limit_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory suffices for one task at a time, one task at a time is run."""
+    import dask
+
+    seen: list[Any] = []
+    genuine = api.apply
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        seen.append(dask.config.get("num_workers"))
+        return genuine(*arguments, **options)
+
+    monkeypatch.setattr("geofuse.api.apply", watched)
+    model = small_model().save(tmp_path / "model.safetensors")
+    with dask.config.set(num_workers=6):
+        needed = job(tmp_path, model=model).plan()
+        one = needed.memory - 5 * needed.memory_per_task
+        job(tmp_path, model=model, tile=512, memory=one).run()
+        job(tmp_path, model=model, tile=512, memory=needed.memory, overwrite=True).run()
+    assert seen == [1, 6]
+
+
+def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model().save(tmp_path / "model.safetensors")
+    for image, name in zip(small_pair(), ("h.tif", "m.tif"), strict=True):
+        image.write(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    Job("h.tif", "m.tif", Path("o.tif"), model=model, progress=False).run()
+    item = json.loads(Path("o.json").read_text())
+    assert {link["href"] for link in item["links"] if link["rel"] == "derived_from"} == {"./h.tif", "./m.tif"}
+    assert item["assets"]["data"]["href"] == "./o.tif"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["processes", "cluster"])
+def test_schedulers_write_the_same_file(scheduler: str, tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    model = small_model().save(tmp_path / "model.safetensors")
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    job(tmp_path / "here", model=model, tile=70).run()
+    if scheduler == "cluster":
+        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, scheduler_of(cluster.scheduler_address):
+            _, report = job(tmp_path / "there", model=model, tile=70).run()
+    else:
+        with scheduler_of(scheduler):
+            _, report = job(tmp_path / "there", model=model, tile=70).run()
+    assert report.to_dict()["seconds"]["apply"] > 0
+    assert np.array_equal(read(tmp_path / "here" / "out.tif")[0], read(tmp_path / "there" / "out.tif")[0])
+
+
+def test_the_source_files_are_untouched(run: tuple[Job, Any]) -> None:
+    """No side files beside them either."""
+    assert listing(Path(run[0].hsi).parent) == ["hsi.tif", "made", "msi.tif"]
