@@ -80,13 +80,22 @@ def told_closed_form(case: Simulation) -> np.ndarray:
 def _enlarge(image: np.ndarray, height: int, width: int) -> np.ndarray:
     from scipy.ndimage import zoom
 
-    return np.stack([zoom(band, (height / band.shape[0], width / band.shape[1]), order=3, mode="nearest", grid_mode=True) for band in image])
+    return np.stack(
+        [zoom(band, (height / band.shape[0], width / band.shape[1]), order=3, mode="nearest", grid_mode=True) for band in image]
+    )
 
 
 def _cubes(case: Simulation):  # type: ignore[no-untyped-def]
     fine = Affine(4, 0, 500_000, 0, -4, 6_000_000)
     names = [f"band {i + 1}" for i in range(len(case.hsi))]
-    hsi = wrap(case.hsi, transform=fine * Affine.scale(case.ratio), crs="EPSG:32633", names=names, wavelength=case.wavelength, good=np.ones(len(names), bool))
+    hsi = wrap(
+        case.hsi,
+        transform=fine * Affine.scale(case.ratio),
+        crs="EPSG:32633",
+        names=names,
+        wavelength=case.wavelength,
+        good=np.ones(len(names), bool),
+    )
     return hsi, wrap(case.msi, transform=fine, crs="EPSG:32633", names=[f"m{i + 1}" for i in range(len(case.msi))])
 
 

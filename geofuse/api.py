@@ -239,7 +239,9 @@ def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
             return np.asarray(data.compute(num_workers=workers))
 
 
-def evaluate(hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, progress: bool = True, seed: int = 0, device: str = "auto") -> pd.DataFrame:
+def evaluate(
+    hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, progress: bool = True, seed: int = 0, device: str = "auto"
+) -> pd.DataFrame:
     """Which method is best on this very scene: Wald's protocol, one resolution step down, where the HSI is the truth.
 
     Parameters
@@ -256,7 +258,7 @@ def evaluate(hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, pr
     Raises
     ------
     RefusedInput
-        The scene is too small to be degraded further.
+        A method does not exist, or the scene is too small to be degraded further.
     """
     import pandas as pd
 
@@ -267,6 +269,9 @@ def evaluate(hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, pr
     chosen = ("mossfuse", "cnmf", *COMPARED) if methods is None else methods
     for method in chosen:
         check_method(method)
+    chosen = tuple(m for m in chosen if m != "auto")  # which is one of the others
+    if not chosen:
+        raise RefusedInput("There is no method to compare; name at least one, such as 'gem'.")
     scene = pair(hsi, msi)
     settings = Settings(seed=seed, device=_device(device), progress=progress)
     with bar(len(chosen) + 2, desc="evaluating", unit="step", enabled=progress) as steps:
@@ -280,7 +285,7 @@ def evaluate(hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, pr
         found = reduce(ground, read_windows(scene, [validation_window(scene.pair)])[0], settings)
         if found is None:
             raise RefusedInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
-        table = compare(*found, ground, settings, [m for m in chosen if m != "auto"], tick)
+        table = compare(*found, ground, settings, chosen, tick)
     frame = pd.DataFrame(table)
     return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
 
@@ -305,7 +310,9 @@ def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]
         check_cube(cube, role)
     left, right = common_windows(geobox(made), geobox(true))
     if made.sizes["band"] != true.sizes["band"]:
-        raise PairMismatch(f"The fused image has {made.sizes['band']} bands and the truth {true.sizes['band']}; expected the same bands in both.")
+        raise PairMismatch(
+            f"The fused image has {made.sizes['band']} bands and the truth {true.sizes['band']}; expected the same bands in both."
+        )
     return score(true.values[(slice(None), *right.slices)], made.values[(slice(None), *left.slices)], ratio)
 
 
@@ -349,7 +356,12 @@ def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), colle
 
     found = report(fused)
     item = make_item(
-        raster, Processing(found.to_dict()["method"], lineage=found.sentences()), sources=sources, quality=found.summary(), collection=collection, assets=assets
+        raster,
+        Processing(found.to_dict()["method"], lineage=found.sentences()),
+        sources=sources,
+        quality=found.summary(),
+        collection=collection,
+        assets=assets,
     )
     write_item(item)
     return item
@@ -364,5 +376,7 @@ def _device(device: str) -> str:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise RefusedInput(f"The device {device!r} cannot be used: {str(error).splitlines()[0]}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'.") from error
+        raise RefusedInput(
+            f"The device {device!r} cannot be used: {str(error).splitlines()[0]}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'."
+        ) from error
     return device

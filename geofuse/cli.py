@@ -14,7 +14,9 @@ import typer
 
 from geofuse.errors import GeofuseError, RefusedInput
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Hyperspectral bands at multispectral pixels.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Hyperspectral bands at multispectral pixels."
+)
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]

@@ -75,6 +75,6 @@ def run_demo(folder: Path, *, method: str = "auto", progress: bool = True) -> tu
         datetime=ACQUIRED,
         titles=TITLES,
     )
-    fused, report = job.run()
+    _, report = job.run()
     comparison(open_hsi(data.hsi), open_msi(data.msi), open_hsi(paths["cog"]), paths["picture"])
     return paths, report

@@ -15,7 +15,7 @@ class RefusedInput(GeofuseError, ValueError):
 
 
 class InvalidCube(RefusedInput):
-    """A raster is not a usable cube: not readable, no CRS, no wavelengths, all nodata, …"""
+    """A raster is not a usable cube: not readable, no CRS, no wavelengths, all nodata."""
 
 
 class PairMismatch(RefusedInput):

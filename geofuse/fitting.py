@@ -1,6 +1,6 @@
 """The fit: from a bounded sample of the scene to a frozen model.
 
-    sample → geometry (shift, PSF) → effective response → whom to believe → estimator → validation at reduced scale → report
+sample → geometry (shift, PSF) → effective response → whom to believe → estimator → validation at reduced scale → report
 """
 
 from __future__ import annotations
@@ -152,7 +152,11 @@ def lay_ground(
     tick("effective response")
     surveyed = [patch(s) for s in survey]
     hsi, msi = colocated(surveyed)
-    response = estimate_response(hsi, msi, good, settings.seed) if settings.srf is None else scaled_table(settings.srf, hsi, msi, settings.srf_name)
+    response = (
+        estimate_response(hsi, msi, good, settings.seed)
+        if settings.srf is None
+        else scaled_table(settings.srf, hsi, msi, settings.srf_name)
+    )
     _refuse_baseline_offset(response, msi)
     share = geometric_share(pair, survey, geometry, response.matrix, response.offset)
     where = disagreement_map(surveyed, [s.fine.top for s in survey], response)
@@ -280,7 +284,11 @@ def describe(ground: Ground, model: Model) -> dict[str, Any]:
         "disagreement": disagreement,
         "noise": {}
         if model.gem is None
-        else {"hsi_sigma": model.gem.coordinates.sigma.tolist(), "msi_sigma": model.gem.coordinates.msi_sigma.tolist(), "rank": model.gem.coordinates.rank},
+        else {
+            "hsi_sigma": model.gem.coordinates.sigma.tolist(),
+            "msi_sigma": model.gem.coordinates.msi_sigma.tolist(),
+            "rank": model.gem.coordinates.rank,
+        },
         "prior_weights": {} if model.gem is None else {s.kind: [round(float(w), 4) for w in s.prior.share] for s in model.gem.stages},
         "sample": {"windows": len(ground.samples), "fine_pixels": int(sum(np.prod(s.fine.shape) for s in ground.samples))},
         "warnings": warnings_of(ground, model),
@@ -300,7 +308,10 @@ def residuals_of(ground: Ground, model: Model) -> dict[str, float]:
         msi = (matrix @ fused[:, valid]) + offset[:, None]
         hsi, truth = patch.hsi[:, used], patch.msi[:, valid]
         totals += [float(v) for v in ((seen - hsi).square().sum(), hsi.square().sum(), (msi - truth).square().sum(), truth.square().sum())]
-    return {"hsi_rel_rmse": float(np.sqrt(totals[0] / max(totals[1], 1e-20))), "msi_rel_rmse": float(np.sqrt(totals[2] / max(totals[3], 1e-20)))}
+    return {
+        "hsi_rel_rmse": float(np.sqrt(totals[0] / max(totals[1], 1e-20))),
+        "msi_rel_rmse": float(np.sqrt(totals[2] / max(totals[3], 1e-20))),
+    }
 
 
 def warnings_of(ground: Ground, model: Model) -> list[str]:

@@ -20,8 +20,8 @@ import xarray as xr
 from dask.base import get_scheduler
 
 from geofuse import api
-from geofuse.errors import OutputRefused, RefusedInput
 from geofuse.bands import BandTable
+from geofuse.errors import OutputRefused, RefusedInput
 from geofuse.io.cog import CogReceipt, write_cog
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output
@@ -231,4 +231,6 @@ def _pixel_metres(cube: xr.DataArray) -> float | None:
 
 def versions() -> dict[str, str]:
     """Versions of what the result depends on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in ("geofuse", "torch", "numpy", "xarray", "rasterio", "dask")}
+    return {"python": platform.python_version()} | {
+        name: version(name) for name in ("geofuse", "torch", "numpy", "xarray", "rasterio", "dask")
+    }

@@ -92,7 +92,9 @@ class Model:
                 f"The model was fitted on {expected[0]} HSI and {expected[1]} MSI bands; found {bands} and {msi_bands}. Fit a model for this pair."
             )
         if abs(pair.ratio / self.ratio - 1) > 0.01:
-            raise RefusedInput(f"The model was fitted at a pixel-size ratio of {self.ratio:.4g}; found {pair.ratio:.4g}. Fit a model for this pair.")
+            raise RefusedInput(
+                f"The model was fitted at a pixel-size ratio of {self.ratio:.4g}; found {pair.ratio:.4g}. Fit a model for this pair."
+            )
 
     def apply(self, hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, device: str = "cpu") -> np.ndarray:
         """Fuse one window.
@@ -139,7 +141,11 @@ class Model:
         """
         if self.paper is not None:
             raise RefusedInput("Models of method 'mossfuse-paper' are not stored; fit 'mossfuse' or 'gem' to keep a model.")
-        arrays = {"response.matrix": self.response.matrix, "response.offset": self.response.offset, "response.residual": self.response.residual}
+        arrays = {
+            "response.matrix": self.response.matrix,
+            "response.offset": self.response.offset,
+            "response.residual": self.response.residual,
+        }
         if self.gem is not None:
             arrays |= {f"gem.{k}": v for k, v in self.gem.arrays().items()}
         if self.network is not None:
@@ -160,7 +166,9 @@ class Model:
         }
         target = Path(path)
         scratch = target.with_name(f".{target.name}.part")
-        save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, scratch, metadata={"format": FORMAT, "model": json.dumps(header)})
+        save_file(
+            {k: np.asarray(v, order="C") for k, v in arrays.items()}, scratch, metadata={"format": FORMAT, "model": json.dumps(header)}
+        )
         return scratch.replace(target)
 
     @staticmethod
@@ -182,7 +190,9 @@ class Model:
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             if isinstance(error, RefusedInput):
                 raise
-            raise RefusedInput(f"{path} cannot be read as a geofuse model: {error}. Expected a .safetensors file that geofuse wrote.") from error
+            raise RefusedInput(
+                f"{path} cannot be read as a geofuse model: {error}. Expected a .safetensors file that geofuse wrote."
+            ) from error
 
 
 def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:

@@ -35,6 +35,8 @@ def scheduler_of(name: str) -> Iterator[None]:
         # Not the default: a default client that does not come about stays it, and all later computing waits for it.
         client = Client(name, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:  # nobody there, or an address that is none
-        raise RefusedInput(f"No dask scheduler answers at {name}: {error}. Start one with 'dask scheduler', or use --scheduler threads.") from error
+        raise RefusedInput(
+            f"No dask scheduler answers at {name}: {error}. Start one with 'dask scheduler', or use --scheduler threads."
+        ) from error
     with client, client.as_current():
         yield

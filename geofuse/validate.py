@@ -64,7 +64,12 @@ def reduce(ground: Ground, sample: Sample, settings: Settings) -> tuple[Ground, 
     h, w = (n // step * step for n in sample.coarse.shape)
     truth = np.where(patch.psf.observed.cpu().numpy() > 0, sample.hsi, np.nan)[:, :h, :w]
     mean = np.nanmean(sample.msi, axis=(1, 2), keepdims=True)
-    seen = patch.psf.forward(fill_gaps(patch.msi - torch.as_tensor(mean, dtype=patch.msi.dtype, device=patch.msi.device), patch.msi_valid)).cpu().numpy() + mean
+    seen = (
+        patch.psf.forward(fill_gaps(patch.msi - torch.as_tensor(mean, dtype=patch.msi.dtype, device=patch.msi.device), patch.msi_valid))
+        .cpu()
+        .numpy()
+        + mean
+    )
     seen = np.where(np.isfinite(truth).all(0), seen[:, :h, :w], np.nan)
     pair = _nested_pair(h, w, step)
     sigma = tuple(s / ground.pair.ratio * step for s in ground.geometry.sigma)

@@ -78,8 +78,8 @@ class Raster:
         left, bottom, right, top = rasterio.transform.array_bounds(height, width, self.transform)
         transform, cols, rows = calculate_default_transform(self.crs, crs, width, height, left, bottom, right, top, resolution=pixel)
         values = np.full((count, rows, cols), NODATA, "int16")
-        nodata: dict[str, Any] = {"src_nodata": NODATA, "dst_nodata": NODATA}
-        reproject(self.values, values, self.transform, None, self.crs, transform, crs, **nodata, resampling=Resampling.cubic)
+        grids = {"src_transform": self.transform, "src_crs": self.crs, "dst_transform": transform, "dst_crs": crs}
+        reproject(self.values, values, **grids, src_nodata=NODATA, dst_nodata=NODATA, resampling=Resampling.cubic)
         return replace(self, values=values, transform=transform, crs=crs)
 
 

@@ -133,6 +133,7 @@ def fit_guide(
 def _scenery(gem: Gem, patch: Patch) -> Scenery:
     seen = gem.observe(patch)
     estimate = gem.run(seen, gem.stages[:-1])
+    seen = gem.filled(seen, estimate)
     guide = gem.features(seen)
     return Scenery(gem.base(gem.stages[-1].kind, seen, estimate), estimate, guide, bilateral(estimate, guide))
 
@@ -153,7 +154,9 @@ def _hidden(shape: tuple[int, ...], generator: torch.Generator, device: torch.de
     return (torch.rand(shape, generator=generator) < HIDDEN_SHARE).to(device)
 
 
-def _loss(network: GuideNetwork, scenery: list[Scenery], held: list[Tensor], unit: Tensor, weight: float, generator: torch.Generator) -> Tensor:
+def _loss(
+    network: GuideNetwork, scenery: list[Scenery], held: list[Tensor], unit: Tensor, weight: float, generator: torch.Generator
+) -> Tensor:
     network.train()
     crops = []
     for _ in range(BATCH):

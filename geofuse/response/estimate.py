@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-SMOOTHNESS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+SMOOTHNESS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 FOLDS = 5
+# The smoothest response is taken whose cross-validation error is within this factor of the best: shape is cheap to smooth, being undetermined.
+TOLERANCE = 1.02
 # A constant difference is part of the response only where it is plainly there.
 MIN_OFFSET = 2e-3
 OFFSET_SIGMAS = 5.0
@@ -102,7 +104,8 @@ def _choose_smoothness(x: np.ndarray, band: np.ndarray, gram: np.ndarray, cross:
             total += float(((target - weight @ out) ** 2).sum())
         return total
 
-    return min(SMOOTHNESS, key=score)
+    scores = {smooth: score(smooth) for smooth in SMOOTHNESS}
+    return max(smooth for smooth, value in scores.items() if value <= TOLERANCE * min(scores.values()))
 
 
 def _fit(gram: np.ndarray, cross: np.ndarray, smooth: float) -> np.ndarray:

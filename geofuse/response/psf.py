@@ -155,7 +155,9 @@ class SeparableBlur:
 class SeparablePsf:
     """PSF of a pair whose axes are parallel: A = Dh ⊗ Dw, with AAᵀ diagonalised once per window."""
 
-    def __init__(self, rows: np.ndarray, cols: np.ndarray, up_rows: np.ndarray, up_cols: np.ndarray, observed: np.ndarray, like: Tensor) -> None:
+    def __init__(
+        self, rows: np.ndarray, cols: np.ndarray, up_rows: np.ndarray, up_cols: np.ndarray, observed: np.ndarray, like: Tensor
+    ) -> None:
         (eh, vh), (ew, vw) = np.linalg.eigh(rows @ rows.T), np.linalg.eigh(cols @ cols.T)
         self._blur = SeparableBlur(rows, cols, like)
         self._up_rows, self._up_cols, self._vh, self._vw = (_tensor(a, like) for a in (up_rows, up_cols, vh, vw))
@@ -205,7 +207,9 @@ class WarpedPsf:
     stand_in : SeparablePsf
     """
 
-    def __init__(self, blur: SeparableBlur, pick: Tensor, lattice: tuple[int, int], make_up: Callable[[], Tensor], stand_in: SeparablePsf) -> None:
+    def __init__(
+        self, blur: SeparableBlur, pick: Tensor, lattice: tuple[int, int], make_up: Callable[[], Tensor], stand_in: SeparablePsf
+    ) -> None:
         self._blur, self._pick, self._pick_t, self._lattice = blur, pick, pick.t().to_sparse_csr(), lattice
         self._make_up, self._stand_in = make_up, stand_in
         self.observed, self.spectrum, self.gain, self.shape = stand_in.observed, stand_in.spectrum, stand_in.gain, stand_in.shape
@@ -353,7 +357,8 @@ class PsfBuilder:
             axes.append(Axis(step, first, int(np.ceil((position.max() - first) / step)) + TAPS, size))
             taps.append(lagrange_taps((position.ravel() - first) / step))
         rows, cols = (
-            _banded(axis, sigma, 0.0, slice(0, axis.coarse), window) for axis, sigma, window in zip(axes, self.sigma, fine.slices, strict=True)
+            _banded(axis, sigma, 0.0, slice(0, axis.coarse), window)
+            for axis, sigma, window in zip(axes, self.sigma, fine.slices, strict=True)
         )
         lattice = (axes[0].coarse, axes[1].coarse)
         pick = _product_matrix(taps[0], taps[1], lattice, like)
@@ -410,7 +415,9 @@ def _cubic_window(axis: Axis, shift: float, fine: slice, coarse: slice) -> np.nd
     return matrix
 
 
-def _product_matrix(rows: tuple[np.ndarray, np.ndarray], cols: tuple[np.ndarray, np.ndarray], shape: tuple[int, int], like: Tensor) -> Tensor:
+def _product_matrix(
+    rows: tuple[np.ndarray, np.ndarray], cols: tuple[np.ndarray, np.ndarray], shape: tuple[int, int], like: Tensor
+) -> Tensor:
     """Sparse matrix (n, pixels of ``shape``) whose n rows are products of taps along rows and along columns, each (index, weight) of (n, t)."""
     (ri, wr), (ci, wc) = rows, cols
     count = ri.shape[1] * ci.shape[1]
@@ -420,4 +427,6 @@ def _product_matrix(rows: tuple[np.ndarray, np.ndarray], cols: tuple[np.ndarray,
     size = (len(ri), shape[0] * shape[1])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)  # torch calls its sparse matrices a beta
-        return torch.sparse_csr_tensor(start, torch.as_tensor(index, device=like.device), _tensor(weight, like), size, check_invariants=False)
+        return torch.sparse_csr_tensor(
+            start, torch.as_tensor(index, device=like.device), _tensor(weight, like), size, check_invariants=False
+        )

@@ -131,6 +131,6 @@ def _log_energy(seen: Observation, energy: np.ndarray) -> Tensor:
 
 
 def _flat(image: Tensor, seen: Observation) -> np.ndarray:
-    """Pixels where the MSI holds data."""
-    pixels = image.flatten(1) if seen.valid is None else image[:, seen.valid]
+    """Pixels where both images hold data."""
+    pixels = image.flatten(1) if seen.known is None else image[:, seen.known]
     return pixels.double().cpu().numpy()

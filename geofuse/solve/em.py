@@ -57,7 +57,7 @@ def calibrate(patches: Sequence[Patch], coordinates: Coordinates, covariance: np
             z = solve(s, base, torch.ones_like(base[:1]), prior, mixing, tolerance=FIT_TOLERANCE).z
             scatter = scatter + second_moment(s.masked(z - base))
             residual = residual + s.masked(s.m - mix(as_like(mixing, z), z)).square().sum((1, 2)).double().cpu().numpy()
-            pixels += s.valid_pixels
+            pixels += s.known_pixels
         covariance = symmetric(scatter / pixels + inside)
         variance = residual / pixels + np.einsum("mk,kl,ml->m", mixing, inside, mixing)
         factor = np.maximum(np.sqrt(variance), lowest / coordinates.msi_sigma)

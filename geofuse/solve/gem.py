@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geofuse.response.images import mix
 from geofuse.solve.classes import Classes, fit_classes
 from geofuse.solve.coordinates import Coordinates
-from geofuse.solve.em import calibrate, refine_classes, second_moment
+from geofuse.solve.em import as_like, calibrate, refine_classes, second_moment
 from geofuse.solve.guided import GuidedFilter, bilateral
 from geofuse.solve.patch import Observation, Patch
 from geofuse.solve.posterior import Prior, solve
@@ -76,6 +77,7 @@ class Gem:
         weights = self.weights(seen)
         z = torch.empty(0)
         for stage in stages:
+            seen = self.filled(seen, z)
             base = self.base(stage.kind, seen, z)
             if network is not None and stage is stages[-1]:
                 base = network(base, z, self.features(seen))
@@ -100,6 +102,12 @@ class Gem:
     def observe(self, patch: Patch) -> Observation:
         """Encode a patch and harmonise its MSI."""
         return harmonised(patch.encode(self.coordinates), self.coordinates, self.trust)
+
+    def filled(self, seen: Observation, z: Tensor) -> Observation:
+        """The observation with gaps of its MSI showing what the estimate ``z`` predicts, so that the filters see no edge there."""
+        if seen.valid is None or not z.numel():
+            return seen
+        return replace(seen, m=torch.where(seen.valid, seen.m, mix(as_like(self.coordinates.mixing, z), z)))
 
     def base(self, kind: str, seen: Observation, z: Tensor) -> Tensor:
         """Prior mean image of a stage, from the estimate ``z`` of the one before it."""
@@ -199,12 +207,13 @@ def fit_gem(
 
 def _fit_stages(gem: Gem, seen: Sequence[Observation], covariance: np.ndarray, tick: Callable[[str], None]) -> Gem:
     weights = [gem.weights(s) for s in seen]
-    pixels = sum(s.valid_pixels for s in seen)
+    pixels = sum(s.known_pixels for s in seen)
     share = np.sum([s.masked(w).sum((1, 2)).double().cpu().numpy() for s, w in zip(seen, weights, strict=True)], axis=0) / pixels
     images = [torch.empty(0)] * len(seen)
     few = len(gem.coordinates.msi_sigma) <= FEW_BANDS
     for kind in ("upsample", "guided", "mixed") if few else ("upsample", "guided"):
         tick(f"stage {kind}")
+        seen = [gem.filled(s, z) for s, z in zip(seen, images, strict=True)]
         bases = [gem.base(kind, s, z) for s, z in zip(seen, images, strict=True)]
         start, rounds = covariance, FIRST_ROUNDS
         if kind != "upsample":
@@ -222,13 +231,14 @@ def refit_last_stage(gem: Gem, patches: Sequence[Patch], network: Redraw) -> Gem
     seen = [gem.observe(p) for p in patches]
     weights = [gem.weights(s) for s in seen]
     images = [gem.run(s, gem.stages[:-1]) for s in seen]
+    seen = [gem.filled(s, z) for s, z in zip(seen, images, strict=True)]
     bases = [network(gem.base(gem.stages[-1].kind, s, z), z, gem.features(s)) for s, z in zip(seen, images, strict=True)]
     prior, _ = refine_classes(seen, bases, weights, gem.stages[-1].prior, gem.coordinates.mixing, LATER_ROUNDS, SHRINKAGE)
     return replace(gem, stages=(*gem.stages[:-1], replace(gem.stages[-1], prior=prior)))
 
 
 def _guide(seen: Sequence[Observation], ratio: float) -> GuidedFilter:
-    pixels = sum(s.valid_pixels for s in seen)
+    pixels = sum(s.known_pixels for s in seen)
     mean = torch.stack([s.masked(s.m).sum((1, 2)) for s in seen]).sum(0) / pixels
     spread = [s.masked(s.m - mean[:, None, None]).square().sum((1, 2)).double().cpu().numpy() for s in seen]
     variance = np.sum(spread, axis=0) / pixels

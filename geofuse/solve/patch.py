@@ -44,11 +44,14 @@ class Patch:
         y = fill_gaps(coordinates.encode_hsi(self.hsi), self.hsi_valid)
         mixing = torch.as_tensor(coordinates.mixing, dtype=y.dtype, device=y.device)
         m = coordinates.encode_msi(self.msi)
-        if bool(self.msi_valid.all()):
-            return Observation(y, m, self.psf)
-        # Where the MSI is silent the filters are given what the HSI predicts; the solver believes nothing there.
-        m = torch.where(self.msi_valid, m, mix(mixing, self.psf.upsample(y)))
-        return Observation(y, m, self.psf, self.msi_valid)
+        valid = known = None
+        if not bool(self.msi_valid.all()):
+            # Where the MSI is silent it is given what the HSI predicts, for whoever looks at it; the solver believes nothing there.
+            m = torch.where(self.msi_valid, m, mix(mixing, self.psf.upsample(y)))
+            valid = known = self.msi_valid
+        if not bool(self.hsi_valid.all()):
+            known = self.msi_valid & (self.psf.upsample(self.hsi_valid[None].to(y.dtype))[0] > 0.5)
+        return Observation(y, m, self.psf, valid, known)
 
 
 @dataclass
@@ -62,12 +65,15 @@ class Observation:
     psf : Psf
     valid : Tensor of bool, shape (H, W), optional
         Fine pixels where the MSI holds data; None: all of them.
+    known : Tensor of bool, shape (H, W), optional
+        Fine pixels where both images do: those that statistics are taken over; None: all of them.
     """
 
     y: Tensor
     m: Tensor
     psf: Psf
     valid: Tensor | None = None
+    known: Tensor | None = None
 
     @property
     def pixels(self) -> int:
@@ -75,9 +81,9 @@ class Observation:
         return self.m.shape[-2] * self.m.shape[-1]
 
     @property
-    def valid_pixels(self) -> int:
-        """Number of fine pixels where the MSI holds data."""
-        return self.pixels if self.valid is None else int(self.valid.sum())
+    def known_pixels(self) -> int:
+        """Number of fine pixels where both images hold data."""
+        return self.pixels if self.known is None else int(self.known.sum())
 
     @property
     def complete(self) -> Tensor:
@@ -87,8 +93,8 @@ class Observation:
         return self.psf.observed * (self.psf.forward(self.valid[None].to(self.m.dtype))[0] > COMPLETE)
 
     def masked(self, image: Tensor) -> Tensor:
-        """The image (c, H, W) with zeros where the MSI holds no data."""
-        return image if self.valid is None else image * self.valid
+        """The image (c, H, W) with zeros where one of the two holds no data."""
+        return image if self.known is None else image * self.known
 
 
 def make_patch(hsi: np.ndarray, msi: np.ndarray, builder: PsfBuilder, fine: Window, coarse: Window, like: Tensor) -> Patch:

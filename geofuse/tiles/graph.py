@@ -19,7 +19,9 @@ from geofuse.tiles.plan import tile_windows
 from geofuse.tiles.threads import torch_threads
 
 
-def fuse_tile(model: Model, hsi: np.ndarray, msi: np.ndarray, scene_pair: Any, core: Window, fine: Window, coarse: Window, device: str) -> np.ndarray:
+def fuse_tile(
+    model: Model, hsi: np.ndarray, msi: np.ndarray, scene_pair: Any, core: Window, fine: Window, coarse: Window, device: str
+) -> np.ndarray:
     """Fuse one tile: apply the model to the halo'd window and keep the core; (B, rows, cols) float32."""
     with torch_threads(1):  # dask runs as many of these at once as there are cores
         fused = model.apply(np.asarray(hsi, np.float32), np.asarray(msi, np.float32), scene_pair, fine, coarse, device)

@@ -26,9 +26,7 @@ def cuts(size: int, tile: int) -> list[tuple[int, int]]:
 def tile_windows(output: Window, tile: int) -> list[list[Window]]:
     """Tiles of the output, row by row, as windows of the working fine grid."""
     height, width = output.shape
-    return [
-        [Window(t, b, left, right).offset(output.top, output.left) for left, right in cuts(width, tile)] for t, b in cuts(height, tile)
-    ]
+    return [[Window(t, b, left, right).offset(output.top, output.left) for left, right in cuts(width, tile)] for t, b in cuts(height, tile)]
 
 
 def sample_windows(pair: GridPair, budget: int) -> list[Window]:

@@ -54,10 +54,12 @@ def colour_limits(picked: xr.DataArray, percentiles: tuple[float, float]) -> np.
     """Black and white of each of three bands, shape (3, 2)."""
     flat = picked.values.reshape(3, -1)
     flat = flat[:, np.isfinite(flat).all(0)]
-    return np.zeros((3, 2)) + (0, 1) if flat.size == 0 else np.percentile(flat, percentiles, axis=1).T
+    return np.tile((0.0, 1.0), (3, 1)) if flat.size == 0 else np.percentile(flat, percentiles, axis=1).T
 
 
-def comparison(hsi: xr.DataArray, msi: xr.DataArray, fused: xr.DataArray, path: str | Path | None = None, title: str | None = None) -> Figure:
+def comparison(
+    hsi: xr.DataArray, msi: xr.DataArray, fused: xr.DataArray, path: str | Path | None = None, title: str | None = None
+) -> Figure:
     """Coarse, fine and fused side by side, and the spectra of three places.
 
     Parameters

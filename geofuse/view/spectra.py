@@ -32,7 +32,9 @@ def resample_spectral(cube: xr.DataArray, srf: np.ndarray) -> xr.DataArray:
     weights = xr.DataArray(matrix.astype("float32"), dims=("out", "band"), coords={"band": cube.band})
     mixed = xr.dot(weights, cube, dim="band").rename(out="band")
     centres = matrix @ BandTable.from_cube(cube).wavelength
-    return mixed.assign_coords(band=[f"band {i + 1}" for i in range(len(matrix))], wavelength=("band", centres), spatial_ref=cube.spatial_ref)
+    return mixed.assign_coords(
+        band=[f"band {i + 1}" for i in range(len(matrix))], wavelength=("band", centres), spatial_ref=cube.spatial_ref
+    )
 
 
 def plot_spectrum(cube: xr.DataArray, x: float, y: float, ax: Axes | None = None) -> Axes:

@@ -12,9 +12,7 @@ from geofuse.grid import Window, pair_grids
 from geofuse.tiles.plan import sample_windows, tile_windows, validation_window
 
 
-@given(
-    top=st.integers(0, 40), left=st.integers(0, 40), height=st.integers(1, 200), width=st.integers(1, 200), tile=st.integers(1, 90)
-)
+@given(top=st.integers(0, 40), left=st.integers(0, 40), height=st.integers(1, 200), width=st.integers(1, 200), tile=st.integers(1, 90))
 def test_tiles_partition_the_output(top: int, left: int, height: int, width: int, tile: int) -> None:
     output = Window(top, top + height, left, left + width)
     count = np.zeros((top + height + 3, left + width + 3), int)
@@ -50,7 +48,9 @@ def test_a_small_scene_is_sampled_whole() -> None:
 
 
 def test_validation_reads_a_bounded_part_of_a_large_scene() -> None:
-    pair = pair_grids(GeoBox((3000, 3000), from_origin(0, 0, 3, 3), "EPSG:32633"), GeoBox((9000, 9000), from_origin(0, 0, 1, 1), "EPSG:32633"))
+    pair = pair_grids(
+        GeoBox((3000, 3000), from_origin(0, 0, 3, 3), "EPSG:32633"), GeoBox((9000, 9000), from_origin(0, 0, 1, 1), "EPSG:32633")
+    )
     window = validation_window(pair)
     assert window.shape == (288, 288)  # 96 coarse pixels of 3
     assert window.top == (9000 - 288) // 2
