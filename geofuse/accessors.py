@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from geofuse import api
 from geofuse.bands import BandTable
@@ -78,14 +78,14 @@ class HsiAccessor:
         """The band nearest to a wavelength in nm; dims (y, x)."""
         return self._cube.isel(band=BandTable.from_cube(self._cube).nearest(nm))
 
-    def resample_spectral(self, srf: np.ndarray) -> xr.DataArray:
+    def resample_spectral(self, srf: ArrayLike) -> xr.DataArray:
         """Bands of another sensor: ``srf`` (M, B) times the spectra, its rows normalised; dims (band, y, x)."""
         from geofuse.view.spectra import resample_spectral
 
         return resample_spectral(self._cube, srf)
 
     def plot_spectrum(self, x: float, y: float, ax: Axes | None = None) -> Axes:
-        """Plot the spectrum of the pixel nearest to (x, y), in the units of the CRS."""
+        """Plot the spectrum of the pixel at (x, y), in the units of the CRS."""
         from geofuse.view.spectra import plot_spectrum
 
         return plot_spectrum(self._cube, x, y, ax)

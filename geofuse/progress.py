@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm.auto import tqdm
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # without ipywidgets tqdm falls back to a text bar, which is no news to anyone
+    from tqdm.auto import tqdm
 
 
 @contextmanager

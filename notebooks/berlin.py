@@ -21,6 +21,7 @@
 # its authors from the airborne HyMap flight that the fine image comes from.
 
 # %%
+# %matplotlib inline
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -62,7 +63,9 @@ print(raster.name, f"{raster.stat().st_size / 1e6:.0f} MB,", len(item.assets["da
 from geofuse.view.quicklook import comparison
 
 written = geofuse.open_hsi(raster)
-comparison(hsi, msi, written)
+picture = comparison(hsi, msi, written)
+picture.set_dpi(72)
+picture
 
 # %% [markdown]
 # Any band by its wavelength, any spectrum by its place:

@@ -281,7 +281,7 @@ def test_wavelengths_in_micrometres(tmp_path: Path) -> None:
 
 def test_nodata_does_not_spread(tmp_path: Path) -> None:
     """Far from a hole the result is as without it, and beside it there is data."""
-    coarse, fine = small_pair()
+    coarse = small_pair()[0]
     fused = geofuse.fuse(*opened(tmp_path, hsi=coarse.holed((slice(7, 9), slice(6, 8)))), model=small_model(), progress=False).values
     whole = fused_by(small_model()).values
     empty = np.isnan(fused).all(0)

@@ -6,12 +6,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from geofuse.bands import BandTable
+from geofuse.cube import geobox, wrap
 from geofuse.errors import RefusedInput
 
 
-def resample_spectral(cube: xr.DataArray, srf: np.ndarray) -> xr.DataArray:
+def resample_spectral(cube: xr.DataArray, srf: ArrayLike) -> xr.DataArray:
     """Bands of another sensor, reflectance; dims (band, y, x).
 
     Parameters
@@ -23,22 +25,53 @@ def resample_spectral(cube: xr.DataArray, srf: np.ndarray) -> xr.DataArray:
     Raises
     ------
     RefusedInput
-        The matrix does not have one column for each band, or has a row without weight.
+        There is no matrix, it does not have one column for each band, or it has a row without weight.
     """
-    matrix = np.atleast_2d(np.asarray(srf, float))
-    if matrix.shape[1] != cube.sizes["band"] or not (matrix.sum(1) > 0).all():
-        raise RefusedInput(f"The response has shape {matrix.shape}; expected (M, {cube.sizes['band']}) with a positive sum in every row.")
-    matrix = matrix / matrix.sum(1, keepdims=True)
-    weights = xr.DataArray(matrix.astype("float32"), dims=("out", "band"), coords={"band": cube.band})
-    mixed = xr.dot(weights, cube, dim="band").rename(out="band")
-    centres = matrix @ BandTable.from_cube(cube).wavelength
-    return mixed.assign_coords(
-        band=[f"band {i + 1}" for i in range(len(matrix))], wavelength=("band", centres), spatial_ref=cube.spatial_ref
+    table = BandTable.from_cube(cube)
+    rows = []
+    for weight in _response(srf, len(table)):
+        # Bands without weight stay out of it: 0 times NaN is NaN.
+        used = np.flatnonzero(weight)
+        share = xr.DataArray(weight[used] / weight.sum(), dims="band")
+        row = (cube.isel(band=used).drop_vars("band") * share).sum("band", skipna=False)
+        rows.append((row, float(share.values @ table.wavelength[used])))
+    box = geobox(cube)
+    return wrap(
+        xr.concat([row for row, _ in rows], "band").transpose("band", "y", "x").data,
+        transform=box.affine,
+        crs=box.crs,
+        names=[f"band {k + 1}" for k in range(len(rows))],
+        wavelength=[centre for _, centre in rows],
+        attrs=cube.attrs,
     )
 
 
+def _response(srf: ArrayLike, bands: int) -> np.ndarray:
+    """The matrix (M, B), checked."""
+    expected = f"expected a matrix of shape (M, {bands}) with a positive sum in every row"
+    try:
+        matrix = np.atleast_2d(np.asarray(srf, float))
+    except (TypeError, ValueError):
+        raise RefusedInput(f"The response {srf!r} is no matrix of numbers; {expected}.") from None
+    if matrix.ndim != 2 or matrix.shape[1] != bands or not (matrix.sum(1) > 0).all():
+        raise RefusedInput(f"The response has shape {matrix.shape}; {expected}.")
+    return matrix
+
+
 def plot_spectrum(cube: xr.DataArray, x: float, y: float, ax: Axes | None = None) -> Axes:
-    """Plot the spectrum of the pixel nearest to (x, y); bands that are not good are left out."""
+    """Plot the spectrum of the pixel at (x, y); bands that are not good are left out.
+
+    Raises
+    ------
+    RefusedInput
+        The place lies outside the cube.
+    """
+    left, bottom, right, top = geobox(cube).boundingbox
+    if not (left <= x <= right and bottom <= y <= top):
+        raise RefusedInput(
+            f"The place x {x:g}, y {y:g} lies outside the cube's extent (x {left:g} to {right:g}, y {bottom:g} to {top:g}); "
+            "expected coordinates in the cube's own CRS."
+        )
     table = BandTable.from_cube(cube)
     values = np.where(table.good, cube.sel(x=x, y=y, method="nearest").values, np.nan)
     axis = table.wavelength if table.has_wavelength else np.arange(1, len(table) + 1)

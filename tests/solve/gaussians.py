@@ -25,13 +25,14 @@ class Problem:
     observed: np.ndarray  # (h, w)
     y: np.ndarray  # (K, h, w)
     m: np.ndarray  # (M, H, W)
+    valid: np.ndarray | None = None  # (H, W): where m was observed; None: everywhere
 
     @property
     def seen(self) -> Observation:
         """The same for the solver."""
         pair = pair_of(self.observed.shape, self.m.shape[1] // self.observed.shape[0])
         psf = builder_of(self).build(whole(pair.fine.shape), whole(pair.coarse.shape), self.observed, torch.zeros(1, dtype=torch.float64))
-        return Observation(tensor(self.y), tensor(self.m), psf)
+        return Observation(tensor(self.y), tensor(self.m), psf, None if self.valid is None else torch.as_tensor(self.valid))
 
     def flat(self, image: np.ndarray) -> np.ndarray:
         """(K, H, W) to stacked pixels."""
@@ -49,7 +50,10 @@ class Problem:
         matrix = np.concatenate([np.kron(self.operator[used], np.eye(rank)), np.kron(np.eye(fine), self.mixing)])
         values = np.concatenate([self.flat(self.y).reshape(-1, rank)[used].ravel(), self.flat(self.m)])
         variance = np.concatenate([np.ones(rank * used.sum()), np.tile(np.ones(bands) if noise is None else noise, fine)])
-        return matrix, values, variance
+        if self.valid is None:
+            return matrix, values, variance
+        kept = np.concatenate([np.ones(rank * used.sum(), bool), np.repeat(self.valid.ravel(), bands)])
+        return matrix[kept], values[kept], variance[kept]
 
     def posterior(self, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and covariance of all unknowns, given a prior mean (N·K,) and covariance (N·K, N·K)."""

@@ -42,6 +42,19 @@ def test_one_class(shape: tuple[int, int], ratio: int, bands: int, rank: int, se
     np.testing.assert_allclose(found, problem.image(expected), atol=1e-8)
 
 
+@settings(max_examples=30, deadline=None)
+@given(**sizes, share=st.sampled_from([0.05, 0.5, 1.0]))
+def test_gaps_in_the_msi(shape: tuple[int, int], ratio: int, bands: int, rank: int, seed: int, share: float) -> None:
+    """Nothing is learned from pixels that were not observed, whatever is written there."""
+    problem, rng = random_problem(shape, ratio, bands, rank, seed), np.random.default_rng(seed + 1)
+    covariance, base = spd(rank, rng, 5.0), rng.normal(size=(rank, *problem.m.shape[1:]))
+    problem.valid = rng.random(base.shape[1:]) >= share
+    problem.m[:, ~problem.valid] = 1e3
+    found = solve_image(problem, base, np.ones((1, *base.shape[1:])), Prior.single(covariance))
+    expected, _ = problem.posterior(problem.flat(base), np.kron(np.eye(base[0].size), covariance))
+    np.testing.assert_allclose(found, problem.image(expected), atol=1e-7)
+
+
 def test_one_class_needs_no_iteration() -> None:
     """The direct solution is exact where every pixel is observed."""
     problem, rng = random_problem((4, 4), 3, 2, 3, 0), np.random.default_rng(1)

@@ -54,3 +54,15 @@ def test_validation_reads_a_bounded_part_of_a_large_scene() -> None:
     window = validation_window(pair)
     assert window.shape == (288, 288)  # 96 coarse pixels of 3
     assert window.top == (9000 - 288) // 2
+
+
+@given(length=st.integers(1, 60), budget=st.integers(100_000, 400_000))
+def test_a_long_strip_stays_within_the_budget(length: int, budget: int) -> None:
+    """As an image taken along a flight line: 30 coarse pixels of 4 wide."""
+    coarse = GeoBox((30 * length, 30), from_origin(0, 0, 4, 4), "EPSG:32633")
+    pair = pair_grids(coarse, GeoBox((120 * length, 120), from_origin(0, 0, 1, 1), "EPSG:32633"))
+    windows = sample_windows(pair, budget)
+    assert sum(int(np.prod(w.shape)) for w in windows) <= budget
+    if len(windows) > 1:  # and they lie all along it
+        gaps = np.diff([w.top for w in windows])
+        assert gaps.min() > 0.9 * gaps.max()
