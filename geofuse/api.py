@@ -225,18 +225,18 @@ def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -
 
 def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
     """Compute a lazy mosaic with a progress bar over tiles."""
-    from dask.callbacks import Callback
+    import dask
 
-    tiles = int(np.prod(data.numblocks))
-    with bar(tiles, desc="fusing", unit="tile", enabled=progress) as steps:
+    from geofuse.io.stream import tiles
 
-        class Tiles(Callback):
-            def _posttask(self, key: Any, *_: Any) -> None:
-                if str(key).startswith("fuse_tile"):
-                    steps.update()
-
-        with Tiles():
-            return np.asarray(data.compute(num_workers=workers))
+    out = np.empty(data.shape, np.float32)
+    with dask.config.set(num_workers=workers):
+        count, computed = tiles(data, max(data.shape))
+        with bar(count, desc="fusing", unit="tile", enabled=progress) as steps:
+            for top, left, tile in computed:
+                out[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
+                steps.update()
+    return out
 
 
 def evaluate(

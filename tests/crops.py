@@ -66,7 +66,9 @@ class Raster:
 
     def bands(self, *kept: int) -> Raster:
         """Some of the bands only."""
-        return replace(self, values=self.values[list(kept)], names=tuple(self.names[k] for k in kept), tags=tuple(self.tags[k] for k in kept))
+        return replace(
+            self, values=self.values[list(kept)], names=tuple(self.names[k] for k in kept), tags=tuple(self.tags[k] for k in kept)
+        )
 
     def tagged(self, change: Callable[[dict[str, str]], dict[str, str]]) -> Raster:
         """With other tags on every band."""

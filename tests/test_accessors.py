@@ -79,7 +79,7 @@ def test_masked_and_scaled_by_rioxarray(fused: xr.DataArray, tmp_path: Path) -> 
 
 
 def test_what_cannot_be_a_cube_is_refused_at_the_verb() -> None:
-    with pytest.raises(InvalidCube, match="no CRS|not \\(band, y, x\\)"):
+    with pytest.raises(InvalidCube, match=r"no CRS|not \(band, y, x\)"):
         xr.DataArray(np.zeros(3), dims="time").mossfuse.plan(small_cubes()[1])
     with pytest.raises(InvalidCube, match="carries no geofuse report"):
         small_cubes()[0].mossfuse.report()

@@ -90,6 +90,14 @@ def test_fitting_reads_a_bounded_sample(monkeypatch: pytest.MonkeyPatch) -> None
     assert sum(read) < 0.2 * 4000**2
 
 
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_progress_bar_counts_tiles(progress: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    geofuse.fuse(*small_cubes(chunks=None), model=small_model(), tile=50, progress=progress)
+    err = capsys.readouterr().err
+    assert ("fusing" in err) == progress
+    assert ("9/9" in err) == progress
+
+
 # --- same numbers --------------------------------------------------------------------------------------------------------------
 
 

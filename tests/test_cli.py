@@ -242,7 +242,13 @@ def test_unwritable_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert_one_message(err, "cannot write into /proc")
 
 
-USAGE: list[Arguments] = [["fuse"], ["fuse", "a.tif"], ["fuse", "a", "b", "-o", "c.tif", "--sed", "1"], ["melt"], ["fuse", "a", "b", "-o", "c.tif", "--seed", "-1"]]
+USAGE: list[Arguments] = [
+    ["fuse"],
+    ["fuse", "a.tif"],
+    ["fuse", "a", "b", "-o", "c.tif", "--sed", "1"],
+    ["melt"],
+    ["fuse", "a", "b", "-o", "c.tif", "--seed", "-1"],
+]
 
 
 @pytest.mark.parametrize("arguments", USAGE, ids=" ".join)
@@ -329,7 +335,20 @@ def test_a_whole_run_and_two_refusals_in_processes_of_their_own(tmp_path: Path) 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_interrupt(tmp_path: Path) -> None:
     hsi, msi = small_files()
-    command = [sys.executable, "-m", "geofuse", "fuse", hsi, msi, "-o", tmp_path / "out.tif", "--method", "gem", "--report", tmp_path / "r.json"]
+    command = [
+        sys.executable,
+        "-m",
+        "geofuse",
+        "fuse",
+        hsi,
+        msi,
+        "-o",
+        tmp_path / "out.tif",
+        "--method",
+        "gem",
+        "--report",
+        tmp_path / "r.json",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     seen = ""
@@ -411,7 +430,10 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert scores["fuse"]["psnr_db"] > scores["bicubic"]["psnr_db"]
     assert out.index("fuse") < out.index("bicubic")
     monkeypatch.setattr("geofuse.fitting.lay_ground", lambda *_: pytest.fail("refuse before the work"))
-    for options, message in ((["--methods", "magic"], "no method 'magic'"), (["--json", str(tmp_path / "no" / "s.json")], "does not exist")):
+    for options, message in (
+        (["--methods", "magic"], "no method 'magic'"),
+        (["--json", str(tmp_path / "no" / "s.json")], "does not exist"),
+    ):
         status, _, err = run(["evaluate", *map(str, small_files()), *options, "-q"], capsys)
         assert status == 2
         assert_one_message(err, message)

@@ -156,7 +156,13 @@ def test_few_coarse_pixels_are_warned_of() -> None:
 
 @pytest.mark.parametrize(
     ("offset", "refused"),
-    [((0.1, 0.1, 0.1), True), ((-0.1, -0.09, -0.11), True), ((0.1, 0.1, -0.1), False), ((0.02, 0.02, 0.02), False), ((0.3, 0.3, 0.3), False)],
+    [
+        ((0.1, 0.1, 0.1), True),
+        ((-0.1, -0.09, -0.11), True),
+        ((0.1, 0.1, -0.1), False),
+        ((0.02, 0.02, 0.02), False),
+        ((0.3, 0.3, 0.3), False),
+    ],
 )
 def test_constant_offset(offset: tuple[float, ...], refused: bool) -> None:
     """Near a tenth and of one sign in every band is Sentinel-2's; anything else is not."""

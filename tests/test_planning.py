@@ -36,7 +36,9 @@ def untouchable(bands: int, rows: int, cols: int) -> da.Array:
 def cube(bands: int, rows: int, cols: int, pixel: float, west: float = 383_472.37, north: float = 5_818_302.35) -> Any:
     transform = Affine(pixel, 0, west, 0, -pixel, north)
     names = [f"{k}" for k in range(bands)]
-    return wrap(untouchable(bands, rows, cols), transform=transform, crs="EPSG:32633", names=names, wavelength=np.linspace(460, 2400, bands))
+    return wrap(
+        untouchable(bands, rows, cols), transform=transform, crs="EPSG:32633", names=names, wavelength=np.linspace(460, 2400, bands)
+    )
 
 
 BERLIN = cube(177, 80, 60, 30.0), cube(4, 660, 494, 3.6, 383_469.97, 5_818_303.55)

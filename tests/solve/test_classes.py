@@ -19,7 +19,9 @@ NOISE, CENTRE = np.full(4, 0.01), np.array([0.1, 0.2, 0.3, 0.4])
 def observation(m: np.ndarray) -> Observation:
     """An MSI in noise units around its mean, at ratio 4; the HSI is not looked at."""
     rows, cols = m.shape[1:]
-    return Observation(torch.zeros(2, rows // 4, cols // 4, dtype=torch.float64), tensor(m), build(uncropped((rows // 4, cols // 4)), (2.0, 2.0)))
+    return Observation(
+        torch.zeros(2, rows // 4, cols // 4, dtype=torch.float64), tensor(m), build(uncropped((rows // 4, cols // 4)), (2.0, 2.0))
+    )
 
 
 def fields_and_town(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

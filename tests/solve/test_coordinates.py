@@ -119,5 +119,3 @@ def test_detail_covariance_is_the_detail_of_the_next_scale() -> None:
     found = detail_covariance([seen], 4.0)
     assert np.sqrt(np.diag(found)) == pytest.approx([1.0, 5.0, 20.0], rel=0.15)
     assert np.linalg.eigvalsh(found).min() > 0
-
-

@@ -42,7 +42,9 @@ Fit = Callable[..., Gem]
 
 
 @torch.no_grad()
-def fitted(pair: Pair, fit: Fit = fit_gem, *, told: tuple[float, float] | None = None, dtype: torch.dtype = torch.float32, **options: Any) -> Gem:
+def fitted(
+    pair: Pair, fit: Fit = fit_gem, *, told: tuple[float, float] | None = None, dtype: torch.dtype = torch.float32, **options: Any
+) -> Gem:
     """Fit with the true response and PSF, or with a PSF that it is told."""
     patch = pair.patch(told, dtype=dtype)
     return fit([patch], pair.srf, np.zeros(len(pair.srf)), float(pair.grids.ratio), **options)
@@ -95,7 +97,9 @@ def test_the_closed_form_with_everything_estimated(shared_data: Path, kind: str)
     assert CLOSED_FORM[kind] - 0.7 < psnr(pair.truth, estimated(pair, fit_closed_form)) < CLOSED_FORM[kind] + 0.7
 
 
-@pytest.mark.parametrize("case", [pytest.param(c, id=f"{c[0]} {c[1]} r{c[2]}", marks=[pytest.mark.slow] * (c[0] != "jasper")) for c in PROTOTYPE])
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, id=f"{c[0]} {c[1]} r{c[2]}", marks=[pytest.mark.slow] * (c[0] != "jasper")) for c in PROTOTYPE]
+)
 def test_as_good_as_the_prototype(shared_data: Path, case: tuple[str, str, int]) -> None:
     name, kind, ratio = case
     pair = on_grids(simulate(name, ratio, kind, shared_data))
@@ -177,7 +181,9 @@ def test_other_light_on_the_msi_is_believed_of_the_hsi() -> None:
     lit = replace(pair, msi=pair.msi * (1 + 0.1 * field / field.std()))
     with_it, without = (applied(fitted(lit, harmonise=h), lit) for h in (True, False))
     psf = pair.patch().psf
-    misfit = [np.sqrt(((psf.forward(torch.as_tensor(z)).numpy() - pair.hsi) ** 2).mean() / (pair.hsi**2).mean()) for z in (with_it, without)]
+    misfit = [
+        np.sqrt(((psf.forward(torch.as_tensor(z)).numpy() - pair.hsi) ** 2).mean() / (pair.hsi**2).mean()) for z in (with_it, without)
+    ]
     assert misfit[0] < 0.03
     assert misfit[0] < misfit[1]
     assert psnr(pair.truth, with_it) > psnr(pair.truth, without)
@@ -206,7 +212,9 @@ def lines(shape: tuple[int, int]) -> np.ndarray:
 def with_gaps(pair: Pair, msi: np.ndarray | None = None, hsi: np.ndarray | None = None) -> tuple[Pair, np.ndarray]:
     """The pair with NaN in the gaps, and the distance of every fine pixel from the next gap."""
     masked = replace(
-        pair, hsi=pair.hsi if hsi is None else np.where(hsi, np.nan, pair.hsi), msi=pair.msi if msi is None else np.where(msi, np.nan, pair.msi)
+        pair,
+        hsi=pair.hsi if hsi is None else np.where(hsi, np.nan, pair.hsi),
+        msi=pair.msi if msi is None else np.where(msi, np.nan, pair.msi),
     )
     bad = np.isnan(masked.msi).any(0) | np.kron(np.isnan(masked.hsi).any(0), np.ones((4, 4), bool))
     return masked, distance_transform_edt(~bad)

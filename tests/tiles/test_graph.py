@@ -9,9 +9,16 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import geofuse
+from geofuse.grid import GridPair, Window
 from geofuse.model import Model
+from geofuse.response.psf import PsfBuilder
+from geofuse.scene import Scene
+from geofuse.tiles.graph import lazy_mosaic
+from tests.crops import small_cubes
 
 REQUIREMENT = 1e-4  # reflectance
 
@@ -72,3 +79,56 @@ def test_lazy_in_lazy_out_and_nothing_is_fitted_again(cubes: tuple[xr.DataArray,
         corner = fused[:, :20, :20].compute()
     assert corner.shape == (177, 20, 20)
     assert bool(np.isfinite(corner).all())
+
+
+class Surveyor:
+    """A model that returns the place of every pixel (row, column and 1), and notes what it was given."""
+
+    def __init__(self, halo: int, tiled: bool = True) -> None:
+        self.halo, self.tiled = halo, tiled
+        self.given: list[tuple[tuple[int, ...], tuple[int, ...], Window, Window]] = []
+
+    def builder(self, pair: GridPair) -> PsfBuilder:
+        return PsfBuilder(pair, (pair.ratio / 2, pair.ratio / 2))
+
+    def apply(self, hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, device: str) -> np.ndarray:
+        self.given.append((hsi.shape, msi.shape, fine, coarse))
+        rows, cols = np.mgrid[fine.slices]
+        return np.concatenate([rows[None], cols[None], np.ones((175, *fine.shape))]).astype(np.float32)
+
+
+@settings(max_examples=15, deadline=None)
+@given(tile=st.integers(16, 200), halo=st.integers(0, 60))
+def test_every_tile_lands_in_its_place_and_reads_its_halo_alone(tile: int, halo: int) -> None:
+    scene, model = Scene.of(*small_cubes()), Surveyor(halo)
+    output, size = scene.pair.output, scene.pair.fine.shape
+    mosaic = lazy_mosaic(scene, model, tile)  # type: ignore[arg-type]
+    assert mosaic.shape == (177, *output.shape)
+    assert max(mosaic.chunks[1] + mosaic.chunks[2]) <= tile
+    assert model.given == [], "nothing is computed before it is asked for"
+    expected = np.mgrid[output.slices]
+    assert np.array_equal(mosaic.compute(scheduler="synchronous")[:2], expected)
+    assert len(model.given) == mosaic.npartitions
+    for hsi, msi, fine, coarse in model.given:
+        assert hsi == (177, *coarse.shape)
+        assert msi == (4, *fine.shape)
+        assert max(fine.shape) <= tile + 2 * halo
+        assert 0 <= fine.top < fine.bottom <= size[0]
+        assert 0 <= fine.left < fine.right <= size[1]
+
+
+def test_a_model_that_is_not_local_gets_the_whole_scene_at_once() -> None:
+    scene, model = Scene.of(*small_cubes()), Surveyor(0, tiled=False)
+    mosaic = lazy_mosaic(scene, model, 20)  # type: ignore[arg-type]
+    assert mosaic.npartitions == 1
+    assert np.array_equal(mosaic.compute(scheduler="synchronous")[:2], np.mgrid[scene.pair.output.slices])
+    assert [(fine.shape, coarse.shape) for _, _, fine, coarse in model.given] == [(scene.pair.fine.shape, scene.pair.coarse.shape)]
+
+
+def test_a_task_is_a_tile() -> None:
+    """The model travels once, not with every tile: the graph does not grow with its size."""
+    scene, model = Scene.of(*small_cubes()), Surveyor(10)
+    graph = dict(lazy_mosaic(scene, model, 40).__dask_graph__())  # type: ignore[arg-type]
+    names = [key if isinstance(key, str) else key[0] for key in graph]
+    assert sum(name.startswith("fuse_tile") for name in names) == 12
+    assert sum(name.startswith("Surveyor") for name in names) == 1

@@ -1,0 +1,232 @@
+"""The frozen model: applied, stored, and refused where it does not belong."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from safetensors.numpy import load_file, save_file
+
+from geofuse.align.register import Registration
+from geofuse.errors import RefusedInput
+from geofuse.grid import Window, pair_grids
+from geofuse.model import Model
+from geofuse.network.guide import GuideNetwork
+from geofuse.network.statistics import freeze, recording
+from geofuse.response.estimate import EffectiveResponse
+from geofuse.response.psf import PsfBuilder
+from geofuse.scene import Sample
+from geofuse.solve.gem import Gem, fit_closed_form, fit_gem
+from tests.pairs import CRS, NORTH, WEST, Pair, bell_responses, made_up_scene, simulated, uncropped
+
+BANDS = 24
+TILE_REQUIREMENT = 1e-4  # reflectance
+
+
+@cache
+def scene(ratio: float = 4.0, side: int = 24) -> Pair:
+    return simulated(made_up_scene(BANDS, round(side * ratio), round(side * ratio)), bell_responses(BANDS, 4), (side, side), ratio)
+
+
+@cache
+def model(method: str = "gem", ratio: float = 4.0, side: int = 24) -> Model:
+    pair = scene(ratio, side)
+    geometry = Registration(pair.sigma, (0.1, -0.2), 0.001)
+    response = EffectiveResponse(pair.srf, np.zeros(4), np.full(4, 0.005))
+    names = tuple(f"band {k}" for k in range(BANDS))
+    plain = Model(method, ratio, names, geometry, response, report={"shift": [0.1, -0.2], "nested": {"is": "kept"}})
+    patch = pair.patch(geometry.sigma, geometry.shift)
+    if method == "bicubic":
+        return plain
+    with torch.no_grad():
+        gem = (fit_closed_form if method == "fuse" else fit_gem)([patch], pair.srf, np.zeros(4), ratio)
+        return replace(plain, gem=gem, network=shaken_network(gem, pair) if method == "mossfuse" else None)
+
+
+def shaken_network(gem: Gem, pair: Pair) -> GuideNetwork:
+    """A network that does something, frozen on the scene."""
+    torch.manual_seed(0)
+    seen = gem.observe(pair.patch())
+    guide = gem.features(seen)
+    network = GuideNetwork(gem.coordinates.rank, len(guide), 8)
+    torch.nn.init.normal_(network.gate.bias, std=0.3)  # type: ignore[arg-type]
+    estimate = gem.run(seen, gem.stages[:-1])
+    with recording(network):
+        network(estimate, estimate, guide)
+    freeze(network)
+    return network
+
+
+def apply(fitted: Model, pair: Pair, fine: Window | None = None) -> np.ndarray:
+    fine = fine or pair.windows[0]
+    coarse = fitted.builder(pair.grids).coarse_window(fine)
+    (fr, fc), (cr, cc) = fine.slices, coarse.slices
+    return fitted.apply(pair.hsi[:, cr, cc].astype(np.float32), pair.msi[:, fr, fc].astype(np.float32), pair.grids, fine, coarse)
+
+
+@pytest.mark.parametrize("method", ["gem", "fuse", "mossfuse", "bicubic"])
+def test_saved_and_loaded_it_gives_the_same_numbers(tmp_path: Path, method: str) -> None:
+    fitted = model(method)
+    path = fitted.save(tmp_path / "model.safetensors")
+    again = Model.load(path)
+    assert np.array_equal(apply(again, scene()), apply(fitted, scene()))
+    assert (again.method, again.ratio, again.bands, again.geometry) == (method, 4.0, fitted.bands, fitted.geometry)
+    assert again.report == fitted.report
+    assert again.response.method == fitted.response.method
+    assert np.array_equal(again.response.matrix, fitted.response.matrix)
+    assert again.halo == fitted.halo
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]  # no scratch file is left
+    assert fitted.save(path) == path  # and it may be written again
+
+
+def test_a_network_changes_the_result() -> None:
+    assert np.abs(apply(model("mossfuse"), scene()) - apply(model("gem"), scene())).max() > 1e-4
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('executed')",)
+
+
+@pytest.mark.parametrize(
+    "content", ["junk", "empty", "pickle", "torch", "truncated", "foreign", "other format", "no header", "part missing"]
+)
+def test_what_is_not_a_model_is_refused(tmp_path: Path, content: str) -> None:
+    """And never executed."""
+    path = tmp_path / "model.safetensors"
+    good = model().save(tmp_path / "good.safetensors")
+    if content == "junk":
+        path.write_bytes(np.random.default_rng(0).bytes(5000))
+    elif content == "empty":
+        path.write_bytes(b"")
+    elif content == "pickle":
+        path.write_bytes(pickle.dumps(Evil()))
+    elif content == "torch":
+        torch.save({"weights": torch.ones(3)}, path)
+    elif content == "truncated":
+        path.write_bytes(good.read_bytes()[:-100])
+    elif content == "foreign":
+        save_file({"a": np.ones(3)}, path)
+    elif content == "other format":
+        save_file({"a": np.ones(3)}, path, metadata={"format": "geofuse-model-0"})
+    elif content == "no header":
+        save_file(load_file(good), path, metadata={"format": "geofuse-model-1", "model": "{"})
+    elif content == "part missing":
+        arrays = load_file(good)
+        del arrays["response.matrix"]
+        from safetensors import safe_open
+
+        with safe_open(str(good), framework="numpy") as file:
+            save_file(arrays, path, metadata=file.metadata())
+    with pytest.raises(RefusedInput, match=r"model\.safetensors"):
+        Model.load(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedInput, match=r"nowhere\.safetensors"):
+        Model.load(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "bands", "msi_bands", "message"),
+    [
+        (4.0, BANDS + 1, 4, r"fitted on 24 HSI and 4 MSI bands; found 25 and 4.*Fit a model"),
+        (4.0, BANDS, 5, r"found 24 and 5"),
+        (4.2, BANDS, 4, r"ratio of 4; found 4\.2"),
+    ],
+)
+def test_another_scene_is_refused(ratio: float, bands: int, msi_bands: int, message: str) -> None:
+    with pytest.raises(RefusedInput, match=message):
+        model().check(uncropped((10, 10), ratio=ratio), bands, msi_bands)
+
+
+def test_a_like_scene_is_accepted() -> None:
+    model().check(uncropped((10, 12), ratio=4.02), BANDS, 4)
+
+
+@pytest.mark.parametrize(("ratio", "side"), [(4.0, 40), (25 / 3, 24)])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_a_window_with_its_halo_gives_the_numbers_of_the_whole(ratio: float, side: int, gaps: bool) -> None:
+    """In the middle and at the edge, and with half of the MSI missing."""
+    fitted, pair = model("gem", ratio, side), scene(ratio, side)
+    size = pair.grids.fine.shape[0]
+    if gaps:
+        rows, cols = np.mgrid[:size, :size]
+        pair = replace(pair, msi=np.where(rows + cols > 1.1 * size, np.nan, pair.msi))
+    whole = apply(fitted, pair)
+    for core in (Window(size // 2 - 8, size // 2 + 8, size // 2 - 10, size // 2 + 5), Window(0, 12, 20, 40)):
+        fine = core.grown(fitted.halo, pair.windows[0])
+        rows_, cols_ = core.offset(-fine.top, -fine.left).slices
+        tile = apply(fitted, pair, fine)[:, rows_, cols_]
+        expected = whole[:, core.slices[0], core.slices[1]]
+        assert np.array_equal(np.isnan(tile), np.isnan(expected))
+        assert np.nanmax(np.abs(tile - expected)) < TILE_REQUIREMENT
+
+
+def test_halo() -> None:
+    """Eight coarse pixels, 48 fine ones at least, and what the network reaches."""
+    assert model("fuse").halo == 48
+    assert replace(model("fuse"), ratio=10.0).halo == 80
+    network = model("mossfuse").network
+    assert network is not None
+    assert model("mossfuse").halo == 48 + network.reach
+
+
+def test_nodata() -> None:
+    """Fine pixels without MSI, and those whose centre lies on a coarse pixel without HSI; no others."""
+    pair = scene()
+    hsi, msi = pair.hsi.copy(), pair.msi.copy()
+    hsi[3, 5, 7] = np.nan  # one band is enough
+    hsi[:, 20:, 0] = np.nan
+    msi[2, 11, 13] = np.nan
+    fused = apply(model(), replace(pair, hsi=hsi, msi=msi))
+    expected = np.zeros((96, 96), bool)
+    expected[20:24, 28:32] = expected[80:, 0:4] = expected[11, 13] = True
+    assert np.array_equal(np.isnan(fused), np.broadcast_to(expected, fused.shape))
+    assert fused.dtype == np.float32
+
+
+def test_nodata_of_turned_grids() -> None:
+    """By pyproj: on which coarse pixel does every fine centre lie?"""
+    x, y = Transformer.from_crs(CRS, "EPSG:32632", always_xy=True).transform(WEST + 40, NORTH - 40)
+    low = GeoBox((16, 16), Affine(4, 0, x - 32, 0, -4, y + 32), "EPSG:32632")
+    grids = pair_grids(low, GeoBox((80, 80), Affine(1, 0, WEST, 0, -1, NORTH), CRS))
+    assert not grids.aligned
+    truth = made_up_scene(BANDS, *grids.fine.shape)
+    fine, coarse = (Window(0, shape[0], 0, shape[1]) for shape in (grids.fine.shape, grids.coarse.shape))
+    msi = np.tensordot(bell_responses(BANDS, 4), truth, 1).astype(np.float32)
+    psf = PsfBuilder(grids, (2.0, 2.0)).build(fine, coarse, np.ones(coarse.shape, bool), torch.zeros(1))
+    hsi = psf.forward(torch.as_tensor(truth, dtype=torch.float32)).numpy() + 0.2 * (psf.observed.numpy() == 0)
+    hsi[:, 8, 6] = np.nan
+    msi[:, 30, 31] = np.nan
+    fused = model().apply(hsi, msi, grids, fine, coarse)
+    rows, cols = np.mgrid[: grids.fine.shape[0], : grids.fine.shape[1]]
+    east, north = grids.fine.affine.c + cols + 0.5, grids.fine.affine.f - rows - 0.5
+    u, v = Transformer.from_crs(CRS, "EPSG:32632", always_xy=True).transform(east, north)
+    row = np.floor((grids.coarse.affine.f - v) / 4).astype(int)
+    col = np.floor((u - grids.coarse.affine.c) / 4).astype(int)
+    expected = (row < 0) | (col < 0) | (row >= coarse.shape[0]) | (col >= coarse.shape[1]) | ((row == 8) & (col == 6))
+    expected[30, 31] = True
+    assert 10 < expected.sum() < expected.size / 2
+    assert np.array_equal(np.isnan(fused[0]), expected)
+
+
+def test_an_offset_between_the_sensors_is_taken_out() -> None:
+    """The same MSI, 0.05 brighter all over, with a response that says so: the same result."""
+    pair = scene()
+    brighter = Sample(pair.hsi, pair.msi + 0.05, *pair.windows)
+    results = []
+    for msi, offset in ((pair.msi, np.zeros(4)), (brighter.msi, np.full(4, 0.05))):
+        patch = replace(pair, msi=msi).patch()
+        with torch.no_grad():
+            gem = fit_gem([patch], pair.srf, offset, 4.0)
+            results.append(gem.coordinates.decode(gem.apply(patch)).numpy())
+    assert np.abs(results[1] - results[0]).max() < 2e-3
