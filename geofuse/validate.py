@@ -43,11 +43,11 @@ def choose_method(ground: Ground, sample: Sample, settings: Settings, tick: Call
     if found is None:
         return "gem", []
     table = compare(*found, ground, replace(settings, network_seconds=NETWORK_SECONDS), ("mossfuse", *COMPARED), tick)
-    scores = {row["method"]: row for row in table}
+    scores = {row["method"]: row for row in table if "psnr_db" in row}  # a method that refused has none
     best = "gem"
-    if "psnr_db" not in scores["gem"]:
-        return best, table
     for name in ("fuse", "mossfuse"):
+        if not {name, best} <= scores.keys():
+            continue
         better_psnr = scores[name]["psnr_db"] - scores[best]["psnr_db"]
         if better_psnr > MARGIN_DB and scores[name]["sam_deg"] <= scores[best]["sam_deg"]:
             best = name

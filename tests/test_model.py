@@ -195,7 +195,7 @@ def test_nodata() -> None:
 
 
 def test_nodata_of_turned_grids() -> None:
-    """By pyproj: on which coarse pixel does every fine centre lie?"""
+    """Pyproj says on which coarse pixel every fine centre lies."""
     x, y = Transformer.from_crs(CRS, "EPSG:32632", always_xy=True).transform(WEST + 40, NORTH - 40)
     low = GeoBox((16, 16), Affine(4, 0, x - 32, 0, -4, y + 32), "EPSG:32632")
     grids = pair_grids(low, GeoBox((80, 80), Affine(1, 0, WEST, 0, -1, NORTH), CRS))

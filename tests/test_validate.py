@@ -163,7 +163,6 @@ def test_choice(gem: Any, fuse: Any, mossfuse: Any, winner: str, full: tuple[Gro
     assert chosen(monkeypatch, full, gem=gem, fuse=fuse, mossfuse=mossfuse, gsa=(40, 1)) == winner
 
 
-@pytest.mark.xfail(raises=KeyError, strict=True, reason="choose_method looks up scores that a refused method does not have")
 @pytest.mark.parametrize(("fuse", "mossfuse", "winner"), [(None, (29, 6), "gem"), ((29, 6), None, "gem"), (None, (32, 3), "mossfuse")])
 def test_choice_where_a_challenger_refuses(
     fuse: Any, mossfuse: Any, winner: str, full: tuple[Ground, Sample], monkeypatch: pytest.MonkeyPatch
