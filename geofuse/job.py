@@ -70,9 +70,6 @@ class Job:
 
     def refuse(self) -> None:
         """Refuse what cannot be written, before anything is read."""
-        from geofuse.fitting import check_method
-
-        check_method(self.method)
         if self.dtype not in DTYPES:
             raise RefusedInput(f"The output cannot be stored as {self.dtype!r}; expected {' or '.join(DTYPES)}.")
         if self.output.suffix.lower() not in (".tif", ".tiff"):
@@ -88,6 +85,9 @@ class Job:
         check_output(self.output, overwrite=self.overwrite)
         if self.stac:
             check_output(self.item_path, overwrite=self.overwrite)
+        from geofuse.fitting import check_method  # last, because it loads torch
+
+        check_method(self.method)
 
     def plan(self) -> Plan:
         """The dry run."""

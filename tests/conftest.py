@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A slow moment of the machine is not a defect.
+settings.register_profile("geofuse", deadline=None)
+settings.load_profile("geofuse")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -116,15 +116,6 @@ def test_number_of_threads_changes_rounding_only(monkeypatch: pytest.MonkeyPatch
     assert np.nanmax(np.abs(results[0] - results[1])) < 1e-5
 
 
-@pytest.mark.parametrize("method", ["gem", "fuse"])
-def test_tiles_have_no_seams(method: str) -> None:
-    whole = fused_by(small_model(method), tile=1000)
-    tiled = fused_by(small_model(method), tile=50)
-    assert (whole.data.npartitions, tiled.data.npartitions) == (1, 9)
-    assert np.array_equal(np.isnan(whole.values), np.isnan(tiled.values))
-    assert np.nanmax(np.abs(whole.values - tiled.values)) < SEAM
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gem", "fuse"])
 def test_berlin_has_no_seams(method: str, berlin: tuple[Path, Path]) -> None:
@@ -299,7 +290,7 @@ def test_nodata_does_not_spread(tmp_path: Path) -> None:
     assert np.nanmin(fused) + 0.02 >= 0
 
 
-@pytest.mark.parametrize("method", ["regression", "gsa", "bicubic", "cnmf"])
+@pytest.mark.parametrize("method", ["regression", "gsa", "bicubic", pytest.param("cnmf", marks=pytest.mark.slow)])
 def test_baselines_run_on_the_whole_scene(method: str) -> None:
     fused = geofuse.fuse(*small_cubes(), method=method, progress=False)
     assert fused.data.npartitions == 1

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -452,10 +451,3 @@ def test_float_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert file.scales[0] == 1
         assert np.array_equal(file.read(), expected, equal_nan=True)
     assert np.array_equal(geofuse.open_hsi(out).values, expected, equal_nan=True)
-
-
-def test_the_clock_of_the_tests_is_short() -> None:
-    """The crop is small enough for the tests above; should it grow, they would take minutes."""
-    start = time.monotonic()
-    geofuse.fuse(*(geofuse.open_hsi(f) for f in small_files()), model=small_model(), progress=False).compute()
-    assert time.monotonic() - start < 20

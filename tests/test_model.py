@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from geofuse.align.register import Registration
 from geofuse.errors import RefusedInput
 from geofuse.grid import Window, pair_grids
-from geofuse.model import Model
+from geofuse.model import HALO_COARSE, HALO_FINE, Model
 from geofuse.network.guide import GuideNetwork
 from geofuse.network.statistics import freeze, recording
 from geofuse.response.estimate import EffectiveResponse
@@ -172,12 +172,13 @@ def test_a_window_with_its_halo_gives_the_numbers_of_the_whole(ratio: float, sid
 
 
 def test_halo() -> None:
-    """Eight coarse pixels, 48 fine ones at least, and what the network reaches."""
-    assert model("fuse").halo == 48
-    assert replace(model("fuse"), ratio=10.0).halo == 80
+    """A number of coarse pixels, of fine ones at least, and what the network reaches."""
+    plain = model("fuse")
+    assert plain.halo == HALO_FINE
+    assert replace(plain, ratio=25 / 3).halo == int(np.ceil(HALO_COARSE * 25 / 3))
     network = model("mossfuse").network
     assert network is not None
-    assert model("mossfuse").halo == 48 + network.reach
+    assert model("mossfuse").halo == HALO_FINE + network.reach
 
 
 def test_nodata() -> None:

@@ -68,15 +68,18 @@ class GuideNetwork(nn.Module):
     @property
     def reach(self) -> int:
         """Pixels that the frozen network reaches to each side."""
-        msi = reach(self.msi_embed) + max(reach(self.msi_shared), reach(self.msi_detail))
-        hsi = reach(self.hsi_embed) + max(reach(self.hsi_shared), reach(self.hsi_detail))
-        return max(msi, hsi) + reach(self.spatial) + reach(self.spectral) + WINDOW // 2
+        msi, hsi = reach(self.msi_embed), reach(self.hsi_embed)
+        merged = max(msi + reach(self.msi_shared), msi + reach(self.msi_detail), hsi + reach(self.hsi_shared)) + reach(self.spatial)
+        # The features decide on weights; what these weigh lies in a window of its own.
+        return max(max(merged, hsi + reach(self.hsi_detail)) + reach(self.spectral), WINDOW // 2)
 
     def encode(self, estimate: Tensor, guide: Tensor) -> Features:
         """Shared and complementary features of both modalities, each (n, width, H, W)."""
         m = self.msi_embed(guide / self.guide_scale[:, None, None])
         h = self.hsi_embed(estimate / self.scale[:, None, None])
-        return Features(self.msi_shared(m), self.hsi_shared(h), self.msi_detail(m), self.hsi_detail(h))
+        return Features(
+            shared_msi=self.msi_shared(m), spatial=self.msi_detail(m), shared_hsi=self.hsi_shared(h), spectral=self.hsi_detail(h)
+        )
 
     def redraw(self, base: Tensor, estimate: Tensor, features: Features) -> Tensor:
         """Prior mean (n, K, H, W) from the one of GEM (``base``) and the attended neighbours of ``estimate``."""

@@ -33,10 +33,10 @@ def cubes(berlin: tuple[Path, Path]) -> tuple[xr.DataArray, xr.DataArray]:
 
 @pytest.fixture(scope="module", params=["fuse", "gem", "mossfuse"])
 def model(request: pytest.FixtureRequest, cubes: tuple[xr.DataArray, xr.DataArray]) -> Model:
-    return geofuse.fit(*cubes, method=request.param, progress=False, network_seconds=3)
+    return geofuse.fit(*cubes, method=request.param, progress=False, network_seconds=1)
 
 
-@pytest.mark.parametrize("tile", [64, 150])
+@pytest.mark.parametrize("tile", [64, pytest.param(150, marks=pytest.mark.slow)])
 def test_tiles_equal_the_whole(model: Model, cubes: tuple[xr.DataArray, xr.DataArray], tile: int) -> None:
     whole = geofuse.fuse(*cubes, model=model, tile=5000, progress=False)
     tiled = geofuse.fuse(*cubes, model=model, tile=tile, progress=False)
@@ -54,12 +54,13 @@ def test_a_halo_is_needed(cubes: tuple[xr.DataArray, xr.DataArray], monkeypatch:
     assert float(np.abs(geofuse.fuse(*cubes, model=model, tile=64, progress=False) - whole).max()) > 10 * REQUIREMENT
 
 
-def test_nodata_does_not_spread_over_tiles(cubes: tuple[xr.DataArray, xr.DataArray]) -> None:
+@pytest.mark.parametrize("method", ["fuse", pytest.param("gem", marks=pytest.mark.slow)])
+def test_nodata_does_not_spread_over_tiles(cubes: tuple[xr.DataArray, xr.DataArray], method: str) -> None:
     hsi, msi = cubes
     hsi, msi = hsi.copy(), msi.copy()
     hsi[:, 10:12, 8:9] = np.nan
     msi[:, 200:230, 40:90] = np.nan
-    model = geofuse.fit(hsi, msi, method="gem", progress=False)
+    model = geofuse.fit(hsi, msi, method=method, progress=False)
     whole = geofuse.fuse(hsi, msi, model=model, tile=5000, progress=False)
     tiled = geofuse.fuse(hsi, msi, model=model, tile=64, progress=False)
     assert np.array_equal(np.isnan(tiled), np.isnan(whole))
@@ -97,7 +98,7 @@ class Surveyor:
         return np.concatenate([rows[None], cols[None], np.ones((175, *fine.shape))]).astype(np.float32)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(tile=st.integers(16, 200), halo=st.integers(0, 60))
 def test_every_tile_lands_in_its_place_and_reads_its_halo_alone(tile: int, halo: int) -> None:
     scene, model = Scene.of(*small_cubes()), Surveyor(halo)
