@@ -132,10 +132,9 @@ def fit_guide(
 
 def _scenery(gem: Gem, patch: Patch) -> Scenery:
     seen = gem.observe(patch)
-    estimate = gem.run(seen, gem.stages[:-1])
-    seen = gem.filled(seen, estimate)
-    guide = gem.features(seen)
-    return Scenery(gem.base(gem.stages[-1].kind, seen, estimate), estimate, guide, bilateral(estimate, guide))
+    draft = gem.draft(gem.stages[-1].kind, seen, gem.run(seen, gem.stages[:-1]))
+    guide = gem.features(draft.seen)
+    return Scenery(draft.base, draft.z, guide, bilateral(draft.z, guide))
 
 
 def _spread(images: list[Tensor]) -> Tensor:

@@ -5,7 +5,8 @@
     stage B   A, guided by the MSI                 scatter around it, EM
     stage C   B, half guided, half bilateral       scatter around it, EM          (with up to 5 MSI bands)
 
-Every stage ends in the same MAP solve, so that the result explains both observations whatever the guide proposed.
+Every stage ends in the same MAP solve, so that the result explains both observations whatever the guide proposed. After stage A the
+displacement of the HSI's bands against each other is estimated and taken apart; the stages behind work on bands that lie on each other.
 `fit` estimates; what it returns is frozen, and `Gem.apply` is a local operator of known reach.
 """
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from geofuse.response.images import mix
 from geofuse.solve.classes import Classes, fit_classes
 from geofuse.solve.coordinates import Coordinates
+from geofuse.solve.coregistration import BandShifts, fit_band_shifts
 from geofuse.solve.em import as_like, calibrate, refine_classes, second_moment
 from geofuse.solve.guided import GuidedFilter, bilateral
 from geofuse.solve.patch import Observation, Patch
@@ -48,6 +50,28 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """What a stage starts from, the displacements of the bands taken apart.
+
+    Attributes
+    ----------
+    seen : Observation
+        What is left to explain, gaps of the MSI filled.
+    z : Tensor, shape (K, H, W)
+        Estimate of the stage before; empty in the first.
+    apart : Tensor, shape (K, H, W), or None
+        What the displacements add to what this stage will find.
+    base : Tensor, shape (K, H, W)
+        Prior mean.
+    """
+
+    seen: Observation
+    z: Tensor
+    apart: Tensor | None
+    base: Tensor
+
+
+@dataclass(frozen=True)
 class Gem:
     """The frozen estimator.
 
@@ -60,6 +84,8 @@ class Gem:
         None: one class.
     guide : GuidedFilter
     stages : tuple of Stage
+    shifts : BandShifts or None
+        Displacements of the HSI's bands; None: not looked for.
     """
 
     coordinates: Coordinates
@@ -67,6 +93,7 @@ class Gem:
     classes: Classes | None
     guide: GuidedFilter
     stages: tuple[Stage, ...]
+    shifts: BandShifts | None = None
 
     def apply(self, patch: Patch, network: Redraw | None = None) -> Tensor:
         """MAP coefficients of a patch, shape (K, H, W); ``network`` redraws the prior mean of the last stage."""
@@ -77,12 +104,22 @@ class Gem:
         weights = self.weights(seen)
         z = torch.empty(0)
         for stage in stages:
-            seen = self.filled(seen, z)
-            base = self.base(stage.kind, seen, z)
+            draft = self.draft(stage.kind, seen, z)
+            base = draft.base
             if network is not None and stage is stages[-1]:
-                base = network(base, z, self.features(seen))
-            z = solve(seen, base, weights, stage.prior, self.coordinates.mixing).z
+                base = network(base, draft.z, self.features(draft.seen))
+            found = solve(draft.seen, base, weights, stage.prior, self.coordinates.mixing).z
+            z = found if draft.apart is None else found + draft.apart
         return z
+
+    def draft(self, kind: str, seen: Observation, z: Tensor) -> Draft:
+        """What a stage of this kind starts from, after the estimate ``z`` of the one before it."""
+        seen = self.filled(seen, z)
+        apart = None
+        if self.shifts is not None and z.numel():
+            apart = self.shifts.change(z)
+            seen, z = replace(seen, y=seen.y - seen.psf.forward(apart) * seen.psf.observed), z - apart
+        return Draft(seen, z, apart, self.base(kind, seen, z))
 
     def features(self, seen: Observation) -> Tensor:
         """What the MSI shows, scaled: the guide of bilateral filter and network, shape (C, H, W)."""
@@ -127,6 +164,8 @@ class Gem:
         }
         if self.classes is not None:
             parts["classes"] = self.classes.arrays()
+        if self.shifts is not None:
+            parts["shifts"] = {"shift": self.shifts.shift, "transfer": self.shifts.transfer}
         for k, stage in enumerate(self.stages):
             parts[f"stage{k}-{stage.kind}"] = {"covariance": stage.prior.covariance, "mean": stage.prior.mean, "share": stage.prior.share}
         return {f"{part}.{name}": array for part, members in parts.items() for name, array in members.items()}
@@ -146,6 +185,7 @@ class Gem:
             Classes.from_arrays(parts["classes"]) if "classes" in parts else None,
             GuidedFilter(guide["scale"], float(guide["sigma"]), float(guide["ridge"])),
             tuple(Stage(part.split("-", 1)[1], Prior(**parts[part])) for part in stages),
+            BandShifts(**parts["shifts"]) if "shifts" in parts else None,
         )
 
 
@@ -211,29 +251,37 @@ def _fit_stages(gem: Gem, seen: Sequence[Observation], covariance: np.ndarray, t
     share = np.sum([s.masked(w).sum((1, 2)).double().cpu().numpy() for s, w in zip(seen, weights, strict=True)], axis=0) / pixels
     images = [torch.empty(0)] * len(seen)
     few = len(gem.coordinates.msi_sigma) <= FEW_BANDS
-    for kind in ("upsample", "guided", "mixed") if few else ("upsample", "guided"):
+    for kind in ("upsample", "upsample", "guided", "mixed") if few else ("upsample", "upsample", "guided"):
         tick(f"stage {kind}")
-        seen = [gem.filled(s, z) for s, z in zip(seen, images, strict=True)]
-        bases = [gem.base(kind, s, z) for s, z in zip(seen, images, strict=True)]
+        drafts = [gem.draft(kind, s, z) for s, z in zip(seen, images, strict=True)]
         start, rounds = covariance, FIRST_ROUNDS
         if kind != "upsample":
-            scatter = np.sum([second_moment(s.masked(z - b)) for s, z, b in zip(seen, images, bases, strict=True)], axis=0) / pixels
+            scatter = np.sum([second_moment(d.seen.masked(d.z - d.base)) for d in drafts], axis=0) / pixels
             start, rounds = scatter + 0.1 * covariance, LATER_ROUNDS
         prior = Prior(np.repeat(start[None], len(share), 0), np.zeros((len(share), len(start))), share)
-        prior, solutions = refine_classes(seen, bases, weights, prior, gem.coordinates.mixing, rounds, SHRINKAGE)
-        images = [s.z for s in solutions]
+        if kind == "upsample" and gem.stages:
+            prior, rounds = gem.stages[-1].prior, LATER_ROUNDS
+        prior, solutions = refine_classes(
+            [d.seen for d in drafts], [d.base for d in drafts], weights, prior, gem.coordinates.mixing, rounds, SHRINKAGE
+        )
+        images = [s.z if d.apart is None else s.z + d.apart for s, d in zip(solutions, drafts, strict=True)]
         gem = replace(gem, stages=(*gem.stages, Stage(kind, prior)))
+        if gem.shifts is None:
+            tick("displacement of the bands")
+            c = gem.coordinates
+            gem = replace(gem, shifts=fit_band_shifts(seen, images, weights, prior, c.mixing, c.basis, c.analysis))
     return gem
 
 
 def refit_last_stage(gem: Gem, patches: Sequence[Patch], network: Redraw) -> Gem:
     """Estimate the prior of the last stage anew, around what a network draws. With an untrained network nothing changes."""
-    seen = [gem.observe(p) for p in patches]
-    weights = [gem.weights(s) for s in seen]
-    images = [gem.run(s, gem.stages[:-1]) for s in seen]
-    seen = [gem.filled(s, z) for s, z in zip(seen, images, strict=True)]
-    bases = [network(gem.base(gem.stages[-1].kind, s, z), z, gem.features(s)) for s, z in zip(seen, images, strict=True)]
-    prior, _ = refine_classes(seen, bases, weights, gem.stages[-1].prior, gem.coordinates.mixing, LATER_ROUNDS, SHRINKAGE)
+    observed = [gem.observe(p) for p in patches]
+    weights = [gem.weights(s) for s in observed]
+    drafts = [gem.draft(gem.stages[-1].kind, s, gem.run(s, gem.stages[:-1])) for s in observed]
+    bases = [network(d.base, d.z, gem.features(d.seen)) for d in drafts]
+    prior, _ = refine_classes(
+        [d.seen for d in drafts], bases, weights, gem.stages[-1].prior, gem.coordinates.mixing, LATER_ROUNDS, SHRINKAGE
+    )
     return replace(gem, stages=(*gem.stages[:-1], replace(gem.stages[-1], prior=prior)))
 
 

@@ -127,9 +127,7 @@ def solve(
         gain, mean = (torch.cat([t, torch.zeros_like(t[:1])]) for t in (gain, mean))
         covariance = torch.cat([covariance, pooled[None]])
         precondition = _between(precondition, _direct(psf, *torch.linalg.eigh(pooled)), psf.forward(flags).clamp(0, 1))
-    centre = base + blend(weights, mean) if bool(mean.any()) else base
-    surprise = seen.m - mix(torch.as_tensor(mixing, dtype=base.dtype, device=base.device), centre)
-    centre = centre + class_mix(weights, gain, surprise)
+    centre = _condition(seen.m, base, weights, mean, gain, mixing)
     target = seen.y * psf.observed - psf.forward(centre)
 
     def system(v: Tensor) -> Tensor:
@@ -137,6 +135,19 @@ def solve(
 
     x, iterations = conjugate_gradients(system, precondition, target, tolerance, start)
     return Solution(centre + class_mix(weights, covariance, psf.adjoint(x)), x, iterations)
+
+
+def expected_given_msi(seen: Observation, weights: Tensor, prior: Prior, mixing: np.ndarray) -> Tensor:
+    """Posterior mean given the MSI alone, around the upsampled HSI, shape (K, H, W)."""
+    base = seen.psf.upsample(seen.y)
+    gain, mean = (torch.as_tensor(a, dtype=base.dtype, device=base.device) for a in (given_msi(prior, mixing).gain, prior.mean))
+    return _condition(seen.m, base, weights, mean, gain, mixing)
+
+
+def _condition(m: Tensor, base: Tensor, weights: Tensor, mean: Tensor, gain: Tensor, mixing: np.ndarray) -> Tensor:
+    centre = base + blend(weights, mean) if bool(mean.any()) else base
+    surprise = m - mix(torch.as_tensor(mixing, dtype=base.dtype, device=base.device), centre)
+    return centre + class_mix(weights, gain, surprise)
 
 
 def _direct(psf: Psf, value: Tensor, vector: Tensor) -> Linear:
