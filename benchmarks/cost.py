@@ -9,7 +9,17 @@ from statistics import median
 from benchmarks.cases import Case
 
 # Seconds a case, on one core, where nothing was measured yet. A method that is not named counts as slow.
-NOMINAL = {"told": 3.0, "bicubic": 3.0, "gsa": 3.0, "regression": 3.0, "cnmf": 15.0, "fuse": 5.0, "gem": 12.0, "mossfuse": 50.0, "auto": 60.0}
+NOMINAL = {
+    "told": 3.0,
+    "bicubic": 3.0,
+    "gsa": 3.0,
+    "regression": 3.0,
+    "cnmf": 15.0,
+    "fuse": 5.0,
+    "gem": 12.0,
+    "mossfuse": 50.0,
+    "auto": 60.0,
+}
 UNKNOWN = 60.0
 
 

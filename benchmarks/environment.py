@@ -23,7 +23,9 @@ LIBRARIES = ("torch", "numpy", "scipy", "xarray", "dask", "geofuse")
 
 def code_version(root: Path = ROOT) -> str:
     """Twelve hexadecimal digits that change when the code behind the figures does, and not with comments, docstrings or layout."""
-    package = [p for p in sorted((root / "geofuse").rglob("*.py")) if p.relative_to(root / "geofuse").parts[0].removesuffix(".py") not in WITHOUT]
+    package = [
+        p for p in sorted((root / "geofuse").rglob("*.py")) if p.relative_to(root / "geofuse").parts[0].removesuffix(".py") not in WITHOUT
+    ]
     digest = hashlib.sha256()
     for path in (*package, *(root / name for name in MEASURING)):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")

@@ -55,8 +55,10 @@ def each(
                 process.start()
                 there.close()
                 running[here] = process, task, cores
+            if not running:
+                return
             ready = wait(list(running), timeout=None if deadline == float("inf") else max(deadline - time.monotonic(), 0))
-            if not ready:  # nothing is left, or the time is up
+            if not ready:  # the time is up
                 return
             for here in ready:
                 process, task, cores = running.pop(here)  # type: ignore[index]

@@ -143,7 +143,9 @@ def _finish(cases: list[Case], results: Results, code: str, out: Path, seconds: 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
     def several(name: str, default: Sequence[str], allowed: Sequence[str] | None = None) -> None:
         def parse(text: str) -> list[str]:
@@ -160,7 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     several("noise", NOISES, NOISES)
     several("operators", OPERATORS, OPERATORS)
     ratios = ",".join(map(str, RATIOS))
-    parser.add_argument("--ratios", type=lambda t: [int(v) for v in t.split(",")], default=list(RATIOS), metavar="A,B,…", help=f"default: {ratios}")
+    parser.add_argument(
+        "--ratios", type=lambda t: [int(v) for v in t.split(",")], default=list(RATIOS), metavar="A,B,…", help=f"default: {ratios}"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="noise realisations and method seeds (default: 3)")
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time, each with its share of the cores (default: 1)")

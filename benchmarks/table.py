@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the results (default: docs/benchmarks)")
     parser.add_argument("--code", help="version of the code (default: that of the last line)")
-    parser.add_argument("--readme", nargs="?", type=Path, const=ROOT / "README.md", help="rewrite the table in this file too (default: README.md)")
+    parser.add_argument(
+        "--readme", nargs="?", type=Path, const=ROOT / "README.md", help="rewrite the table in this file too (default: README.md)"
+    )
     options = parser.parse_args(arguments)
     try:
         write_all(options.out, options.code)
@@ -76,7 +78,12 @@ def report(frame: pd.DataFrame, environments: dict[str, dict[str, object]], pict
         *(f"![{path.stem.replace('-', ' ')}]({path.name})" for path in pictures),
     ]
     for (noise, operators), part in pairs.groupby(["noise", "operators"], sort=False):
-        parts += [f"## {TITLES[str(noise), str(operators)]}", means_table(part), "PSNR in dB / SAM in degrees, means over seeds:", pairs_table(part)]
+        parts += [
+            f"## {TITLES[str(noise), str(operators)]}",
+            means_table(part),
+            "PSNR in dB / SAM in degrees, means over seeds:",
+            pairs_table(part),
+        ]
     failed = frame.loc[frame["error"] != "", "error"]
     if len(failed):
         counts = failed.value_counts()
