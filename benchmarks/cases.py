@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from geofuse.fitting import METHODS
 from tests.scenes import RESPONSES, SCENES
@@ -121,6 +122,6 @@ def all_cases(
 
 def quick_cases(methods: Sequence[str] = DEFAULT_METHODS, device: str = "cpu") -> list[Case]:
     """One small scene, one seed: the most telling pair first, so that a run that is cut short still says something."""
-    common = {"scenes": ["jasper"], "noises": ["noisy"], "methods": methods, "seeds": 1, "device": device}
-    choices = [("qb4", 4, "estimated"), ("s2", 8, "estimated"), ("qb4", 4, "known"), ("s2", 8, "known")]
+    common: dict[str, Any] = {"scenes": ["jasper"], "noises": ["noisy"], "methods": methods, "seeds": 1, "device": device}
+    choices = [("qb4", 4, "estimated"), ("s2", 8, "known"), ("s2", 8, "estimated"), ("qb4", 4, "known")]
     return [c for response, ratio, known in choices for c in all_cases(responses=[response], ratios=[ratio], operators=[known], **common)]

@@ -50,6 +50,7 @@ class Costs:
         self._seconds[case.method,].append(seconds)
 
     def __call__(self, case: Case) -> float:
+        """Seconds that a case is expected to take."""
         for name in ((case.scene, case.method), (case.method,)):
             if self._seconds[name]:
                 return median(self._seconds[name])

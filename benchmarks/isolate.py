@@ -40,12 +40,12 @@ def each(
     preload : tuple of str
         Modules that every process needs.
     """
-    context = multiprocessing.get_context(START)
+    context: Any = multiprocessing.get_context(START)
     if START == "forkserver":
         context.set_forkserver_preload(list(preload))
     free = list(_shares(jobs))
     left = iter(tasks)
-    running: dict[Connection, tuple[Any, Task, set[int] | None]] = {}
+    running: dict[Any, tuple[Any, Task, set[int] | None]] = {}
     try:
         while True:
             while free and (task := next(left, None)) is not None:
@@ -61,8 +61,8 @@ def each(
             if not ready:  # the time is up
                 return
             for here in ready:
-                process, task, cores = running.pop(here)  # type: ignore[index]
-                outcome = _receive(here, process)  # type: ignore[arg-type]
+                process, task, cores = running.pop(here)
+                outcome = _receive(here, process)
                 free.append(cores)
                 yield task, outcome
     finally:

@@ -12,10 +12,14 @@ from benchmarks.cases import BANDS, NAMES, REFERENCE
 from benchmarks.summary import means, method_order
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 LINEAR_DB = 2.0  # gains beyond this are drawn on a logarithmic scale: interpolation loses tens of dB, and what matters are tenths
+LIMITS_DB = (-30, 7)
 TICKS_DB = (-20, -10, -5, -2, -1, 0, 1, 2, 5)
 
 
@@ -38,7 +42,9 @@ def quality_against_seconds(pairs: pd.DataFrame, path: Path) -> None:
     table = means(pairs)
     colours = _colours(table["method"])
     panels = [(operators, ratio) for operators in dict.fromkeys(table["operators"]) for ratio in sorted(set(table["ratio"]))]
-    figure, axes = plt.subplots(1, len(panels), figsize=(0.8 + 3.6 * len(panels), 4.6), sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(0.8 + 3.6 * len(panels), 4.6), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
     for axis, (operators, ratio) in zip(axes[0], panels, strict=True):
         here = pairs[(pairs["operators"] == operators) & (pairs["ratio"] == ratio)]
         for method, part in here.groupby("method", sort=False):
@@ -88,8 +94,9 @@ def _gain_axis(axis: Axes, which: str) -> None:
     (axis.set_xscale if which == "x" else axis.set_yscale)("symlog", linthresh=LINEAR_DB, linscale=1.5)
     scale = axis.xaxis if which == "x" else axis.yaxis
     scale.set_ticks(TICKS_DB, [f"{tick:+d}" if tick else "0" for tick in TICKS_DB], fontsize=8)
-    scale.set_minor_locator(matplotlib.ticker.NullLocator())
-    (axis.axvline if which == "x" else axis.axhline)(0, color="0.3", lw=0.8, zorder=0)
+    (axis.set_xlim if which == "x" else axis.set_ylim)(*LIMITS_DB)
+    scale.set_minor_locator(NullLocator())
+    (axis.axvline if which == "x" else axis.axhline)(0, color="0.3", lw=0.8, zorder=1)
     axis.grid(color="0.93", lw=0.6)
     axis.set_axisbelow(True)
 
@@ -100,9 +107,9 @@ def _colours(methods: pd.Series) -> dict[str, tuple[float, ...]]:
     return {method: palette(k) for k, method in enumerate(method_order(methods))}
 
 
-def _legend(axes: np.ndarray) -> tuple[list[object], list[str]]:
+def _legend(axes: np.ndarray) -> tuple[list[Artist], list[str]]:
     """Each method once, whichever panels it is in."""
-    found: dict[str, object] = {}
+    found: dict[str, Artist] = {}
     for axis in axes.flat:
         handles, labels = axis.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
@@ -110,6 +117,6 @@ def _legend(axes: np.ndarray) -> tuple[list[object], list[str]]:
     return [found[name] for name in names], names
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -113,8 +113,8 @@ def pairs_table(pairs: pd.DataFrame) -> str:
     methods = method_order(pairs["method"])
     rows = []
     for (scene, response, ratio), part in pairs.groupby(["scene", "response", "ratio"], sort=False):
-        cells = part.set_index("method")
-        found = [_cell(cells.loc[m]) if m in cells.index else NOTHING for m in methods]
+        cells = _cells(part)
+        found = [cells.get(m, NOTHING) for m in methods]
         rows.append([f"{NAMES.get(str(scene), scene)}, {BANDS[str(response)]}, 1:{ratio}", *found])
     return markdown(["pair", *methods], rows)
 
@@ -133,13 +133,12 @@ def readme_part(frame: pd.DataFrame) -> str:
     pairs = by_pair(shown)
     rows = []
     for (scene, response, ratio), part in pairs.groupby(["scene", "response", "ratio"], sort=False):
-        cells = part.set_index("method")
-        peers = cells.loc[cells.index.isin(PEERS) & cells["psnr_db"].notna()]
+        cells = _cells(part)
+        peers = part[part["method"].isin(PEERS) & part["psnr_db"].notna()]
         row = [f"{NAMES.get(str(scene), scene)}, {BANDS[str(response)]}, 1:{ratio}"]
-        row.append(_cell(cells.loc["bicubic"]) if "bicubic" in cells.index else NOTHING)
-        row.append(f"{_cell(peers.loc[peers['psnr_db'].idxmax()])} ({peers['psnr_db'].idxmax()})" if len(peers) else NOTHING)
-        row += [_cell(cells.loc[m]) if m in cells.index else NOTHING for m in (REFERENCE, *OURS)]
-        rows.append(row)
+        best = peers.sort_values("psnr_db")["method"].iloc[-1] if len(peers) else None
+        row += [cells.get("bicubic", NOTHING), f"{cells[best]} ({best})" if best else NOTHING]
+        rows.append([*row, *(cells.get(m, NOTHING) for m in (REFERENCE, *OURS))])
     header = ["scene, MSI, ratio", "bicubic", "best peer", "closed form, told the truth", *OURS]
     seeds = shown["seed"].nunique()
     caption = (
@@ -152,7 +151,7 @@ def readme_part(frame: pd.DataFrame) -> str:
 
 
 def inserted(text: str, part: str) -> str:
-    """A text with ``part`` between its two marker comments.
+    r"""A text with ``part`` between its two marker comments.
 
     Raises
     ------
@@ -161,7 +160,7 @@ def inserted(text: str, part: str) -> str:
 
     Examples
     --------
-    >>> print(inserted(f"a\\n{BEGIN}\\nold\\n{END}\\nb", "new"))
+    >>> print(inserted(f"a\n{BEGIN}\nold\n{END}\nb", "new"))
     a
     <!-- benchmark: written by make bench-readme -->
     new
@@ -199,10 +198,15 @@ def _gain_cells(row: pd.Series) -> list[str]:
     return [f"{row['gain_db']:+.2f}", f"{row['worst_gain_db']:+.2f}", f"× {row['sam_factor']:.3f}", f"{row['below']} of {row['runs']}"]
 
 
+def _cells(pairs: pd.DataFrame) -> dict[str, str]:
+    """PSNR and SAM, or why there are none, by method."""
+    return {str(row["method"]): _cell(row) for _, row in pairs.iterrows()}
+
+
 def _cell(row: pd.Series) -> str:
     if pd.isna(row["psnr_db"]):
         return str(row["error"]).split(":")[0] or NOTHING
-    used = f" ({row['used']})" if row.name == "auto" or str(row.name).startswith("auto on") else ""
+    used = f" ({row['used']})" if str(row["method"]).startswith("auto") else ""
     return f"{row['psnr_db']:.2f} / {row['sam_deg']:.2f}{used}"
 
 

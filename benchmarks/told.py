@@ -30,7 +30,6 @@ def told_closed_form(case: Simulation) -> np.ndarray:
     ----------
     Wei, Dobigeon and Tourneret 2015, "Fast fusion of multi-band images based on solving a Sylvester equation", doi:10.1109/TIP.2015.2458572.
     """
-    _, h, w = case.hsi.shape
     height, width = case.msi.shape[1:]
     hsi_noise, msi_noise = _level(case.hsi, case.hsi_noise, CLEAN_HSI_DB), _level(case.msi, case.msi_noise, CLEAN_MSI_DB)
     whitened = case.hsi / hsi_noise[:, None, None]

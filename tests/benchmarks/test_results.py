@@ -52,7 +52,7 @@ def test_key_tells_all_cases_apart(tmp_path: Path) -> None:
 def test_other_columns_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "cases.csv"
     path.write_text(",".join(COLUMNS[:-1]) + "\n")
-    with pytest.raises(RefusedInput, match="finished.*--fresh"):
+    with pytest.raises(RefusedInput, match=r"finished.*--fresh"):
         Results(path)
     assert set_aside(path) == tmp_path / "cases.csv.old"
     assert Results(path).rows() == []
