@@ -81,7 +81,7 @@ def _shares(jobs: int) -> Iterator[set[int] | None]:
         yield set(cores[job::jobs]) or {cores[job % len(cores)]}
 
 
-def _receive(here: Connection, process: Any) -> dict[str, Any]:
+def _receive(here: Any, process: Any) -> dict[str, Any]:
     try:
         outcome: dict[str, Any] = here.recv()
     except EOFError:
