@@ -15,9 +15,9 @@ from tests.benchmarks.test_summary import HAND, line
 def test_readme_names_the_best_peer_and_what_auto_took() -> None:
     told = line("told", 40.0)
     part = readme_part(
-        measured([told, line("gsa", 30.0), line("cnmf", 35.0, 5.0), line("auto", 41.25, 1.5, used="gem"), line("bicubic", 20.0)])
+        measured([told, line("gsa", 30.0), line("cnmf", 35.0, 1.0), line("auto", 41.25, 1.5, used="gem"), line("bicubic", 20.0)])
     )
-    assert "| Jasper Ridge, 4 bands, 1:4 | 20.00 / 2.00 | 35.00 / 5.00 (cnmf) | 40.00 / 2.00 | – | – | 41.25 / 1.50 (gem) |" in part
+    assert "| Jasper Ridge, 4 bands, 1:4 | 20.00 / 2.00 | 35.00 / 1.00 (cnmf) | 40.00 / 2.00 | – | – | 41.25 / 1.50 (gem) |" in part
     assert "| `auto` | +1.25 | +1.25 | × 0.750 | 0 of 1 | 1.5 | 300 |" in part
     with pytest.raises(RefusedInput, match="estimated operators"):
         readme_part(measured([line("told", 40.0, operators="known")]))
