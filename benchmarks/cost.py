@@ -10,16 +10,6 @@ from benchmarks.cases import Case
 
 # Seconds a case, on one idle core, where nothing was measured yet. A method that is not named counts as slow.
 NOMINAL = {"told": 0.6, "bicubic": 2.0, "gsa": 2.0, "regression": 2.0, "cnmf": 5.0, "fuse": 2.0, "gem": 3.0, "mossfuse": 44.0, "auto": 25.0}
-    "told": 3.0,
-    "bicubic": 3.0,
-    "gsa": 3.0,
-    "regression": 3.0,
-    "cnmf": 15.0,
-    "fuse": 5.0,
-    "gem": 12.0,
-    "mossfuse": 50.0,
-    "auto": 60.0,
-}
 UNKNOWN = 60.0
 
 
