@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 Task = TypeVar("Task")
 # Forked from a process that has imported everything and computed nothing: a case starts in milliseconds, with no thread alive.
+PRELOAD = ["benchmarks.measure"]
 START = "forkserver" if sys.platform == "linux" else "spawn"
 
 
@@ -23,7 +24,6 @@ def each(
     *,
     jobs: int = 1,
     deadline: float = float("inf"),
-    preload: tuple[str, ...] = (),
 ) -> Iterator[tuple[Task, dict[str, Any]]]:
     """Do tasks, some at a time; yields each with its outcome as it is finished.
 
@@ -37,12 +37,10 @@ def each(
         Processes at a time; with several, each gets its share of the cores.
     deadline : float
         Value of `time.monotonic` at which unfinished tasks are given up.
-    preload : tuple of str
-        Modules that every process needs.
     """
     context: Any = multiprocessing.get_context(START)
     if START == "forkserver":
-        context.set_forkserver_preload(list(preload))
+        context.set_forkserver_preload(PRELOAD)
     free = list(_shares(jobs))
     left = iter(tasks)
     running: dict[Any, tuple[Any, Task, set[int] | None]] = {}

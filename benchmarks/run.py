@@ -65,9 +65,7 @@ def run(options: argparse.Namespace) -> int:
     deadline = begin + 60 * minutes
     with bar(len(missing), desc="benchmark", unit="case", enabled=not options.quiet) as progress:
         fitting = _while_time_lasts(missing, costs, deadline)
-        for case, found in each(
-            fitting, partial(measure, folder=folder), jobs=options.jobs, deadline=deadline, preload=("benchmarks.measure",)
-        ):
+        for case, found in each(fitting, partial(measure, folder=folder), jobs=options.jobs, deadline=deadline):
             results.append(case, found | provenance | {"finished": datetime.now(UTC).isoformat(timespec="seconds")})
             if found.get("case_s"):
                 costs.add(case, found["case_s"])
