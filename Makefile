@@ -1,6 +1,9 @@
 # make demo   set up and fuse the embedded scene: pictures, COG, STAC item and reports in demo/
 # make test   set up and run the tests
 # make lint   format, style, types and import direction
+# make bench  the whole benchmark (hours; goes on where it was), into docs/benchmarks/; BENCH='--jobs 2 --seeds 5' adds options
+# make bench-quick   one scene, under three minutes, into bench-quick/
+# make bench-readme  tables and pictures of the results that are there, and the README's table
 #
 # PYTHON=python3.12 make demo   another interpreter
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo   the small torch, for machines without a GPU
@@ -9,13 +12,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test notebooks lint format clean
+.PHONY: demo test notebooks lint format bench bench-quick bench-readme clean
 
 demo: $(STAMP)
 	$(BIN)/geofuse demo -o demo
 
-# One thread: the tests are small, and OpenMP threads that wait for each other on busy cores are slower than one.
-test notebooks: export OMP_NUM_THREADS ?= 1
+# One thread: the work is small, and OpenMP threads that wait for each other on busy cores are slower than one.
+test notebooks bench bench-quick: export OMP_NUM_THREADS ?= 1
 
 test: $(STAMP)
 	$(BIN)/pytest
@@ -33,8 +36,17 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.run $(BENCH)
+
+bench-quick: $(STAMP)
+	$(BIN)/python -m benchmarks.run --quick $(BENCH)
+
+bench-readme: $(STAMP)
+	$(BIN)/python -m benchmarks.table --readme
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo bench-quick
 
 # torch first and alone: pip then resolves the rest against the one that is there, and its index is asked for nothing else.
 $(STAMP): pyproject.toml constraints.txt

@@ -45,7 +45,7 @@ MAP_SIDE = 64  # cells along the longer side of the map of disagreement
 
 @dataclass(frozen=True)
 class Settings:
-    """What a fit is asked to do; see `geofuse.fit`."""
+    """What a fit is asked to do; see `geofuse.fit`. Where ``srf`` or ``geometry`` is given it is taken as it is, and not estimated."""
 
     method: str = "auto"
     srf: np.ndarray | None = None
@@ -55,6 +55,7 @@ class Settings:
     progress: bool = True
     network_seconds: float = NETWORK_SECONDS
     paper_seconds: float = PAPER_SECONDS
+    geometry: Registration | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
         tick("reading a sample")
         survey = read_windows(scene, sample_windows(scene.pair, SURVEY_PIXELS))
         sample = read_sample(scene, whole=settings.method in (*BASELINES, "mossfuse-paper"))
-        ground = lay_ground(scene.pair, survey, sample, settings, tick, scene.bands.good)
+        ground = lay_ground(scene.pair, survey, sample, settings, tick, scene.bands.good, settings.geometry)
         method = settings.method
         table: list[dict[str, Any]] = []
         if method == "auto":

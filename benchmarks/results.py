@@ -1,0 +1,99 @@
+"""The results: a CSV file that grows by one line a case and survives being cut off at any moment."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import Case
+from benchmarks.measure import MEASURED
+from geofuse.errors import RefusedInput
+
+KEY = (*(f.name for f in fields(Case)), "code")
+PROVENANCE = ("commit", "environment", "finished")
+COLUMNS = (*KEY, *MEASURED, *PROVENANCE)
+
+
+class Results:
+    """Finished cases in a file, which the first of them makes.
+
+    Parameters
+    ----------
+    path : Path
+        A line that a killed run left half-written is dropped.
+
+    Raises
+    ------
+    RefusedInput
+        The file has other columns.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            return
+        _drop_half_line(path)
+        with path.open(encoding="utf-8", newline="") as file:
+            found = tuple(next(csv.reader(file), ()))
+        if found != COLUMNS:
+            strange = sorted(set(found) ^ set(COLUMNS)) or ["their order"]
+            raise RefusedInput(
+                f"{path} has other columns than this version writes (differing: {', '.join(strange)}); start anew with --fresh, "
+                "which keeps the old file under another name."
+            )
+
+    def rows(self) -> list[dict[str, str]]:
+        """All lines, oldest first; empty text where there is no value."""
+        if not self.path.exists():
+            return []
+        with self.path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def finished(self, code: str, *, failed: bool = True) -> set[Case]:
+        """Cases measured with this code; with ``failed=False`` those with scores only."""
+        return {Case.of(row) for row in self.rows() if row["code"] == code and (failed or not row["error"])}
+
+    def append(self, case: Case, found: Mapping[str, Any]) -> None:
+        """Add a finished case: one write, on the disk before this returns."""
+        row = {**vars(case), **found}
+        unknown = row.keys() - set(COLUMNS)
+        if unknown:
+            raise ValueError(f"no column for {', '.join(sorted(unknown))}")
+        line = _line([" ".join(str(row.get(name, "")).split()) for name in COLUMNS]).encode()
+        if not self.path.exists():
+            self._begin()
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _begin(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self.path.with_name(f".{self.path.name}.part")
+        scratch.write_text(_line(COLUMNS), encoding="utf-8", newline="")
+        scratch.replace(self.path)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a results file to ``….old``, over an older one; None where there is none."""
+    return path.replace(path.with_name(path.name + ".old")) if path.exists() else None
+
+
+def _line(values: Any) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
+
+
+def _drop_half_line(path: Path) -> None:
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)

@@ -1,0 +1,234 @@
+"""Write the tables and pictures of the results that are there: ``python -m benchmarks.table [--readme]``, from the repository root."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks import plots
+from benchmarks.cases import BANDS, NAMES, REFERENCE, SHIFT
+from benchmarks.environment import ROOT, code_version
+from benchmarks.results import Results
+from benchmarks.run import OUT
+from benchmarks.summary import by_pair, means, measured, method_order
+from geofuse.errors import RefusedInput
+
+BEGIN, END = "<!-- benchmark: written by make bench-readme -->", "<!-- end of benchmark -->"
+PEERS = ("gsa", "regression", "cnmf", "hysure", "mlp")  # other people's methods; bicubic is a floor and no peer
+OURS = ("gem", "mossfuse", "auto")
+TITLES = {
+    ("noisy", "estimated"): "Noise 35/40 dB, everything estimated",
+    ("noisy", "known"): "Noise 35/40 dB, operators known",
+    ("clean", "estimated"): "No noise, everything estimated",
+    ("clean", "known"): "No noise, operators known",
+}
+NOTHING = "–"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; the exit status is 0 or 2 (refused)."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the results (default: docs/benchmarks)")
+    parser.add_argument("--code", help="version of the code (default: that of the last line)")
+    parser.add_argument(
+        "--readme", nargs="?", type=Path, const=ROOT / "README.md", help="rewrite the table in this file too (default: README.md)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        write_all(options.out, options.code)
+        if options.readme:
+            text = options.readme.read_text(encoding="utf-8")
+            options.readme.write_text(inserted(text, readme_part(_frame(options.out, options.code))), encoding="utf-8")
+    except RefusedInput as refusal:
+        print(f"benchmark: {refusal}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def write_all(out: Path, code: str | None = None) -> None:
+    """Write ``table.md``, ``pairs.csv``, ``means.csv`` and the pictures beside ``cases.csv``.
+
+    Raises
+    ------
+    RefusedInput
+        There are no results of that version.
+    """
+    frame = _frame(out, code)
+    pairs = by_pair(frame)
+    pairs.to_csv(out / "pairs.csv", index=False, float_format="%.6g", lineterminator="\n")
+    means(pairs).to_csv(out / "means.csv", index=False, float_format="%.6g", lineterminator="\n")
+    pictures = plots.draw_all(pairs, out)
+    known = json.loads((out / "environment.json").read_text(encoding="utf-8"))
+    (out / "table.md").write_text(report(frame, known, pictures), encoding="utf-8")
+
+
+def report(frame: pd.DataFrame, environments: dict[str, dict[str, object]], pictures: Iterable[Path] = ()) -> str:
+    """The whole table as Markdown."""
+    pairs = by_pair(frame)
+    parts = [
+        "# Benchmark\n\nWritten by `python -m benchmarks.table`; do not edit. What is measured, and how to read it: [README](README.md). "
+        "Every run: [cases.csv](cases.csv). "
+        f"Gains and factors are against `{REFERENCE}`, the closed form that is told operators and noise.",
+        _provenance(frame, environments),
+        *(f"![{path.stem.replace('-', ' ')}]({path.name})" for path in pictures),
+    ]
+    for (noise, operators), part in pairs.groupby(["noise", "operators"], sort=False):
+        parts += [
+            f"## {TITLES[str(noise), str(operators)]}",
+            means_table(part),
+            "PSNR in dB / SAM in degrees, means over seeds:",
+            pairs_table(part),
+        ]
+    failed = frame.loc[frame["error"] != "", "error"]
+    if len(failed):
+        counts = failed.value_counts()
+        parts += ["## Refused or failed", "\n".join(f"- {count} ×: {message}" for message, count in counts.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def means_table(pairs: pd.DataFrame) -> str:
+    """Means over scenes and responses, a row a method; for one noise and one kind of operators."""
+    table = means(pairs)
+    ratios = sorted(set(table["ratio"]))
+    header = ["method"]
+    header += [f"1:{r} {what}" for r in ratios for what in ("gain, dB", "worst", "SAM", "below 0")] + ["seconds", "MB"]
+    rows = []
+    for method in method_order(table["method"]):
+        mine = table[table["method"] == method]
+        row = [f"`{method}`"]
+        for ratio in ratios:
+            found = mine[mine["ratio"] == ratio]
+            row += [NOTHING] * 4 if found.empty or not found["runs"].iloc[0] else _gain_cells(found.iloc[0])
+        rows.append([*row, _seconds(mine["seconds"].mean()), f"{mine['peak_rss_mb'].max():.0f}"])
+    return markdown(header, rows)
+
+
+def pairs_table(pairs: pd.DataFrame) -> str:
+    """PSNR and SAM of every pair, a column a method."""
+    methods = method_order(pairs["method"])
+    rows = []
+    for (scene, response, ratio), part in pairs.groupby(["scene", "response", "ratio"], sort=False):
+        cells = _cells(part)
+        found = [cells.get(m, NOTHING) for m in methods]
+        rows.append([f"{NAMES.get(str(scene), scene)}, {BANDS[str(response)]}, 1:{ratio}", *found])
+    return markdown(["pair", *methods], rows)
+
+
+def readme_part(frame: pd.DataFrame) -> str:
+    """What the README shows: noise, everything estimated.
+
+    Raises
+    ------
+    RefusedInput
+        None of that was measured.
+    """
+    shown = frame[(frame["noise"] == "noisy") & (frame["operators"] == "estimated")]
+    if shown.empty:
+        raise RefusedInput("No case with noise and estimated operators is measured; expected some for the README. Run make bench first.")
+    pairs = by_pair(shown)
+    rows = []
+    for (scene, response, ratio), part in pairs.groupby(["scene", "response", "ratio"], sort=False):
+        cells = _cells(part)
+        peers = part[part["method"].isin(PEERS) & part["psnr_db"].notna()]
+        row = [f"{NAMES.get(str(scene), scene)}, {BANDS[str(response)]}, 1:{ratio}"]
+        best = peers.sort_values("psnr_db")["method"].iloc[-1] if len(peers) else None
+        row += [cells.get("bicubic", NOTHING), f"{cells[best]} ({best})" if best else NOTHING]
+        rows.append([*row, *(cells.get(m, NOTHING) for m in (REFERENCE, *OURS))])
+    header = ["scene, MSI, ratio", "bicubic", "best peer", "closed form, told the truth", *OURS]
+    seeds = shown["seed"].nunique()
+    caption = (
+        f"Means over scenes and responses, real AVIRIS cubes degraded by Wald's protocol: noise 35/40 dB, coarse image shifted by {SHIFT} fine pixels, nothing "
+        f"told to geofuse, {seeds} noise realisation{'s' if seeds != 1 else ''}. Gain in PSNR and factor on SAM are against the closed form that is *told* the "
+        "true operators and noise (`told`); *below 0* counts runs with a lower PSNR than it."
+    )
+    source = f"All of it: [docs/benchmarks/table.md](docs/benchmarks/table.md) (code `{frame['code'].iloc[0]}`, commit `{frame['commit'].iloc[-1]}`)."
+    return "\n\n".join([caption, means_table(pairs), "Pair by pair, PSNR in dB / SAM in degrees:", markdown(header, rows), source])
+
+
+def inserted(text: str, part: str) -> str:
+    r"""A text with ``part`` between its two marker comments.
+
+    Raises
+    ------
+    RefusedInput
+        The markers are not there, once each and in order.
+
+    Examples
+    --------
+    >>> print(inserted(f"a\n{BEGIN}\nold\n{END}\nb", "new"))
+    a
+    <!-- benchmark: written by make bench-readme -->
+    new
+    <!-- end of benchmark -->
+    b
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
+        raise RefusedInput(f"The place of the table is not marked; expected one line {BEGIN!r} and, below it, one line {END!r}.")
+    return f"{text[: text.index(BEGIN)]}{BEGIN}\n{part}\n{text[text.index(END) :]}"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table.
+
+    Examples
+    --------
+    >>> print(markdown(["a", "b"], [["1", "2"]]))
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    lines = [header, *rows]
+    text = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([text[0], "|---" * len(header) + "|", *text[1:]])
+
+
+def _frame(out: Path, code: str | None) -> pd.DataFrame:
+    frame = measured(Results(out / "cases.csv").rows(), code)
+    if frame.empty:
+        raise RefusedInput(f"There are no results{f' of version {code}' if code else ''} in {out}; run make bench first.")
+    return frame
+
+
+def _gain_cells(row: pd.Series) -> list[str]:
+    return [f"{row['gain_db']:+.2f}", f"{row['worst_gain_db']:+.2f}", f"× {row['sam_factor']:.3f}", f"{row['below']} of {row['runs']}"]
+
+
+def _cells(pairs: pd.DataFrame) -> dict[str, str]:
+    """PSNR and SAM, or why there are none, by method."""
+    return {str(row["method"]): _cell(row) for _, row in pairs.iterrows()}
+
+
+def _cell(row: pd.Series) -> str:
+    if pd.isna(row["psnr_db"]):
+        return str(row["error"]).split(":")[0] or NOTHING
+    used = f" ({row['used']})" if str(row["method"]).startswith("auto") else ""
+    return f"{row['psnr_db']:.2f} / {row['sam_deg']:.2f}{used}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def _provenance(frame: pd.DataFrame, environments: dict[str, dict[str, object]]) -> str:
+    code = frame["code"].iloc[0]
+    lines = [
+        f"{len(frame)} runs, {frame['finished'].min()[:10]} to {frame['finished'].max()[:10]}; code `{code}`, commit `{'`, `'.join(sorted(set(frame['commit'])))}`."
+    ]
+    if code != code_version():
+        lines.append("**The code has changed since.**")
+    for name in sorted(set(frame["environment"])):
+        found = environments.get(name, {})
+        libraries = found.get("libraries")
+        versions = ", ".join(f"{k} {v}" for k, v in libraries.items()) if isinstance(libraries, dict) else "unknown"
+        rest = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in found.items() if k != "libraries")
+        lines.append(f"Environment `{name}`: {rest}; {versions}.")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

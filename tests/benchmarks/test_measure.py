@@ -1,0 +1,63 @@
+"""One tiny case of each kind, and the known operators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.cases import Case
+from benchmarks.measure import MEASURED, SCORES, cubes, measure, settings_of
+from benchmarks.told import told_closed_form
+from geofuse import api
+from geofuse.fitting import fit_scene
+from tests.scenes import simulate
+
+CASE = Case("jasper", 4, "qb4", "noisy", "known", "gem")
+
+
+@pytest.mark.parametrize("method", ["told", "gem"])
+def test_a_case(tiny_data: Path, method: str) -> None:
+    found = measure(Case("jasper", 4, "qb4", "noisy", "estimated", method), tiny_data)
+    assert found.keys() <= set(MEASURED)
+    assert all(np.isfinite(found[name]) for name in SCORES)
+    assert found["used"] == method
+    assert 0 <= found["fit_s"] + found["apply_s"] <= found["case_s"]
+    assert 50 < found["peak_rss_mb"] < 20_000
+
+
+def test_refusal_is_a_result(tiny_data: Path) -> None:
+    """30 endmembers and all, on four coarse pixels: whatever a method refuses is written down and not raised."""
+    found = measure(Case("jasper", 4, "qb4", "noisy", "known", "no such method"), tiny_data)
+    assert found["error"].startswith("refused: There is no method")
+
+
+def test_known_operators_are_taken_as_they_are(tiny_data: Path) -> None:
+    pair = simulate("jasper", 4, "qb4", tiny_data, shift=(0.4, -0.3))
+    model = fit_scene(api.pair(*cubes(pair)), settings_of(CASE, pair))
+    assert model.geometry.sigma == (2, 2)
+    assert model.geometry.shift == (0.4, -0.3)
+    assert model.response.matrix == pytest.approx(pair.srf)
+    assert model.response.method == "known"
+    estimated = fit_scene(api.pair(*cubes(pair)), settings_of(Case("jasper", 4, "qb4", "noisy", "estimated", "gem"), pair))
+    assert estimated.geometry.sigma != (2, 2)
+
+
+def test_reference_solves_its_own_equations(tiny_data: Path) -> None:
+    """What it says explains both images to within the noise that it was told of, and better than interpolation explains the fine one."""
+    pair = simulate("jasper", 4, "qb4", tiny_data)
+    fused = told_closed_form(pair)
+    hsi_error = (pair.dh @ fused @ pair.dw.T - pair.hsi) / pair.hsi_noise[:, None, None]
+    msi_error = (np.tensordot(pair.srf, fused, 1) - pair.msi) / pair.msi_noise[:, None, None]
+    assert np.sqrt((hsi_error**2).mean()) < 1.2
+    assert np.sqrt((msi_error**2).mean()) < 1.2
+
+
+def test_reference_without_noise(tiny_data: Path) -> None:
+    """It is told of little noise then, and does better than with the real one."""
+    errors = []
+    for noise in (True, False):
+        pair = simulate("jasper", 4, "qb4", tiny_data, noise=noise)
+        errors.append(np.sqrt(((told_closed_form(pair) - pair.truth) ** 2).mean()))
+    assert errors[1] < errors[0]

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.results import Results
+from benchmarks.run import Case
+from benchmarks.summary import measured
+from benchmarks.table import BEGIN, END, inserted, main, readme_part, report
+from geofuse.errors import RefusedInput
+from tests.benchmarks.test_summary import HAND, line
+
+
+def test_readme_names_the_best_peer_and_what_auto_took() -> None:
+    told = line("told", 40.0)
+    part = readme_part(
+        measured([told, line("gsa", 30.0), line("cnmf", 35.0, 1.0), line("auto", 41.25, 1.5, used="gem"), line("bicubic", 20.0)])
+    )
+    assert "| Jasper Ridge, 4 bands, 1:4 | 20.00 / 2.00 | 35.00 / 1.00 (cnmf) | 40.00 / 2.00 | – | – | 41.25 / 1.50 (gem) |" in part
+    assert "| `auto` | +1.25 | +1.25 | × 0.750 | 0 of 1 | 1.5 | 300 |" in part
+    with pytest.raises(RefusedInput, match="estimated operators"):
+        readme_part(measured([line("told", 40.0, operators="known")]))
+
+
+def test_report_says_what_was_refused_and_that_the_code_changed() -> None:
+    text = report(measured(HAND), {})
+    assert "| Indian Pines, 4 bands, 1:4 | 50.00 / 1.00 | 53.50 / 0.90 | refused |" in text
+    assert "1 ×: refused: too small" in text
+    assert "**The code has changed since.**" in text
+
+
+def test_only_what_is_between_the_markers_is_rewritten() -> None:
+    text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    once = inserted(text, "new")
+    assert once == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+    assert inserted(once, "new") == once
+    for broken in ("nothing", f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}"):
+        with pytest.raises(RefusedInput, match="expected one line"):
+            inserted(broken, "new")
+
+
+def test_the_readme_has_its_place() -> None:
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    assert "new" in inserted(readme.read_text(encoding="utf-8"), "new")
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", str(tmp_path)]) == 2
+    assert "run make bench first" in capsys.readouterr().err
+    results = Results(tmp_path / "cases.csv")
+    for row in HAND:
+        results.append(Case.of(row), {k: v for k, v in row.items() if k not in vars(Case.of(row))})
+    (tmp_path / "environment.json").write_text("{}")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"a\n{BEGIN}\nold\n{END}\n")
+    assert main(["--out", str(tmp_path), "--readme", str(readme)]) == 0
+    assert "`gem`" in readme.read_text()
+    assert {"pairs.csv", "means.csv", "table.md", "gains-noisy.png", "quality-seconds-noisy.png"} <= {p.name for p in tmp_path.iterdir()}
