@@ -227,16 +227,24 @@ def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
     """Compute a lazy mosaic with a progress bar over tiles."""
     import dask
 
-    from geofuse.io.stream import tiles
+    from geofuse.io.stream import run_tiles, starts
 
     out = np.empty(data.shape, np.float32)
-    with dask.config.set(num_workers=workers):
-        count, computed = tiles(data, max(data.shape))
-        with bar(count, desc="fusing", unit="tile", enabled=progress) as steps:
-            for top, left, tile in computed:
-                out[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
-                steps.update()
+    tops, lefts = starts(data)
+    places = [(i, j) for i in range(len(tops)) for j in range(len(lefts))]
+    with dask.config.set(num_workers=workers), bar(len(places), desc="fusing", unit="tile", enabled=progress) as steps:
+
+        def done(place: tuple[int, int], tile: np.ndarray) -> None:
+            top, left = tops[place[0]], lefts[place[1]]
+            out[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
+            steps.update()
+
+        run_tiles(data, _itself, places, done)
     return out
+
+
+def _itself(tile: np.ndarray, top: int, left: int) -> np.ndarray:
+    return tile
 
 
 def evaluate(
@@ -330,11 +338,13 @@ def report(fused: xr.DataArray) -> Report:
     return Report(json.loads(text))
 
 
-def to_cog(fused: xr.DataArray, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True) -> Path:
+def to_cog(
+    fused: xr.DataArray, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
+) -> Path:
     """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.cog.write_cog`."""
     from geofuse.io.cog import write_cog
 
-    return write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress).path
+    return write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume).path
 
 
 def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), collection: Any = None, assets: Any = None) -> pystac.Item:
