@@ -86,8 +86,8 @@ def plan(
         whole = method in (*BASELINES, "mossfuse-paper")
     else:
         model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-        whole = not model.tiled
-    return make_plan(scene, tile=tile, device=_device(device), memory=memory, whole=whole)
+        whole, method = not model.tiled, model.method
+    return make_plan(scene, tile=tile, device=_device(device), memory=memory, whole=whole, closed_form=method == "fuse")
 
 
 def fit(
@@ -205,7 +205,7 @@ def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -
     from geofuse.tiles.graph import lazy_mosaic
 
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device)
+    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group)
     if not scene.lazy:
         data = _compute_tiles(data, planned.workers, progress)
     bands = scene.bands

@@ -180,6 +180,7 @@ class Job:
         about_run = {
             "seconds": clock.laps,
             "peak_rss_mb": _peak_rss_mb(),
+            "peak_rss_mb_after": clock.peaks,
             "versions": versions(),
             "inputs": {"hsi": str(self.hsi), "msi": str(self.msi)},
             "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist()},
@@ -224,16 +225,18 @@ def _together(paths: Iterable[Path]) -> Iterator[None]:
 
 
 class _Clock:
-    """Seconds of each stage."""
+    """Seconds of each stage, and the peak memory of this process by its end."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
+        self.peaks: dict[str, float] = {}
         self._last = time.monotonic()
 
     def lap(self, name: str) -> None:
         """End a stage, which began when the one before it ended."""
         now = time.monotonic()
         self.laps[name] = round(now - self._last, 2)
+        self.peaks[name] = _peak_rss_mb()
         self._last = now
 
 
