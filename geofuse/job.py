@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
-import dask.threaded
 import xarray as xr
-from dask.base import get_scheduler
 
 from geofuse import api
 from geofuse.bands import BandTable
 from geofuse.errors import OutputRefused, RefusedInput
-from geofuse.io.cog import CogReceipt, write_cog
+from geofuse.io.cog import CogReceipt, disk_space, fill_draft
+from geofuse.io.fingerprint import file_sha256, fingerprint
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output
+from geofuse.io.vrt import software
+from geofuse.io.workspace import Workspace, check_target, published_by_a_run, workspace
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
+from geofuse.scene import Scene
 from geofuse.stac.item import Processing, Source, make_item, write_item
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Job:
     model: Path | None = None
     seed: int = 0
     overwrite: bool = False
+    resume: bool = True
     progress: bool = True
     datetime: dt.datetime | None = None
     titles: tuple[str | None, str | None] = (None, None)
@@ -82,9 +85,9 @@ class Job:
             if self.stac and path.resolve() == self.item_path.resolve():
                 raise RefusedInput(f"The report {path} would replace the STAC item of the output; give it another name.")
             check_output(path, overwrite=True)
-        check_output(self.output, overwrite=self.overwrite)
+        check_target(self.output, overwrite=self.overwrite)
         if self.stac:
-            check_output(self.item_path, overwrite=self.overwrite)
+            check_output(self.item_path, overwrite=self.overwrite or published_by_a_run(self.output))
         from geofuse.fitting import check_method  # last, because it loads torch
 
         check_method(self.method)
@@ -102,26 +105,66 @@ class Job:
         RefusedInput
             The input or the output cannot be used; nothing was computed and nothing was written.
         RunFailed
-            Writing failed; what this run had written is gone again.
+            Writing failed; nothing appeared, and it says whether another run can go on from what was finished.
         """
         self.refuse()
         clock = _Clock()
-        hsi, msi, model = open_hsi(self.hsi), open_msi(self.msi), self._given_model()
-        scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, model)
+        hsi, msi, given = open_hsi(self.hsi), open_msi(self.msi), self._given_model()
+        scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, given)
+        target = check_target(self.output, overwrite=self.overwrite, needed=disk_space(planned.shape, self.dtype))
+        resume = self.resume and self.method != "mossfuse-paper"  # whose model cannot be kept
         clock.lap("open")
-        if model is None:
-            model = api.fit(hsi, msi, method=self.method, srf=self.srf, device=self.device, progress=self.progress, seed=self.seed)
-        clock.lap("fit")
-        with _together(self.outputs), dask.config.set(num_workers=planned.workers):
+        with (
+            workspace(target, self._key(planned), resume=resume, overwrite=self.overwrite) as work,
+            _together(self.outputs[1:]),
+            dask.config.set(num_workers=planned.workers),
+        ):
+            model = given or self._fitted(scene, work)
+            clock.lap("fit")
             fused = api.apply(scene, model, planned, progress=self.progress)
-            with _applying(clock):
-                receipt = write_cog(fused, self.output, dtype=self.dtype, overwrite=self.overwrite, progress=self.progress)
+            filled = fill_draft(fused, work, dtype=self.dtype, progress=self.progress)
+            clock.lap("apply")
+            receipt = filled.finish({}, self.progress)
+            work.publish()
             clock.lap("write")
             report = self._report(fused, receipt, clock)
             written = [self._write_report(report, path) for path in self.reports]
             if self.stac:
                 self._write_item(report, scene.hsi, scene.msi, written)
         return fused, report
+
+    def _key(self, planned: Plan) -> dict[str, Any]:
+        """All that decides about the pixels."""
+        return {
+            "software": software(),
+            "hsi": fingerprint(self.hsi),
+            "msi": fingerprint(self.msi),
+            "method": self.method,
+            "srf": self.srf if not Path(self.srf).is_file() else fingerprint(self.srf),
+            "model": None if self.model is None else file_sha256(self.model),
+            "seed": self.seed,
+            "device": planned.device,
+            "shape": list(planned.shape),
+            "tile": planned.tile,
+            "halo": planned.halo,
+            "dtype": self.dtype,
+        }
+
+    def _fitted(self, scene: Scene, work: Workspace) -> Model:
+        """The model that the workspace holds; fitted and put there where it does not."""
+        from geofuse.model import Model
+
+        kept = work.folder / "model.safetensors"
+        if "model" not in work.journal:
+            model = api.fit(
+                scene.hsi, scene.msi, method=self.method, srf=self.srf, device=self.device, progress=self.progress, seed=self.seed
+            )
+            if model.paper is not None:
+                return model
+            model.save(kept)
+            work.journal.append("model", sha256=file_sha256(kept))
+        # read back even when it was fitted just now, so that a resumed run uses the very same numbers
+        return Model.load(kept)
 
     def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
         options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}
@@ -137,6 +180,7 @@ class Job:
         about_run = {
             "seconds": clock.laps,
             "peak_rss_mb": _peak_rss_mb(),
+            "peak_rss_mb_after": clock.peaks,
             "versions": versions(),
             "inputs": {"hsi": str(self.hsi), "msi": str(self.msi)},
             "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist()},
@@ -181,40 +225,19 @@ def _together(paths: Iterable[Path]) -> Iterator[None]:
 
 
 class _Clock:
-    """Seconds of each stage."""
+    """Seconds of each stage, and the peak memory of this process by its end."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
+        self.peaks: dict[str, float] = {}
         self._last = time.monotonic()
 
     def lap(self, name: str) -> None:
         """End a stage, which began when the one before it ended."""
         now = time.monotonic()
         self.laps[name] = round(now - self._last, 2)
+        self.peaks[name] = _peak_rss_mb()
         self._last = now
-
-    def take(self, name: str, seconds: float) -> None:
-        """Count seconds of the running stage as a stage of their own."""
-        self.laps[name] = round(seconds, 2)
-        self._last += seconds
-
-
-@contextmanager
-def _applying(clock: _Clock) -> Iterator[None]:
-    """Tell applying from writing, which alternate: seconds inside the active dask scheduler are those of applying."""
-    active, spent = get_scheduler() or dask.threaded.get, 0.0
-
-    def timed(*graph: Any, **options: Any) -> Any:
-        nonlocal spent
-        start = time.monotonic()
-        try:
-            return active(*graph, **options)
-        finally:
-            spent += time.monotonic() - start
-
-    with dask.config.set(scheduler=timed):
-        yield
-    clock.take("apply", spent)
 
 
 def _peak_rss_mb() -> float:
