@@ -200,7 +200,7 @@ def minimise(problem: Problem, tolerance: float = TOLERANCE, max_iterations: int
     """
     x = problem.start()
     u, v = x, differences(x)
-    penalty = problem.tv_weight / max(float(length(v).mean()), 1e-12)
+    penalty = (problem.tv_weight or 1.0) / max(float(length(v).mean()), 1e-12)
     data_step, smooth = DataStep(problem, penalty), Smoother(x)
     du, dv = torch.zeros_like(u), torch.zeros_like(v)
     with bar(max_iterations, desc="total variation", unit="step", enabled=progress) as steps:
