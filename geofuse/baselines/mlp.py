@@ -11,8 +11,8 @@ first 30 % from a tenth of the peak, linear down to 1e-6), no prior, no spatial 
   the sensors disagree in, and it is the MSI that the network is applied to.
 - Inputs are standardised by band and outputs by their mean and one common scale; the peak rate is 3e-3 instead of 1e-2, and the schedule
   1500 steps instead of 2500.
-- The inputs are given the noise that single MSI pixels have, anew in every step: at the coarse scale it is averaged away, and a network that
-  never saw it magnifies it.
+- The inputs are given half the noise that single MSI pixels have, anew in every step: at the coarse scale it is averaged away, and a network
+  that never saw it magnifies it.
 - A tenth of the coarse pixels is held out, and the weights that predict them best are kept. Large scenes are learned from in random batches.
 """
 
@@ -35,6 +35,7 @@ FIRST_RATE, PEAK_RATE, LAST_RATE = 3e-4, 3e-3, 1e-6
 HELD_OUT, MAX_HELD_OUT = 0.1, 2048
 BATCH = 2048  # pixels a step: the steps then take less than a minute on one core, whatever the size of the scene
 CHECK_EVERY, PATIENCE = 10, 500  # steps
+INPUT_NOISE = 0.5  # of the estimate, which is on the high side where a scene is textured everywhere
 CHUNK = 2**16  # pixels that are predicted at once
 
 
@@ -65,7 +66,7 @@ def mlp(hsi: Tensor, msi: Tensor, operator: Psf, *, steps: int = STEPS, seed: in
         # Copies: tensors that were made in inference mode may not take part in learning.
         inputs = Standard.of(operator.forward(msi).flatten(1).T[seen].clone(), by_channel=True)
         targets = Standard.of(hsi.flatten(1).T[seen].clone(), by_channel=False)
-        noise = like(msi_noise([msi.double().cpu().numpy()]), msi) / inputs.scale
+        noise = INPUT_NOISE * like(msi_noise([msi.double().cpu().numpy()]), msi) / inputs.scale
         network = learn(inputs.values, targets.values, noise, steps, seed, progress)
     with torch.no_grad():
         pixels = msi.flatten(1).T

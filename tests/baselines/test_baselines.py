@@ -196,6 +196,16 @@ def test_coarse_pixels_without_msi_are_not_read_as_black(method: object) -> None
     torch.testing.assert_close(fused[:, :11], truth[:, :11], rtol=0, atol=0.01)
 
 
+def test_the_detail_beside_a_border_without_msi_is_no_step_to_black() -> None:
+    observed = np.ones((8, 8), bool)
+    observed[-2:] = False
+    _, msi, whole, _ = random_pair()
+    _, _, partial, _ = random_pair(observed=observed)
+    truth = torch.stack([msi[0], 2 * msi[2] + 0.1])
+    fused = regression(whole.forward(truth), msi, partial)
+    assert float((fused - truth).abs().max()) < 0.25 * float(truth.max())  # 0.41 of it where black is not filled
+
+
 def test_denoising_keeps_the_subspace_and_takes_the_rest() -> None:
     generator = torch.Generator().manual_seed(0)
     basis = torch.rand(60, 3, generator=generator).double()

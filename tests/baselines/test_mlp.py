@@ -51,6 +51,16 @@ def test_noise_in_the_inputs_holds_back_directions_that_noise_would_drown() -> N
     assert abs(gains[1]) < 0.3 * gains[0]
 
 
+def test_the_noise_is_new_in_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    original = SpectralNetwork.forward
+    monkeypatch.setattr(SpectralNetwork, "forward", lambda self, pixels: (seen.append(pixels), original(self, pixels))[1])
+    inputs, targets = training_pairs(2000)
+    learn(inputs, targets, torch.tensor([0.1, 0.2, 0.0]), steps=2)
+    change = (seen[1] - seen[0]).std(0)
+    torch.testing.assert_close(change, 2**0.5 * torch.tensor([0.1, 0.2, 0.0]), rtol=0.1, atol=1e-6)
+
+
 def test_the_network_has_the_layers_and_skips_of_the_paper() -> None:
     torch.manual_seed(0)
     network = SpectralNetwork(4, 50)
@@ -74,6 +84,8 @@ def test_same_seed_same_result_and_the_callers_random_numbers_untouched() -> Non
     torch.testing.assert_close(torch.rand(3), expected)
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
+    start, other = (learn(*training_pairs(50), torch.zeros(3), steps=0, seed=seed).output.weight for seed in (1, 2))
+    assert not torch.equal(start, other)
 
 
 def test_it_learns_inside_inference_mode() -> None:
