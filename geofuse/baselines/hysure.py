@@ -37,7 +37,7 @@ MSI_WEIGHT, TV_WEIGHT = 1.0, 1.0
 TOLERANCE, MAX_ITERATIONS = 5e-4, 500
 OVER_RELAXATION = 1.6  # between 1.5 and 1.8 converges fastest (Boyd et al. 2011, section 3.4.3)
 BALANCE, BALANCE_EVERY, BALANCE_UNTIL = 5.0, 5, 200  # residual balancing (same, section 3.4.1), which must end for convergence
-EXACT, MAX_INNER = 1e-5, 30  # conjugate gradients, where the PSF operator has no exact inverse
+MAX_INNER = 30  # conjugate gradients, where the PSF operator has no exact inverse
 
 
 def hysure(
@@ -143,8 +143,8 @@ class DataStep:
     δ = Aᵀ c + g / p with (AAᵀ + p) c = e - A g / p, which loses no digits in single precision where p is tiny: there g is nought.
     """
 
-    def __init__(self, problem: Problem, penalty: float) -> None:
-        p, self._problem = problem, problem
+    def __init__(self, problem: Problem, penalty: float, accuracy: float = TOLERANCE) -> None:
+        p, self._problem, self._accuracy = problem, problem, accuracy
         self._basis, self._mixing = like(p.basis, p.hsi), like(p.mixing, p.msi)
         self.set_penalty(penalty)
 
@@ -161,11 +161,11 @@ class DataStep:
         p, value = self._problem, self._value[:, None, None]
         coarse = mix(self._from_hsi, p.hsi - mix(self._basis, p.operator.forward(target))) * p.operator.observed
         fine = mix(self._from_msi, p.msi - mix(self._mixing, target)) / value
-        coarse = invert(p.operator, coarse - p.operator.forward(fine), 1 / self._value) / value
+        coarse = invert(p.operator, coarse - p.operator.forward(fine), 1 / self._value, self._accuracy) / value
         return target + mix(self._vector, fine + p.operator.adjoint(coarse))
 
 
-def invert(operator: Psf, right: Tensor, weight: Tensor) -> Tensor:
+def invert(operator: Psf, right: Tensor, weight: Tensor, accuracy: float = TOLERANCE) -> Tensor:
     """Apply (weight · AAᵀ + 1)⁻¹ to (K, h, w): at once where the operator can, else by conjugate gradients from there."""
 
     def forward(coarse: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ def invert(operator: Psf, right: Tensor, weight: Tensor) -> Tensor:
 
     solution = operator.inverse(right, weight)
     residual = right - forward(solution)
-    enough = EXACT * float(right.norm())
+    enough = accuracy * float(right.norm())
     if float(residual.norm()) <= enough:
         return solution
     step = conditioned = operator.inverse(residual, weight)
@@ -199,7 +199,7 @@ def minimise(problem: Problem, tolerance: float = TOLERANCE, max_iterations: int
     x = problem.start()
     u, v = x, differences(x)
     penalty = (problem.tv_weight or 1.0) / max(float(length(v).mean()), 1e-12)
-    data_step, smooth = DataStep(problem, penalty), Smoother(x)
+    data_step, smooth = DataStep(problem, penalty, tolerance), Smoother(x)
     du, dv = torch.zeros_like(u), torch.zeros_like(v)
     with bar(max_iterations, desc="total variation", unit="step", enabled=progress) as steps:
         for iteration in range(max_iterations):

@@ -119,7 +119,7 @@ def test_the_data_step_solves_its_normal_equations(gaps: bool) -> None:
     problem = tiny_problem(observed)
     data, seen, _ = dense(problem)
     target = torch.as_tensor(np.random.default_rng(0).normal(size=(3, 9, 8)))
-    step = DataStep(problem, 5.0)
+    step = DataStep(problem, 5.0, 1e-8)
     step.set_penalty(0.7)
     expected = np.linalg.solve(data.T @ data + 0.7 * np.eye(data.shape[1]), data.T @ seen + 0.7 * target.numpy().ravel())
     np.testing.assert_allclose(step(target).numpy().ravel(), expected, rtol=0, atol=1e-4)
@@ -137,7 +137,8 @@ def test_inversion_where_the_operator_has_no_exact_one() -> None:
         return float((image - right).norm() / right.norm())
 
     assert residual(operator.inverse(right, weight)) > 0.01
-    assert residual(invert(operator, right, weight)) < 2e-5
+    assert residual(invert(operator, right, weight)) < 1e-3
+    assert residual(invert(operator, right, weight, 1e-7)) < 1e-6
 
 
 def test_differences_and_their_transpose() -> None:
