@@ -175,7 +175,7 @@ def test_one_value_everywhere_comes_back() -> None:
 
 
 # scene, response, ratio, then the lowest acceptable PSNR and the highest SAM. The closed form of the design's independent prototype scored
-# 35.07 / 4.98, 42.03 / 3.23, 47.35 / 1.56 and 43.82 / 1.93: total variation that is well weighed does better on all of them but one.
+# 35.07 / 4.98, 42.03 / 3.23, 47.35 / 1.56 and 43.82 / 1.93: total variation that is well weighed does better on all of them.
 TABLE = [
     ("jasper", "qb4", 4, 35.6, 4.45),
     ("jasper", "s2", 4, 42.7, 3.00),
