@@ -170,8 +170,8 @@ def fuse(
     msi : DataArray or Dataset
         Multispectral cube: few bands, fine pixels; any CRS, origin and extent that overlaps.
     method : str
-        ``auto`` (best by validation on the scene), ``mossfuse``, ``gem``, ``fuse``, ``regression``, ``gsa``, ``cnmf``, ``bicubic`` or
-        ``mossfuse-paper``.
+        ``auto`` (best by validation on the scene), ``mossfuse``, ``gem``, ``fuse``, ``hysure``, ``regression``, ``gsa``, ``cnmf``,
+        ``mlp``, ``bicubic`` or ``mossfuse-paper``.
     srf : str, path or ndarray
         ``auto`` estimates an effective response from the pair; else the name of a sensor (``Sentinel-2A``), a CSV file (wavelength in nm,
         one column a band), or a matrix (M, B).
@@ -316,7 +316,7 @@ def evaluate(
     from geofuse.tiles.plan import sample_windows, validation_window
     from geofuse.validate import COMPARED, compare, reduce
 
-    chosen = ("mossfuse", "cnmf", *COMPARED) if methods is None else methods
+    chosen = ("mossfuse", "hysure", "cnmf", "mlp", *COMPARED) if methods is None else methods
     for method in chosen:
         check_method(method)
     chosen = tuple(m for m in chosen if m != "auto")  # which is one of the others

@@ -92,7 +92,9 @@ def fuse(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral raster: many bands, coarse pixels.")],
     msi: Annotated[str, typer.Argument(help="Multispectral raster: few bands, fine pixels.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The COG to write; its STAC item goes beside it.")],
-    method: Annotated[str, typer.Option(help="auto, mossfuse, gem, fuse, regression, gsa, cnmf, bicubic or mossfuse-paper.")] = "auto",
+    method: Annotated[
+        str, typer.Option(help="auto, mossfuse, gem, fuse, hysure, regression, gsa, cnmf, mlp, bicubic or mossfuse-paper.")
+    ] = "auto",
     srf: Annotated[str, typer.Option(help="auto (estimated), a sensor such as Sentinel-2A, or a CSV file.")] = "auto",
     tile: Annotated[str, typer.Option(help="Fine pixels along each side of a tile, or auto.")] = "auto",
     device: Device = "auto",

@@ -176,7 +176,7 @@ class Model:
         if self.paper is not None:
             return self.paper.apply(patch)[:, *inner]
         if self.gem is None:
-            return apply_baseline(self.method, patch, self.response.matrix)[:, *inner]
+            return apply_baseline(self.method, patch, self.response.matrix, seed=int(self.report.get("seed", 0)))[:, *inner]
         return self.gem.coordinates.decode(self.gem.apply(patch, self.network)[:, *inner].contiguous())
 
     def __dask_tokenize__(self) -> str:

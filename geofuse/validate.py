@@ -29,6 +29,7 @@ from geofuse.solve.patch import make_patch
 from geofuse.solve.uncertainty import calibration, posterior_uncertainty
 
 MIN_COARSE = 12  # coarse pixels along the shorter side of the reduced scene
+# `hysure`, `cnmf` and `mlp` take seconds to minutes and are compared on demand (`evaluate`).
 COMPARED = ("gem", "fuse", "regression", "gsa", "bicubic")
 # A challenger must beat GEM at reduced scale by this much, in both scores, before `auto` departs from it.
 MARGIN_DB = 0.1
