@@ -103,6 +103,7 @@ def fuse(
     dtype: Annotated[str, typer.Option(help="int16 (scale 0.0001) or float32.")] = "int16",
     report: Annotated[list[Path] | None, typer.Option(help="Write the report: a .json or .html file; may be given twice.")] = None,
     stac: Annotated[bool, typer.Option(help="Write a STAC item beside the output.")] = True,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif.")] = False,
     model: Annotated[Path | None, typer.Option(help="Apply this model instead of fitting one.")] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same command stopped.")] = True,
@@ -117,7 +118,7 @@ def fuse(
 
     job = Job(
         hsi, msi, output, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
-        reports=tuple(report or ()), stac=stac, model=model, seed=seed, overwrite=overwrite, resume=resume, progress=not quiet,
+        reports=tuple(report or ()), stac=stac, model=model, seed=seed, overwrite=overwrite, resume=resume, progress=not quiet, uncertainty=uncertainty,
     )  # fmt: skip
     if plan:
         print(job.plan())

@@ -20,12 +20,12 @@ import xarray as xr
 from geofuse import api
 from geofuse.bands import BandTable
 from geofuse.errors import OutputRefused, RefusedInput
-from geofuse.io.cog import CogReceipt, disk_space, fill_draft
+from geofuse.io.cog import CogReceipt, disk_space, fill_draft, write_cog
 from geofuse.io.fingerprint import file_sha256, fingerprint
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output
 from geofuse.io.vrt import software
-from geofuse.io.workspace import Workspace, check_target, published_by_a_run, workspace
+from geofuse.io.workspace import Workspace, check_target, folder_of, published_by_a_run, workspace
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
 from geofuse.scene import Scene
@@ -60,6 +60,7 @@ class Job:
     datetime: dt.datetime | None = None
     titles: tuple[str | None, str | None] = (None, None)
     extra_assets: dict[str, Path] = field(default_factory=dict)
+    uncertainty: bool = False
 
     @property
     def item_path(self) -> Path:
@@ -67,9 +68,15 @@ class Job:
         return self.output.with_suffix(".json")
 
     @property
+    def uncertainty_path(self) -> Path:
+        """Where the standard deviations go: beside the output."""
+        return self.output.with_name(f"{self.output.stem}_uncertainty{self.output.suffix}")
+
+    @property
     def outputs(self) -> tuple[Path, ...]:
         """Every file that the job writes."""
-        return (self.output, *self.reports, *((self.item_path,) if self.stac else ()))
+        deviation = (self.uncertainty_path,) if self.uncertainty else ()
+        return (self.output, *deviation, *self.reports, *((self.item_path,) if self.stac else ()))
 
     def refuse(self) -> None:
         """Refuse what cannot be written, before anything is read."""
@@ -86,11 +93,13 @@ class Job:
                 raise RefusedInput(f"The report {path} would replace the STAC item of the output; give it another name.")
             check_output(path, overwrite=True)
         check_target(self.output, overwrite=self.overwrite)
+        if self.uncertainty:  # a run that was stopped may have finished it
+            check_target(self.uncertainty_path, overwrite=self.overwrite or folder_of(self.output.absolute()).exists())
         if self.stac:
             check_output(self.item_path, overwrite=self.overwrite or published_by_a_run(self.output))
         from geofuse.fitting import check_method  # last, because it loads torch
 
-        check_method(self.method)
+        check_method(self.method, self.uncertainty)
 
     def plan(self) -> Plan:
         """The dry run."""
@@ -121,6 +130,9 @@ class Job:
         ):
             model = given or self._fitted(scene, work)
             clock.lap("fit")
+            if self.uncertainty:
+                self._write_deviation(scene, model, planned, work)
+                clock.lap("uncertainty")
             fused = api.apply(scene, model, planned, progress=self.progress)
             filled = fill_draft(fused, work, dtype=self.dtype, progress=self.progress)
             clock.lap("apply")
@@ -148,7 +160,17 @@ class Job:
             "tile": planned.tile,
             "halo": planned.halo,
             "dtype": self.dtype,
+            "uncertainty": self.uncertainty,
         }
+
+    def _write_deviation(self, scene: Scene, model: Model, planned: Plan, work: Workspace) -> None:
+        """Write the standard deviations, unless a run that was stopped has."""
+        done, path = work.journal.get("uncertainty"), self.uncertainty_path
+        if done is not None and path.exists() and file_sha256(path) == done["sha256"]:
+            return
+        made = api.deviation(scene, model, planned, progress=self.progress)
+        receipt = write_cog(made, path, dtype=self.dtype, overwrite=True, progress=self.progress, resume=self.resume)
+        work.journal.append("uncertainty", sha256=receipt.sha256)
 
     def _fitted(self, scene: Scene, work: Workspace) -> Model:
         """The model that the workspace holds; fitted and put there where it does not."""
@@ -157,7 +179,14 @@ class Job:
         kept = work.folder / "model.safetensors"
         if "model" not in work.journal:
             model = api.fit(
-                scene.hsi, scene.msi, method=self.method, srf=self.srf, device=self.device, progress=self.progress, seed=self.seed
+                scene.hsi,
+                scene.msi,
+                method=self.method,
+                srf=self.srf,
+                device=self.device,
+                progress=self.progress,
+                seed=self.seed,
+                uncertainty=self.uncertainty,
             )
             if model.paper is not None:
                 return model
@@ -173,7 +202,12 @@ class Job:
     def _given_model(self) -> Model | None:
         from geofuse.model import Model
 
-        return None if self.model is None else Model.load(self.model)
+        model = None if self.model is None else Model.load(self.model)
+        if model is not None and self.uncertainty and model.uncertainty is None:
+            raise RefusedInput(
+                f"The model {self.model} was fitted without uncertainty; expected one that was fitted with it, or no --model."
+            )
+        return model
 
     def _report(self, fused: xr.DataArray, receipt: CogReceipt, clock: _Clock) -> Report:
         table = BandTable.from_cube(fused)
@@ -207,7 +241,7 @@ class Job:
             sources=sources,
             quality=report.summary(),
             datetime=self.datetime,
-            assets=dict(written) | self.extra_assets,
+            assets=dict(written) | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {}) | self.extra_assets,
         )
         write_item(item, self.item_path)
 
