@@ -23,7 +23,7 @@ from geofuse.baselines.gsa import gsa, regression  # noqa: E402
 from geofuse.baselines.scene import BASELINES, apply_baseline  # noqa: E402
 from geofuse.grid import Axis  # noqa: E402
 from geofuse.quality.metrics import score  # noqa: E402
-from geofuse.response.psf import SeparablePsf, cubic_matrix  # noqa: E402
+from geofuse.response.psf import Psf, SeparablePsf, cubic_matrix  # noqa: E402
 from geofuse.solve.gem import fit_closed_form, fit_gem  # noqa: E402
 from geofuse.solve.patch import Patch  # noqa: E402
 from tests.scenes import Simulation, simulate  # noqa: E402
@@ -74,7 +74,7 @@ def told_patch(case: Simulation) -> Patch:
 
 def fuse_with(method: str, patch: Patch, case: Simulation) -> Tensor:
     """Fuse by name; "raw" is detail injection as published, not cleaned."""
-    raw: dict[str, Callable[[Tensor, Tensor, SeparablePsf], Tensor]] = {"gsa, raw": gsa, "regression, raw": regression}
+    raw: dict[str, Callable[[Tensor, Tensor, Psf], Tensor]] = {"gsa, raw": gsa, "regression, raw": regression}
     if method in raw:
         return raw[method](patch.hsi, patch.msi, patch.psf)
     if method in BASELINES:

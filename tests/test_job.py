@@ -16,7 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 
 import geofuse
 from geofuse import api
-from geofuse.errors import OutputRefused, RunFailed
+from geofuse.errors import OutputRefused, RefusedInput, RunFailed
 from geofuse.job import Job
 from geofuse.scheduling import scheduler_of
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
@@ -353,3 +353,30 @@ def test_schedulers_write_the_same_file(scheduler: str, tmp_path: Path) -> None:
 def test_the_source_files_are_untouched(run: tuple[Job, Any]) -> None:
     """No side files beside them either."""
     assert listing(Path(run[0].hsi).parent) == ["hsi.tif", "made", "msi.tif"]
+
+
+def test_uncertainty_is_a_second_cog_on_the_same_grid(tmp_path: Path, validate: Callable[[dict[str, Any]], list[str]]) -> None:
+    made = job(tmp_path, uncertainty=True, reports=(tmp_path / "r.json",))
+    made.run()
+    assert listing(tmp_path) == ["out.json", "out.tif", "out_uncertainty.tif", "r.json"]
+    (fused, of_fused), (deviation, of_deviation) = read(made.output), read(tmp_path / "out_uncertainty.tif")
+    for key in ("transform", "crs", "count", "height", "width", "nodata", "names"):
+        assert of_deviation[key] == of_fused[key]
+    assert np.array_equal(deviation == -32768, fused == -32768)
+    assert deviation[deviation > -32768].min() > 0
+    assert cog_validate(tmp_path / "out_uncertainty.tif")[0]
+    item = json.loads((tmp_path / "out.json").read_text())
+    assert validate(item) == []
+    asset = item["assets"]["uncertainty"]
+    assert asset["href"] == "./out_uncertainty.tif"
+    assert asset["file:checksum"] == "1220" + hashlib.sha256((tmp_path / "out_uncertainty.tif").read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "r.json").read_text())["uncertainty"]["factor"] > 0
+
+
+def test_uncertainty_needs_a_method_and_a_model_that_know_it(tmp_path: Path) -> None:
+    with pytest.raises(RefusedInput, match="nothing about its errors"):
+        job(tmp_path, method="gsa", uncertainty=True).run()
+    small_model().save(tmp_path / "m.safetensors")
+    with pytest.raises(RefusedInput, match="without uncertainty"):
+        job(tmp_path, model=tmp_path / "m.safetensors", uncertainty=True).run()
+    assert listing(tmp_path) == ["m.safetensors"]

@@ -92,7 +92,8 @@ def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", grou
     name = f"fuse_tile-{tokenize(model, scene.hsi.data, scene.msi.data, pair, tile, device, output)}"
     shared = dask.delayed(model, pure=False, traverse=False)
     shared_pair = dask.delayed(pair, pure=False, traverse=False)
-    tasks, dependencies = {}, [shared, shared_pair]
+    tasks: dict[Any, Any] = {}
+    dependencies = [shared, shared_pair]
     for members in _groups(len(tiles), len(tiles[0]), group):
         windows = {(i, j): _windows(scene, model, tiles[i][j]) for i, j in members}
         read = _union([fine for fine, _ in windows.values()]), _union([coarse for _, coarse in windows.values()])
