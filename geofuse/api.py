@@ -100,6 +100,7 @@ def fit(
     progress: bool = True,
     seed: int = 0,
     network_seconds: float | None = None,
+    uncertainty: bool = False,
 ) -> Model:
     """Estimate everything that fusion needs from a bounded sample of the scene, and freeze it.
 
@@ -111,6 +112,8 @@ def fit(
         As for `fuse`.
     network_seconds : float, optional
         Budget of the learned step.
+    uncertainty : bool
+        Estimate standard deviations too.
 
     Returns
     -------
@@ -122,14 +125,25 @@ def fit(
     RefusedInput
         The images are no pair, hold no data, or have nothing in common.
     """
-    return _fit(pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, network_seconds=network_seconds)
+    options: Any = {"network_seconds": network_seconds, "uncertainty": uncertainty}
+    return _fit(pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, **options)
 
 
-def _fit(scene: Scene, *, method: str, srf: Any, device: str, progress: bool, seed: int, network_seconds: float | None = None) -> Model:
+def _fit(
+    scene: Scene,
+    *,
+    method: str,
+    srf: Any,
+    device: str,
+    progress: bool,
+    seed: int,
+    network_seconds: float | None = None,
+    uncertainty: bool = False,
+) -> Model:
     from geofuse.fitting import NETWORK_SECONDS, Settings, fit_scene
 
     table, name = response_table(srf, scene)
-    settings = Settings(method, table, name, seed, _device(device), progress, network_seconds or NETWORK_SECONDS)
+    settings = Settings(method, table, name, seed, _device(device), progress, network_seconds or NETWORK_SECONDS, uncertainty=uncertainty)
     return fit_scene(scene, settings)
 
 
@@ -146,7 +160,7 @@ def fuse(
     uncertainty: bool = False,
     progress: bool = True,
     seed: int = 0,
-) -> xr.DataArray:
+) -> Any:
     """Fuse a hyperspectral and a multispectral image of one place.
 
     Parameters
@@ -170,7 +184,7 @@ def fuse(
     memory : int
         Bytes that the run may use; decides the size of tiles and how many are worked on at once.
     uncertainty : bool
-        Per-pixel standard deviations; not available yet, so True is refused.
+        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem``, ``mossfuse``, ``fuse``).
     progress : bool
         Show progress.
     seed : int
@@ -180,7 +194,7 @@ def fuse(
     -------
     DataArray
         Reflectance (band, y, x), float32: the HSI's bands on the MSI's grid, cropped to the overlap; NaN where either image has no data.
-        Lazy where an input is lazy.
+        Lazy where an input is lazy. With ``uncertainty`` a Dataset of two such arrays, ``reflectance`` and ``uncertainty``.
 
     Raises
     ------
@@ -191,13 +205,20 @@ def fuse(
     ----------
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
-    if uncertainty:
-        raise RefusedInput("Uncertainties are not available in this version; expected uncertainty=False.")
+    if uncertainty and model is None:
+        from geofuse.fitting import check_method
+
+        check_method(method, uncertainty)
     planned = plan(hsi, msi, method=method, srf=srf, model=model, tile=tile, device=device, memory=memory)
     scene = pair(hsi, msi)
     if model is None:
-        model = _fit(scene, method=method, srf=srf, device=device, progress=progress, seed=seed)
-    return apply(scene, model, planned, progress=progress)
+        model = _fit(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
+    elif uncertainty and model.uncertainty is None:
+        raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
+    fused = apply(scene, model, planned, progress=progress)
+    if not uncertainty:
+        return fused
+    return xr.Dataset({"reflectance": fused, "uncertainty": deviation(scene, model, planned, progress=progress)})
 
 
 def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
@@ -206,20 +227,41 @@ def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -
 
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
     data: Any = lazy_mosaic(scene, model, planned.tile, planned.device)
-    if not scene.lazy:
-        data = _compute_tiles(data, planned.workers, progress)
     bands = scene.bands
     named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist()}
     report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
+    attrs = {"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())}
+    return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
+
+
+def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
+    """Standard deviation of what `apply` returns, reflectance, on the same grid and in the same tiles.
+
+    Raises
+    ------
+    RefusedInput
+        The model was fitted without uncertainty.
+    """
+    from geofuse.tiles.graph import lazy_mosaic
+
+    if model.uncertainty is None:
+        raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
+    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, "uncertainty")
+    attrs = {"units": "1", "long_name": "standard deviation of the fused surface reflectance"}
+    return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
+
+
+def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
+    box, bands = scene.pair.output_geobox, scene.bands
     return wrap(
         data,
-        transform=scene.pair.output_geobox.affine,
-        crs=scene.pair.output_geobox.crs,
+        transform=box.affine,
+        crs=box.crs,
         names=bands.names,
         wavelength=bands.wavelength,
         fwhm=bands.fwhm,
         good=bands.good,
-        attrs={"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())},
+        attrs=attrs,
     )
 
 

@@ -32,6 +32,7 @@ from geofuse.tiles.plan import sample_windows, validation_window
 from geofuse.tiles.threads import fastest_thread_count, torch_threads
 
 METHODS = ("auto", "mossfuse", "gem", "fuse", "regression", "gsa", "cnmf", "bicubic", "mossfuse-paper")
+BAYESIAN = ("auto", "mossfuse", "gem", "fuse")
 # Fine pixels that are read to find geometry and response, and those of them on which the estimator is fitted.
 SURVEY_PIXELS, SAMPLE_PIXELS = 1_000_000, 200_000
 # Above this share the contradiction between the images is a matter of geometry, and the MSI is left as it is.
@@ -55,6 +56,7 @@ class Settings:
     progress: bool = True
     network_seconds: float = NETWORK_SECONDS
     paper_seconds: float = PAPER_SECONDS
+    uncertainty: bool = False
     geometry: Registration | None = None
 
 
@@ -88,7 +90,7 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
     RefusedInput
         Unknown method; images without data or without anything in common; sensors a constant offset apart.
     """
-    check_method(settings.method)
+    check_method(settings.method, settings.uncertainty)
     start = time.monotonic()
     with torch_threads(fastest_thread_count()), torch.no_grad(), bar(desc="fitting", unit="step", enabled=settings.progress) as progress:
 
@@ -107,16 +109,22 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
 
             method, table = choose_method(ground, read_windows(scene, [validation_window(scene.pair)])[0], settings, tick)
         model = fit_method(method, ground, settings, scene.bands.names, tick)
+        if settings.uncertainty:
+            from geofuse.validate import with_uncertainty
+
+            model = with_uncertainty(model, ground, read_windows(scene, [validation_window(scene.pair)])[0], settings, tick)
         report = dict(model.report) | describe(ground, model) | {"validation": table, "seed": settings.seed}
         report["method_asked"] = settings.method
     report["seconds"] = {"fit": round(time.monotonic() - start, 2)}
     return replace(model, report=report)
 
 
-def check_method(method: str) -> None:
-    """Refuse a method that does not exist."""
+def check_method(method: str, uncertainty: bool = False) -> None:
+    """Refuse a method that does not exist, and one that knows nothing of its errors where these are asked for."""
     if method not in METHODS:
         raise RefusedInput(f"There is no method {method!r}; expected one of {', '.join(METHODS)}.")
+    if uncertainty and method not in BAYESIAN:
+        raise RefusedInput(f"The method {method!r} says nothing about its errors; expected one of {', '.join(BAYESIAN)} with uncertainty.")
 
 
 def read_sample(scene: Scene, *, whole: bool = False) -> list[Sample]:
@@ -290,6 +298,10 @@ def describe(ground: Ground, model: Model) -> dict[str, Any]:
             "msi_sigma": model.gem.coordinates.msi_sigma.tolist(),
             "rank": model.gem.coordinates.rank,
         },
+        "coregistration": {}
+        if model.gem is None or model.gem.shifts is None
+        else {"band_shift_px": np.round(model.gem.shifts.shift, 4).tolist(), "largest_px": float(np.abs(model.gem.shifts.shift).max())},
+        "uncertainty": {} if model.uncertainty is None else {"factor": round(model.uncertainty.factor, 4)},
         "prior_weights": {} if model.gem is None else {s.kind: [round(float(w), 4) for w in s.prior.share] for s in model.gem.stages},
         "sample": {"windows": len(ground.samples), "fine_pixels": int(sum(np.prod(s.fine.shape) for s in ground.samples))},
         "warnings": warnings_of(ground, model),

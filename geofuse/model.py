@@ -23,6 +23,7 @@ from geofuse.response.estimate import EffectiveResponse
 from geofuse.response.psf import PsfBuilder
 from geofuse.solve.gem import Gem
 from geofuse.solve.patch import Patch, make_patch
+from geofuse.solve.uncertainty import Uncertainty
 
 FORMAT = "geofuse-model-1"
 # Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/design/tiles.md).
@@ -49,6 +50,8 @@ class Model:
         The learned guided step of ``mossfuse``.
     paper : PaperScene or None
         The network of ``mossfuse-paper``.
+    uncertainty : Uncertainty or None
+        Standard deviations, where they were asked for.
     report : dict
         Plain JSON values: what the fit found.
     """
@@ -61,6 +64,7 @@ class Model:
     gem: Gem | None = None
     network: GuideNetwork | None = None
     paper: PaperScene | None = None
+    uncertainty: Uncertainty | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -123,6 +127,23 @@ class Model:
         out[:, ~_valid(patch, pair, fine, coarse)] = np.nan
         return out
 
+    def deviation(self, hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, device: str = "cpu") -> np.ndarray:
+        """Standard deviation of what `apply` returns for the same window, reflectance, shape (B, H, W), float32.
+
+        Raises
+        ------
+        RefusedInput
+            The model was fitted without uncertainty.
+        """
+        if self.gem is None or self.uncertainty is None:
+            raise RefusedInput("The model was fitted without uncertainty; fit it with uncertainty=True.")
+        like = torch.zeros(1, dtype=torch.float32, device=device)
+        with torch.inference_mode():
+            patch = make_patch(hsi, msi, self.builder(pair), fine, coarse, like)
+            out: np.ndarray = self.uncertainty.deviation(self.gem.weights(self.gem.observe(patch))).cpu().numpy()
+        out[:, ~_valid(patch, pair, fine, coarse)] = np.nan
+        return out
+
     def fuse_patch(self, patch: Patch) -> torch.Tensor:
         """Fused reflectance of a patch, shape (B, H, W), before nodata is put back."""
         if self.paper is not None:
@@ -150,6 +171,8 @@ class Model:
             arrays |= {f"gem.{k}": v for k, v in self.gem.arrays().items()}
         if self.network is not None:
             arrays |= {f"network.{k}": v.cpu().numpy() for k, v in self.network.state_dict().items()}
+        if self.uncertainty is not None:
+            arrays |= {f"uncertainty.{k}": v for k, v in self.uncertainty.arrays().items()}
         header = {
             "method": self.method,
             "ratio": self.ratio,
@@ -211,6 +234,7 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         response=EffectiveResponse(**part("response."), method=header["response"]),
         gem=Gem.from_arrays(part("gem.")) if header["method"] not in BASELINES else None,
         network=network,
+        uncertainty=Uncertainty.from_arrays(part("uncertainty.")) if part("uncertainty.") else None,
         report=header["report"],
     )
 

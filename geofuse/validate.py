@@ -18,19 +18,22 @@ from odc.geo.geobox import GeoBox
 
 from geofuse.align.register import Registration
 from geofuse.errors import RefusedInput
-from geofuse.fitting import Ground, Settings, fit_method, lay_ground
+from geofuse.fitting import Ground, Settings, fit_estimator, fit_method, lay_ground
 from geofuse.grid import GridPair, Window, pair_grids
+from geofuse.model import Model
 from geofuse.quality.metrics import score
 from geofuse.response.gaps import fill_gaps
 from geofuse.response.psf import PsfBuilder
 from geofuse.scene import Sample
 from geofuse.solve.patch import make_patch
+from geofuse.solve.uncertainty import calibration, posterior_uncertainty
 
 MIN_COARSE = 12  # coarse pixels along the shorter side of the reduced scene
 COMPARED = ("gem", "fuse", "regression", "gsa", "bicubic")
 # A challenger must beat GEM at reduced scale by this much, in both scores, before `auto` departs from it.
 MARGIN_DB = 0.1
 NETWORK_SECONDS = 15.0
+CALIBRATION_STEP = 2  # the smallest: it leaves the most pixels to count
 
 
 def choose_method(ground: Ground, sample: Sample, settings: Settings, tick: Callable[[str], None]) -> tuple[str, list[dict[str, Any]]]:
@@ -54,11 +57,50 @@ def choose_method(ground: Ground, sample: Sample, settings: Settings, tick: Call
     return best, table
 
 
-def reduce(ground: Ground, sample: Sample, settings: Settings) -> tuple[Ground, np.ndarray] | None:
-    """A window of the scene one step down, and its truth (B, h, w), NaN where unknown; None where it is too small to tell anything."""
+def with_uncertainty(model: Model, ground: Ground, sample: Sample, settings: Settings, tick: Callable[[str], None]) -> Model:
+    """The model with standard deviations, calibrated on the scene one step down.
+
+    Parameters
+    ----------
+    model : Model
+        Of a Bayesian method.
+    ground : Ground
+    sample : Sample
+        The window that is reduced.
+    settings : Settings
+    tick : callable
+
+    Raises
+    ------
+    RefusedInput
+        The method is not Bayesian and knows no uncertainty of its own.
+    """
+    if model.gem is None:
+        raise RefusedInput(
+            f"The method {model.method!r} says nothing about its errors; expected 'gem', 'mossfuse' or 'fuse' for uncertainties."
+        )
+    tick("calibrating uncertainty")
+    uncertainty = posterior_uncertainty(model.gem, ground.patches)
+    found = reduce(ground, sample, settings, CALIBRATION_STEP)
+    if found is not None:
+        reduced, truth = found
+        same_response = replace(reduced, response=ground.response, geometric=ground.geometric)
+        gem = fit_estimator("fuse" if model.method == "fuse" else "gem", same_response, settings, lambda step: None)
+        patch = reduced.patches[0]
+        fused = gem.coordinates.decode(gem.apply(patch)).cpu().numpy()
+        fused = np.where(patch.msi_valid.cpu().numpy(), fused, np.nan)
+        uncertainty = replace(uncertainty, factor=calibration(gem, patch, fused, truth, np.sqrt(uncertainty.floor)))
+    return replace(model, uncertainty=uncertainty)
+
+
+def reduce(ground: Ground, sample: Sample, settings: Settings, largest: int = 8) -> tuple[Ground, np.ndarray] | None:
+    """A window of the scene one step down, and its truth (B, h, w), NaN where unknown; None where it is too small to tell anything.
+
+    The step is the scene's ratio or ``largest``, or less where there are few coarse pixels.
+    """
     builder = PsfBuilder(ground.pair, ground.geometry.sigma, ground.geometry.shift)
     patch = make_patch(sample.hsi, sample.msi, builder, sample.fine, sample.coarse, torch.zeros(1))
-    step = _step(ground.pair.ratio, sample.coarse.shape)
+    step = _step(min(ground.pair.ratio, largest), sample.coarse.shape)
     if step is None:
         return None
     h, w = (n // step * step for n in sample.coarse.shape)
@@ -87,7 +129,7 @@ def reduce(ground: Ground, sample: Sample, settings: Settings) -> tuple[Ground, 
 
 
 def _step(ratio: float, shape: tuple[int, int]) -> int | None:
-    for step in range(max(2, min(round(ratio), 8)), 1, -1):
+    for step in range(max(2, round(ratio)), 1, -1):
         if min(shape) // step >= MIN_COARSE:
             return step
     return 2 if min(shape) // 2 >= MIN_COARSE // 2 else None
