@@ -238,17 +238,17 @@ def fit_gem(
         Told the name of each step when it begins.
     """
     tick("noise and subspace")
-    coordinates = start_coordinates(patches, srf, msi_offset)
-    covariance = detail_covariance([p.encode(coordinates) for p in patches], ratio)
+    start = start_coordinates(patches, srf, msi_offset)
     tick("prior covariance")
-    coordinates, covariance = calibrate(patches, coordinates, covariance, rounds=20)
-    told = measure_trust([p.encode(coordinates) for p in patches], coordinates, covariance, harmonise)
+    coordinates, covariance = _calibrated(patches, start, ratio)
     tick("trust")
-    geometry = correct_geometry(patches, coordinates)
-    if geometry is not None:
+    told = measure_trust([p.encode(coordinates) for p in patches], coordinates, covariance, harmonise)
+    geometry, trust = correct_geometry(patches, coordinates), told
+    if geometry is not None:  # what was calibrated under the wrong one is of no use
         patches = [p.at(geometry) for p in patches]
-        coordinates, covariance = calibrate(patches, coordinates, covariance, rounds=20)
-    trust = replace(measure_trust([p.encode(coordinates) for p in patches], coordinates, covariance, harmonise), rho=told.rho)
+        coordinates, covariance = _calibrated(patches, start, ratio)
+        right = measure_trust([p.encode(coordinates) for p in patches], coordinates, covariance, harmonise)
+        trust = replace(right, rho=told.rho)
     coordinates, covariance = forgive(coordinates, covariance, trust.left)
     coordinates, covariance = calibrate(patches, coordinates, covariance, rounds=8)
     seen = [harmonised(p.encode(coordinates), coordinates, trust) for p in patches]
@@ -256,6 +256,10 @@ def fit_gem(
     classes = fit_classes(seen, coordinates.msi_sigma, centre, CLASSES, seed)
     gem = Gem(coordinates, trust, classes, _guide(seen, ratio), (), geometry=geometry)
     return _fit_stages(gem, seen, covariance, tick)
+
+
+def _calibrated(patches: Sequence[Patch], start: Coordinates, ratio: float) -> tuple[Coordinates, np.ndarray]:
+    return calibrate(patches, start, detail_covariance([p.encode(start) for p in patches], ratio), rounds=20)
 
 
 def _fit_stages(gem: Gem, seen: Sequence[Observation], covariance: np.ndarray, tick: Callable[[str], None]) -> Gem:
