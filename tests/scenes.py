@@ -8,10 +8,12 @@ band's own root mean square.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.special import j1
 
 SCENES = {"jasper": ("jasper_ridge", 96, 96), "la": ("la_airport_aviris", 96, 176), "ip": ("indian_pines", 144, 144)}
 RESPONSES = {  # centre and FWHM, nm
@@ -19,6 +21,9 @@ RESPONSES = {  # centre and FWHM, nm
     "s2": [(490, 65), (560, 35), (665, 30), (705, 15), (740, 15), (783, 20), (842, 115), (865, 20), (1610, 90), (2190, 180)],
 }
 HSI_SNR_DB, MSI_SNR_DB = 35.0, 40.0
+FWHM = 2.3548  # standard deviations of a Gaussian
+# Weight of the ground at a distance (rows, columns), in units of the nominal standard deviation of r/2 fine pixels.
+PointSpread = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,61 @@ def psf_matrix(size: int, ratio: int, shift: float = 0.0) -> np.ndarray:
     return matrix
 
 
+def gaussian(height: float = 1.0, width: float = 1.0) -> PointSpread:
+    """A Gaussian of these standard deviations, in units of the nominal one."""
+    return lambda y, x: np.exp(-0.5 * ((y / height) ** 2 + (x / width) ** 2))
+
+
+def airy(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Diffraction by a round aperture, as wide at half its height as the nominal Gaussian."""
+    radius = np.maximum(np.hypot(y, x) * 2 * 1.61634 / FWHM, 1e-9)
+    return (2 * j1(radius) / radius) ** 2
+
+
+def box(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The mean over a square as wide as the nominal Gaussian at half its height, its edge a tenth of that soft."""
+    along = [1 / (1 + np.exp((np.abs(v) - FWHM / 2) / (FWHM / 40))) for v in (y, x)]
+    return along[0] * along[1]
+
+
+def blurred(image: np.ndarray, ratio: int, spread: PointSpread, shift: tuple[float, float], reach: float = 8.0) -> np.ndarray:
+    """Any PSF, cut at ``reach`` nominal standard deviations, and sampling: (B, H, W) to (B, H / ratio, W / ratio)."""
+    sigma = ratio / 2
+    radius = int(np.ceil(reach * sigma))
+    offset = np.arange(-radius, radius + ratio)
+    y, x = ((offset - (ratio - 1) / 2 - s) / sigma for s in shift)
+    weight = spread(y[:, None], x[None])
+    rows, cols = weight.sum(1) / weight.sum(), weight.sum(0) / weight.sum()
+    padded = np.pad(image, ((0, 0), (radius, radius + ratio), (radius, radius + ratio)), mode="symmetric")
+    h, w = image.shape[1] // ratio, image.shape[2] // ratio
+    if np.allclose(weight, weight.sum() * rows[:, None] * cols, atol=1e-9 * weight.max()):
+        narrow = sum(v * padded[:, k : k + h * ratio : ratio] for k, v in enumerate(rows) if v > 1e-12)
+        return np.asarray(sum(v * narrow[:, :, k : k + w * ratio : ratio] for k, v in enumerate(cols) if v > 1e-12))
+    out = np.zeros((len(image), h, w))
+    for (i, j), v in np.ndenumerate(weight / weight.sum()):
+        out += v * padded[:, i : i + h * ratio : ratio, j : j + w * ratio : ratio]
+    return out
+
+
 def simulate(
-    name: str, ratio: int, kind: str, folder: Path, noise: bool = True, shift: tuple[float, float] = (0.0, 0.0), seed: int = 0
+    name: str,
+    ratio: int,
+    kind: str,
+    folder: Path,
+    noise: bool = True,
+    shift: tuple[float, float] = (0.0, 0.0),
+    seed: int = 0,
+    spread: PointSpread | None = None,
 ) -> Simulation:
-    """Simulate the pair of one scene; ``shift`` (dy, dx) moves the centre of the PSF, in fine pixels."""
+    """Simulate the pair of one scene; ``shift`` (dy, dx) moves the centre of the PSF, in fine pixels.
+
+    With another PSF than the Gaussian of the protocol (``spread``), ``dh`` and ``dw`` are still those of the Gaussian.
+    """
     truth, wavelength = load(name, folder)
     response = srf(wavelength, kind)
     dh, dw = psf_matrix(truth.shape[1], ratio, shift[0]), psf_matrix(truth.shape[2], ratio, shift[1])
-    hsi, msi = dh @ truth @ dw.T, np.tensordot(response, truth, 1)
+    hsi = dh @ truth @ dw.T if spread is None else blurred(truth, ratio, spread, shift)
+    msi = np.tensordot(response, truth, 1)
     hsi_noise, msi_noise = _noise(hsi, HSI_SNR_DB) * noise, _noise(msi, MSI_SNR_DB) * noise
     rng = np.random.default_rng(seed)
     if noise:

@@ -24,6 +24,7 @@ from geofuse.solve.classes import Classes, fit_classes
 from geofuse.solve.coordinates import Coordinates
 from geofuse.solve.coregistration import BandShifts, fit_band_shifts
 from geofuse.solve.em import as_like, calibrate, refine_classes, second_moment
+from geofuse.solve.geometry import correct_geometry
 from geofuse.solve.guided import GuidedFilter, bilateral
 from geofuse.solve.patch import Observation, Patch
 from geofuse.solve.posterior import Prior, solve
@@ -86,6 +87,8 @@ class Gem:
     stages : tuple of Stage
     shifts : BandShifts or None
         Displacements of the HSI's bands; None: not looked for.
+    geometry : ndarray, shape (4,), or None
+        PSF width and shift that replace those of the patches (see `correct_geometry`); None: they are right.
     """
 
     coordinates: Coordinates
@@ -94,6 +97,7 @@ class Gem:
     guide: GuidedFilter
     stages: tuple[Stage, ...]
     shifts: BandShifts | None = None
+    geometry: np.ndarray | None = None
 
     def apply(self, patch: Patch, network: Redraw | None = None) -> Tensor:
         """MAP coefficients of a patch, shape (K, H, W); ``network`` redraws the prior mean of the last stage."""
@@ -138,6 +142,7 @@ class Gem:
 
     def observe(self, patch: Patch) -> Observation:
         """Encode a patch and harmonise its MSI."""
+        patch = patch if self.geometry is None else patch.at(self.geometry)
         return harmonised(patch.encode(self.coordinates), self.coordinates, self.trust)
 
     def filled(self, seen: Observation, z: Tensor) -> Observation:
@@ -166,6 +171,8 @@ class Gem:
             parts["classes"] = self.classes.arrays()
         if self.shifts is not None:
             parts["shifts"] = {"shift": self.shifts.shift, "transfer": self.shifts.transfer}
+        if self.geometry is not None:
+            parts["geometry"] = {"psf": self.geometry}
         for k, stage in enumerate(self.stages):
             parts[f"stage{k}-{stage.kind}"] = {"covariance": stage.prior.covariance, "mean": stage.prior.mean, "share": stage.prior.share}
         return {f"{part}.{name}": array for part, members in parts.items() for name, array in members.items()}
@@ -186,6 +193,7 @@ class Gem:
             GuidedFilter(guide["scale"], float(guide["sigma"]), float(guide["ridge"])),
             tuple(Stage(part.split("-", 1)[1], Prior(**parts[part])) for part in stages),
             BandShifts(**parts["shifts"]) if "shifts" in parts else None,
+            parts["geometry"]["psf"] if "geometry" in parts else None,
         )
 
 
@@ -230,19 +238,28 @@ def fit_gem(
         Told the name of each step when it begins.
     """
     tick("noise and subspace")
-    coordinates = start_coordinates(patches, srf, msi_offset)
-    covariance = detail_covariance([p.encode(coordinates) for p in patches], ratio)
+    start = start_coordinates(patches, srf, msi_offset)
     tick("prior covariance")
-    coordinates, covariance = calibrate(patches, coordinates, covariance, rounds=20)
-    trust = measure_trust([p.encode(coordinates) for p in patches], coordinates, covariance, harmonise)
+    coordinates, covariance = _calibrated(patches, start, ratio)
     tick("trust")
+    told = measure_trust([p.encode(coordinates) for p in patches], coordinates, covariance, harmonise)
+    geometry, trust = correct_geometry(patches, coordinates), told
+    if geometry is not None:  # what was calibrated under the wrong one is of no use
+        patches = [p.at(geometry) for p in patches]
+        coordinates, covariance = _calibrated(patches, start, ratio)
+        right = measure_trust([p.encode(coordinates) for p in patches], coordinates, covariance, harmonise)
+        trust = replace(right, rho=told.rho)
     coordinates, covariance = forgive(coordinates, covariance, trust.left)
     coordinates, covariance = calibrate(patches, coordinates, covariance, rounds=8)
     seen = [harmonised(p.encode(coordinates), coordinates, trust) for p in patches]
     centre = coordinates.srf @ coordinates.mean + coordinates.msi_offset
     classes = fit_classes(seen, coordinates.msi_sigma, centre, CLASSES, seed)
-    gem = Gem(coordinates, trust, classes, _guide(seen, ratio), ())
+    gem = Gem(coordinates, trust, classes, _guide(seen, ratio), (), geometry=geometry)
     return _fit_stages(gem, seen, covariance, tick)
+
+
+def _calibrated(patches: Sequence[Patch], start: Coordinates, ratio: float) -> tuple[Coordinates, np.ndarray]:
+    return calibrate(patches, start, detail_covariance([p.encode(start) for p in patches], ratio), rounds=20)
 
 
 def _fit_stages(gem: Gem, seen: Sequence[Observation], covariance: np.ndarray, tick: Callable[[str], None]) -> Gem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ class Patch:
         Pixels that hold data in every band.
     psf : Psf
         The operator between both grids in this window.
+    place : tuple of PsfBuilder, Window and Window, optional
+        What the operator was built by, and the fine and the coarse window.
     """
 
     hsi: Tensor
@@ -38,6 +40,16 @@ class Patch:
     hsi_valid: Tensor
     msi_valid: Tensor
     psf: Psf
+    place: tuple[PsfBuilder, Window, Window] | None = None
+
+    def at(self, geometry: np.ndarray) -> Patch:
+        """The same images, seen through a PSF of other standard deviations and shift: (σy, σx, dy, dx), fine pixels."""
+        if self.place is None:
+            raise ValueError("a patch without a place has no other PSF")
+        builder, fine, coarse = self.place
+        sy, sx, dy, dx = (float(v) for v in geometry)
+        builder = replace(builder, sigma=(sy, sx), shift=(dy, dx))
+        return replace(self, psf=builder.build(fine, coarse, self.hsi_valid.cpu().numpy(), self.hsi), place=(builder, fine, coarse))
 
     def encode(self, coordinates: Coordinates) -> Observation:
         """Both images in subspace coordinates, gaps filled from their surroundings so that nothing spreads from them."""
@@ -108,4 +120,4 @@ def make_patch(hsi: np.ndarray, msi: np.ndarray, builder: PsfBuilder, fine: Wind
     def flags(valid: np.ndarray) -> Tensor:
         return torch.as_tensor(valid, device=like.device)
 
-    return Patch(tensor(hsi, hsi_valid), tensor(msi, msi_valid), flags(hsi_valid), flags(msi_valid), psf)
+    return Patch(tensor(hsi, hsi_valid), tensor(msi, msi_valid), flags(hsi_valid), flags(msi_valid), psf, (builder, fine, coarse))
