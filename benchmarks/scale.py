@@ -149,7 +149,9 @@ def fused(folder: Path, side: int, bands: int, method: str, scheduler: str, memo
     told = json.loads(report.read_text())
     out.unlink()
     print(f"peak after each stage, MB: {told['peak_rss_mb_after']}", file=sys.stderr)
-    return Row(side, bands, method, scheduler, *_rounded(found[:2]), round(told["plan"]["memory"] / 1e6), *_rounded(found[2:]), told["seconds"])
+    return Row(
+        side, bands, method, scheduler, *_rounded(found[:2]), round(told["plan"]["memory"] / 1e6), *_rounded(found[2:]), told["seconds"]
+    )
 
 
 def written(folder: Path, side: int, bands: int) -> Row:

@@ -84,7 +84,8 @@ def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", grou
     name = f"fuse_tile-{tokenize(model, scene.hsi.data, scene.msi.data, pair, tile, device)}"
     shared = dask.delayed(model, pure=False, traverse=False)
     shared_pair = dask.delayed(pair, pure=False, traverse=False)
-    tasks, dependencies = {}, [shared, shared_pair]
+    tasks: dict[Any, Any] = {}
+    dependencies = [shared, shared_pair]
     for members in _groups(len(tiles), len(tiles[0]), group):
         windows = {(i, j): _windows(scene, model, tiles[i][j]) for i, j in members}
         read = _union([fine for fine, _ in windows.values()]), _union([coarse for _, coarse in windows.values()])
@@ -115,6 +116,4 @@ def _groups(rows: int, cols: int, size: int) -> Iterator[list[tuple[int, int]]]:
 
 
 def _union(windows: list[Window]) -> Window:
-    return Window(
-        min(w.top for w in windows), max(w.bottom for w in windows), min(w.left for w in windows), max(w.right for w in windows)
-    )
+    return Window(min(w.top for w in windows), max(w.bottom for w in windows), min(w.left for w in windows), max(w.right for w in windows))
