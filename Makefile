@@ -1,5 +1,6 @@
 # make demo   set up and fuse the embedded scene: pictures, COG, STAC item and reports in demo/
 # make test   set up and run the tests
+# make bench-scale   seconds, memory and bytes of whole scenes (SIDES=1024,2048,4096 BANDS=64 METHODS=gem,fuse SCHEDULERS=threads,processes)
 # make lint   format, style, types and import direction
 #
 # PYTHON=python3.12 make demo   another interpreter
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test notebooks lint format clean
+.PHONY: demo test notebooks bench-scale lint format clean
 
 demo: $(STAMP)
 	$(BIN)/geofuse demo -o demo
@@ -22,6 +23,15 @@ test: $(STAMP)
 
 notebooks: $(STAMP)
 	$(BIN)/pytest --nbmake --nbmake-timeout=600 notebooks
+
+SIDES ?= 1024,2048,4096
+BANDS ?= 64
+METHODS ?= gem,fuse
+SCHEDULERS ?= threads
+
+bench-scale: export OMP_NUM_THREADS ?= 1
+bench-scale: $(STAMP)
+	$(BIN)/python benchmarks/scale.py --sides $(SIDES) --bands $(BANDS) --methods $(METHODS) --schedulers $(SCHEDULERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
