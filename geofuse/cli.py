@@ -120,10 +120,10 @@ def fuse(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
         reports=tuple(report or ()), stac=stac, model=model, seed=seed, overwrite=overwrite, resume=resume, progress=not quiet, remote=remote,
     )  # fmt: skip
-    if plan:
-        print(job.plan())
-        return
     with scheduler_of(scheduler):
+        if plan:
+            print(job.plan())
+            return
         _, made = job.run()
     _say(made, output)
 
