@@ -1,5 +1,6 @@
 # make demo   set up and fuse the embedded scene: pictures, COG, STAC item and reports in demo/
 # make test   set up and run the tests
+# make bench-scale   seconds, memory and bytes of whole scenes (SIDES=1024,2048,4096 BANDS=64 METHODS=gem,fuse SCHEDULERS=threads,processes)
 # make lint   format, style, types and import direction
 # make bench  the whole benchmark (hours; goes on where it was), into docs/benchmarks/; BENCH='--jobs 2 --seeds 5' adds options
 # make bench-quick   one scene, under three minutes, into bench-quick/
@@ -12,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test notebooks lint format bench bench-quick bench-readme clean
+.PHONY: demo test notebooks lint format bench bench-quick bench-readme bench-scale clean
 
 demo: $(STAMP)
 	$(BIN)/geofuse demo -o demo
@@ -25,6 +26,15 @@ test: $(STAMP)
 
 notebooks: $(STAMP)
 	$(BIN)/pytest --nbmake --nbmake-timeout=600 notebooks
+
+SIDES ?= 1024,2048,4096
+BANDS ?= 64
+METHODS ?= gem,fuse
+SCHEDULERS ?= threads
+
+bench-scale: export OMP_NUM_THREADS ?= 1
+bench-scale: $(STAMP)
+	$(BIN)/python benchmarks/scale.py --sides $(SIDES) --bands $(BANDS) --methods $(METHODS) --schedulers $(SCHEDULERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

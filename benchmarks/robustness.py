@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", "../shared/data")))
     parser.add_argument("--warnings", action="store_true")
     asked = parser.parse_args()
-    print("| scene | response | trouble | PSNR | loss | loss under the cloud | loss far from it | above bicubic |\n|---|---|---|---|---|---|---|---|")
+    print(
+        "| scene | response | trouble | PSNR | loss | loss under the cloud | loss far from it | above bicubic |\n|---|---|---|---|---|---|---|---|"
+    )
     for scene in asked.scenes:
         for response in asked.responses:
             calm = outcome(scene, response, "none", asked.data)

@@ -52,7 +52,7 @@ class MossFuseAccessor:
         """Report of a fused image; see `geofuse.report`."""
         return api.report(as_cube(self._cube))
 
-    def to_cog(self, path: str | Path, **options: Any) -> Path:
+    def to_cog(self, path: str | Path, **options: Any) -> Path | str:
         """Write a Cloud-Optimized GeoTIFF; see `geofuse.to_cog`."""
         return api.to_cog(as_cube(self._cube), path, **options)
 

@@ -382,11 +382,19 @@ def report(fused: xr.DataArray) -> Report:
 
 def to_cog(
     fused: xr.DataArray, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
-) -> Path:
-    """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.cog.write_cog`."""
-    from geofuse.io.cog import write_cog
+) -> Path | str:
+    """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.cog.write_cog`.
 
-    return write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume).path
+    Returns
+    -------
+    Path or str
+        Where it is; a str for an object (``s3://bucket/key``).
+    """
+    from geofuse.io.cog import write_cog
+    from geofuse.io.remote import is_remote
+
+    receipt = write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
+    return str(path) if is_remote(path) else receipt.path
 
 
 def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), collection: Any = None, assets: Any = None) -> pystac.Item:

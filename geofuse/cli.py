@@ -91,7 +91,7 @@ def _plain_warnings() -> Iterator[None]:
 def fuse(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral raster: many bands, coarse pixels.")],
     msi: Annotated[str, typer.Argument(help="Multispectral raster: few bands, fine pixels.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The COG to write; its STAC item goes beside it.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The COG to write, a path or s3://…; its STAC item goes beside it.")],
     method: Annotated[
         str, typer.Option(help="auto, mossfuse, gem, fuse, hysure, regression, gsa, cnmf, mlp, bicubic or mossfuse-paper.")
     ] = "auto",
@@ -113,17 +113,21 @@ def fuse(
     debug: Debug = False,
 ) -> None:
     """Fuse two images into a Cloud-Optimized GeoTIFF with its STAC item."""
+    from geofuse.io.remote import is_remote, local_place
     from geofuse.job import Job
     from geofuse.scheduling import scheduler_of
 
+    remote = output if is_remote(output) else None
+    place = local_place(output) if remote else Path(output)
     job = Job(
-        hsi, msi, output, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
-        reports=tuple(report or ()), stac=stac, model=model, seed=seed, overwrite=overwrite, resume=resume, progress=not quiet, uncertainty=uncertainty,
+        hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
+        reports=tuple(report or ()), stac=stac, model=model, seed=seed, overwrite=overwrite, resume=resume, progress=not quiet, remote=remote,
+        uncertainty=uncertainty,
     )  # fmt: skip
-    if plan:
-        print(job.plan())
-        return
     with scheduler_of(scheduler):
+        if plan:
+            print(job.plan())
+            return
         _, made = job.run()
     _say(made, output)
 
@@ -196,7 +200,7 @@ def demo(
         print(f"  {kind:12s} {path}")
 
 
-def _say(report: Any, output: Path) -> None:
+def _say(report: Any, output: str | Path) -> None:
     for sentence in report.sentences():
         print(sentence)
     for warning in report.warnings():

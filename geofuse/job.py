@@ -24,6 +24,7 @@ from geofuse.io.cog import CogReceipt, disk_space, fill_draft, write_cog
 from geofuse.io.fingerprint import file_sha256, fingerprint
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output
+from geofuse.io.remote import check_remote, leave, upload
 from geofuse.io.vrt import software
 from geofuse.io.workspace import Workspace, check_target, folder_of, published_by_a_run, workspace
 from geofuse.planning import DEFAULT_MEMORY, Plan
@@ -61,6 +62,8 @@ class Job:
     titles: tuple[str | None, str | None] = (None, None)
     extra_assets: dict[str, Path] = field(default_factory=dict)
     uncertainty: bool = False
+    remote: str | None = None
+    """Address that the output goes to when it is complete, its item beside it; ``output`` is where it is made."""
 
     @property
     def item_path(self) -> Path:
@@ -92,6 +95,8 @@ class Job:
             if self.stac and path.resolve() == self.item_path.resolve():
                 raise RefusedInput(f"The report {path} would replace the STAC item of the output; give it another name.")
             check_output(path, overwrite=True)
+        if self.remote:
+            check_remote(self.remote, overwrite=self.overwrite)
         check_target(self.output, overwrite=self.overwrite)
         if self.uncertainty:  # a run that was stopped may have finished it
             check_target(self.uncertainty_path, overwrite=self.overwrite or folder_of(self.output.absolute()).exists())
@@ -143,7 +148,19 @@ class Job:
             written = [self._write_report(report, path) for path in self.reports]
             if self.stac:
                 self._write_item(report, scene.hsi, scene.msi, written)
+            if self.remote:
+                self._upload(self.remote)
+        if self.remote:
+            leave(self.output)
         return fused, report
+
+    def _upload(self, address: str) -> None:
+        """The image first: who finds the item shall find what it describes."""
+        upload(self.output, address)
+        if self.uncertainty:
+            upload(self.uncertainty_path, f"{address[: -len(self.output.suffix)]}_uncertainty{self.output.suffix}")
+        if self.stac:
+            upload(self.item_path, address[: -len(self.output.suffix)] + ".json")
 
     def _key(self, planned: Plan) -> dict[str, Any]:
         """All that decides about the pixels."""

@@ -22,6 +22,7 @@ RANK = 20  # coefficients
 IMAGES, IMAGES_CLOSED_FORM = 24, 5
 # Interpreter, libraries, metadata; and the sample of the fit, of which the allocator keeps what it held.
 BASE_MEMORY = 900 * 10**6
+PROCESS_MEMORY = 450 * 10**6  # interpreter and libraries of a worker process
 # Pixels read of each image, over its pixels: tiles are read in groups large enough for this, as far as memory allows.
 MOST_READ = 1.3
 MOST_GROUP = 8
@@ -101,6 +102,8 @@ class _Cost:
     msi_bands: int
     halo: int
     images: int
+    processes: bool
+    """Workers are processes: each has its own interpreter, and what a group read is copied to it."""
 
     def windows(self, side: int) -> tuple[list[int], list[int]]:
         """Rows of fine pixels, and columns, that squares of the output see with their halos."""
@@ -134,8 +137,10 @@ class _Cost:
         return 4 * (max(rows) * max(cols) * self.msi_bands + max(coarse_rows) * max(coarse_cols) * self.bands), float(max(times))
 
     def total(self, tile: int, workers: int, group: int = 1) -> int:
-        """Peak memory of the run."""
-        return int(BASE_MEMORY + workers * self.task(tile) + GROUPS_HELD * self.reading(tile * group)[0])
+        """Peak memory of the run, all processes together."""
+        read = self.reading(tile * group)[0]
+        worker = self.task(tile) + (PROCESS_MEMORY + GROUPS_HELD * read if self.processes else 0)
+        return int(BASE_MEMORY + workers * worker + GROUPS_HELD * read)
 
     def group(self, tile: int, workers: int, memory: int) -> int:
         """The smallest group that reads little enough, or the largest that memory allows."""
@@ -179,7 +184,7 @@ def make_plan(
     height, width = pair.output.shape
     halo = int(np.ceil(max(9 * pair.ratio, 56))) + 12  # as `Model.halo`, with a network
     images = IMAGES_CLOSED_FORM if closed_form else IMAGES
-    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images)
+    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, _in_processes())
     candidates = (max(height, width),) if whole else TILES if tile == "auto" else (tile,)
     most = 1 if whole else _workers()
     fitting = [(t, n) for t in candidates for n in range(most, 0, -1) if cost.total(t, n) <= memory]
@@ -215,6 +220,10 @@ def make_plan(
 def _crs_name(crs: Any) -> str:
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else crs.to_wkt(pretty=False)
+
+
+def _in_processes() -> bool:
+    return dask.config.get("scheduler", None) in ("processes", "multiprocessing")
 
 
 def _workers() -> int:

@@ -115,27 +115,27 @@ def test_ended_politely(how: int, tmp_path: Path, options: tuple[str, ...]) -> N
 
 
 @pytest.mark.slow
-def test_twenty_random_kills(tmp_path: Path, options: tuple[str, ...], undisturbed: bytes) -> None:
-    """Each run is killed twice, at moments drawn from the whole of its life."""
-    draw, marks = random.Random(4), []
+@pytest.mark.parametrize("seed", range(20))
+def test_killed_at_random(seed: int, tmp_path: Path, options: tuple[str, ...], undisturbed: bytes, life: float) -> None:
+    """Killed twice, at moments drawn from the whole of a run's life."""
+    draw, out, told = random.Random(seed), tmp_path / "a.tif", []
+    for _ in range(2):
+        end = time.monotonic() + draw.uniform(0.2, 1.0) * life
+        stopped(out, lambda _, end=end: time.monotonic() > end, *options)
+        told.append(tiles(tmp_path / ".a.tif.geofuse"))
+        if out.exists() and not (tmp_path / ".a.tif.geofuse").exists():
+            break  # it was quicker than death
+    else:
+        finished(out, *options)
+    print("tiles at the moments of death:", told)
+    assert out.read_bytes() == undisturbed
+    item = json.loads(out.with_suffix(".json").read_text())
+    assert item["assets"]["data"]["file:size"] == len(undisturbed)
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory, options: tuple[str, ...]) -> float:
+    """Seconds that an undisturbed run takes."""
     begin = time.monotonic()
-    finished((tmp_path / "timed.tif"), *options)
-    life = time.monotonic() - begin
-    for path in tmp_path.iterdir():
-        path.unlink()
-    for number in range(20):
-        out = tmp_path / str(number) / "a.tif"
-        out.parent.mkdir()
-        for share in (draw.uniform(0.3, 1.0), draw.uniform(0.3, 1.0)):
-            end = time.monotonic() + share * life
-            stopped(out, lambda _, end=end: time.monotonic() > end, *options)
-            if out.exists() and not out.with_name(".a.tif.geofuse").exists():
-                break
-            marks.append(tiles(out.with_name(".a.tif.geofuse")))
-        if not out.with_name(".a.tif.geofuse").exists() and out.exists():
-            assert out.read_bytes() == undisturbed
-        else:
-            assert finished(out, *options) == undisturbed
-        item = json.loads(out.with_suffix(".json").read_text())
-        assert item["assets"]["data"]["file:size"] == len(undisturbed)
-    print("tiles at the moments of death:", marks)
+    finished(tmp_path_factory.mktemp("timed") / "a.tif", *options)
+    return time.monotonic() - begin

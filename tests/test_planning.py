@@ -127,6 +127,14 @@ def test_memory_decides_tile_and_workers() -> None:
     assert "Allow more memory" in str(refusal.value)
 
 
+def test_processes_take_more_than_threads() -> None:
+    with dask.config.set(num_workers=2):
+        threads = geofuse.plan(*BERLIN)
+        with dask.config.set(scheduler="processes"):
+            processes = geofuse.plan(*BERLIN)
+    assert processes.memory > threads.memory + 2 * 400e6
+
+
 def seen(plan: Any) -> list[tuple[int, int]]:
     """Rows and columns of Berlin that each tile sees."""
     pair = Scene.of(*BERLIN).pair

@@ -28,6 +28,7 @@ from geofuse.cube import check_cube, geobox
 from geofuse.errors import RunFailed
 from geofuse.io.draft import Corner, Draft
 from geofuse.io.fingerprint import file_sha256
+from geofuse.io.remote import check_remote, is_remote, leave, local_place, upload
 from geofuse.io.statistics import BandStatistics
 from geofuse.io.stream import Place, as_tiles, run_tiles, starts
 from geofuse.io.translate import copy_here, translate
@@ -106,7 +107,7 @@ def write_cog(
     cube : xarray.DataArray
         A cube; dask chunks are computed once each, on the active scheduler, whose workers must see the output's folder.
     path : str or path
-        The output. It appears when it is complete and verified, or not at all.
+        The output. It appears when it is complete and verified, or not at all. ``s3://bucket/key`` is made in the temporary folder first.
     dtype : str
         ``"int16"`` (scale 1e-4, nodata -32768) or ``"float32"`` (nodata NaN).
     overwrite : bool
@@ -149,11 +150,18 @@ def write_cog(
     if block not in _BLOCKS:
         raise ValueError(f"block must be a power of two from 64 to 4096, not {block}")
     bands, rows, cols = cube.shape
-    target = check_target(path, overwrite=overwrite, needed=disk_space((bands, rows, cols), dtype))
+    remote = str(path) if is_remote(path) else None
+    if remote:
+        check_remote(remote, overwrite=overwrite)
+    target = check_target(local_place(remote) if remote else path, overwrite=overwrite, needed=disk_space((bands, rows, cols), dtype))
     resume = resume and cube.chunks is not None
     with workspace(target, _key(cube, dtype, block, extra_tags), resume=resume, overwrite=overwrite) as work:
         receipt = fill_draft(cube, work, dtype=dtype, block=block, progress=progress).finish(extra_tags or {}, progress)
         work.publish()
+        if remote:
+            upload(target, remote)
+    if remote:
+        leave(target)
     return receipt
 
 

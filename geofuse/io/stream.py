@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import dask.base
+import dask.multiprocessing
 import numpy as np
 
 Place = tuple[int, int]
@@ -80,8 +81,10 @@ def _run_here(get: Any, graph: Any, keys: list[Any], done: Callable[[Place, Any]
             done(key[2:], value[0, 0, 0])
             value[0, 0, 0] = None  # the scheduler holds it to the end
 
+    # One task at a time: dask sends six to a process at once, whose inputs would all be packed at the same moment.
+    options = {"chunksize": 1} if get is dask.multiprocessing.get else {}
     with Callback(posttask=after):
-        get(graph, keys)
+        get(graph, keys, **options)
 
 
 def _run_there(client: Any, graph: Any, keys: list[Any], done: Callable[[Place, Any], None]) -> None:

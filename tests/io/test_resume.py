@@ -121,6 +121,21 @@ def test_what_a_crash_of_the_machine_spoils_is_noticed(whole: Path, tmp_path_fac
     assert same_file(path, whole)
 
 
+@pytest.mark.parametrize("level", [0, 1])
+def test_one_byte_that_was_lost_is_one_tile_that_is_computed_again(whole: Path, tmp_path: Path, level: int) -> None:
+    """Of an overview nothing is computed again: it is made from the tile that is there."""
+    source, path = Source(), tmp_path / "a.tif"
+    source.stopped(path, source.tiles - 1)
+    with (tmp_path / ".a.tif.geofuse" / f"level{level}.raw").open("r+b") as draft:
+        values = np.frombuffer(draft.read(), "int16")
+        lost = int(np.flatnonzero(values > 0)[0])
+        draft.seek(2 * lost)
+        draft.write(b"\0\0")
+    source.write(path)
+    assert source.computed == (2 if level == 0 else 1)
+    assert same_file(path, whole)
+
+
 def test_stopped_while_compressing(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, path = Source(), tmp_path / "a.tif"
     for step in ("_compress", "file_sha256"):
