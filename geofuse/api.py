@@ -99,7 +99,6 @@ def fit(
     device: str = "auto",
     progress: bool = True,
     seed: int = 0,
-    network_seconds: float | None = None,
     uncertainty: bool = False,
 ) -> Model:
     """Estimate everything that fusion needs from a bounded sample of the scene, and freeze it.
@@ -110,8 +109,6 @@ def fit(
         As for `fuse`.
     method, srf, device, progress, seed
         As for `fuse`.
-    network_seconds : float, optional
-        Budget of the learned step.
     uncertainty : bool
         Estimate standard deviations too.
 
@@ -125,8 +122,7 @@ def fit(
     RefusedInput
         The images are no pair, hold no data, or have nothing in common.
     """
-    options: Any = {"network_seconds": network_seconds, "uncertainty": uncertainty}
-    return _fit(pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, **options)
+    return _fit(pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
 
 
 def _fit(
@@ -137,13 +133,12 @@ def _fit(
     device: str,
     progress: bool,
     seed: int,
-    network_seconds: float | None = None,
     uncertainty: bool = False,
 ) -> Model:
-    from geofuse.fitting import NETWORK_SECONDS, Settings, fit_scene
+    from geofuse.fitting import Settings, fit_scene
 
     table, name = response_table(srf, scene)
-    settings = Settings(method, table, name, seed, _device(device), progress, network_seconds or NETWORK_SECONDS, uncertainty=uncertainty)
+    settings = Settings(method, table, name, seed, _device(device), progress, uncertainty=uncertainty)
     return fit_scene(scene, settings)
 
 

@@ -18,7 +18,7 @@ from geofuse.baselines.scene import BASELINES
 from geofuse.errors import PairMismatch, RefusedInput
 from geofuse.grid import GridPair, Window
 from geofuse.model import Model
-from geofuse.network.fit_guide import GuideFit, fit_guide
+from geofuse.network.complementary import Learned, fit_filters
 from geofuse.network.paper_scene import fit_paper
 from geofuse.progress import bar
 from geofuse.response.estimate import EffectiveResponse, estimate_response, scaled_table
@@ -39,7 +39,6 @@ SURVEY_PIXELS, SAMPLE_PIXELS = 1_000_000, 200_000
 GEOMETRIC = 0.25
 # A constant near ±0.1 between the sensors is Sentinel-2's processing-baseline offset, applied twice or not at all.
 BASELINE_OFFSET = (0.06, 0.14)
-NETWORK_SECONDS = 40.0
 PAPER_SECONDS = 60.0
 MAP_SIDE = 64  # cells along the longer side of the map of disagreement
 
@@ -54,7 +53,6 @@ class Settings:
     seed: int = 0
     device: str = "cpu"
     progress: bool = True
-    network_seconds: float = NETWORK_SECONDS
     paper_seconds: float = PAPER_SECONDS
     uncertainty: bool = False
     geometry: Registration | None = None
@@ -232,8 +230,9 @@ def fit_method(method: str, ground: Ground, settings: Settings, bands: tuple[str
     gem = fit_estimator(method, ground, settings, tick)
     if method != "mossfuse":
         return replace(model, gem=gem)
-    learned = fit_network(gem, ground.patches, settings)
-    return replace(model, gem=learned.gem, network=learned.network, report={"network": network_report(learned)})
+    tick("learning")
+    learned = fit_filters(gem, ground.patches, settings.seed)
+    return replace(model, gem=gem, filters=learned.filters, report={"network": network_report(learned)})
 
 
 def fit_estimator(method: str, ground: Ground, settings: Settings, tick: Callable[[str], None]) -> Gem:
@@ -245,24 +244,12 @@ def fit_estimator(method: str, ground: Ground, settings: Settings, tick: Callabl
     return fit_gem(ground.patches, srf, offset, ground.pair.ratio, harmonise=ground.harmonise, seed=settings.seed, tick=tick)
 
 
-def fit_network(gem: Gem, patches: Sequence[Patch], settings: Settings) -> GuideFit:
-    """The learned guided step, with a progress bar of its own."""
-    with torch.enable_grad(), bar(desc="learning", unit="step", enabled=settings.progress) as progress:
-
-        def tick(step: int, score: float) -> None:
-            progress.update(step - progress.n)
-            progress.set_postfix_str(f"held-out error {score:.3f} of GEM's")
-
-        return fit_guide(gem, patches, seconds=settings.network_seconds, seed=settings.seed, tick=tick)
-
-
-def network_report(learned: GuideFit) -> dict[str, Any]:
-    """Plain facts of a network fit."""
+def network_report(learned: Learned) -> dict[str, Any]:
+    """Plain facts of the learned step."""
     return {
-        "parameters": sum(p.numel() for p in learned.network.parameters()),
-        "steps": learned.steps,
-        "held_out_error": round(learned.best, 4),
-        "curve": [[step, round(score, 5)] for step, score in learned.curve],
+        "weights": 0 if learned.filters is None else learned.filters.weight.size,
+        "held_out_gain": round(learned.held_out, 5),
+        "coarse_pixels": learned.coarse_pixels,
     }
 
 

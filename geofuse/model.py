@@ -19,7 +19,7 @@ from geofuse.align.register import Registration
 from geofuse.baselines.scene import BASELINES, apply_baseline
 from geofuse.errors import RefusedInput
 from geofuse.grid import GridPair, Window
-from geofuse.network.guide import GuideNetwork
+from geofuse.network.complementary import ComplementaryFilters
 from geofuse.network.paper_scene import PaperScene
 from geofuse.response.estimate import EffectiveResponse
 from geofuse.response.psf import PsfBuilder
@@ -48,8 +48,8 @@ class Model:
     response : EffectiveResponse
     gem : Gem or None
         The frozen estimator; None for baselines.
-    network : GuideNetwork or None
-        The learned guided step of ``mossfuse``.
+    filters : ComplementaryFilters or None
+        The learned step of ``mossfuse``.
     paper : PaperScene or None
         The network of ``mossfuse-paper``.
     uncertainty : Uncertainty or None
@@ -64,7 +64,7 @@ class Model:
     geometry: Registration
     response: EffectiveResponse
     gem: Gem | None = None
-    network: GuideNetwork | None = None
+    filters: ComplementaryFilters | None = None
     paper: PaperScene | None = None
     uncertainty: Uncertainty | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
@@ -77,8 +77,8 @@ class Model:
     @property
     def halo(self) -> int:
         """Fine pixels that a tile must read around itself."""
-        network = self.network.reach if self.network is not None else 0
-        return int(np.ceil(max(HALO_COARSE * self.ratio, HALO_FINE))) + network
+        learned = self.filters.reach if self.filters is not None else 0
+        return int(np.ceil(max(HALO_COARSE * self.ratio, HALO_FINE))) + learned
 
     def builder(self, pair: GridPair) -> PsfBuilder:
         """The PSF of the fitted geometry on a grid pair."""
@@ -177,7 +177,7 @@ class Model:
             return self.paper.apply(patch)[:, *inner]
         if self.gem is None:
             return apply_baseline(self.method, patch, self.response.matrix, seed=int(self.report.get("seed", 0)))[:, *inner]
-        return self.gem.coordinates.decode(self.gem.apply(patch, self.network)[:, *inner].contiguous())
+        return self.gem.coordinates.decode(self.gem.apply(patch, self.filters)[:, *inner].contiguous())
 
     def __dask_tokenize__(self) -> str:
         """Name the model by what it would be stored as, and not by the objects that it is made of."""
@@ -217,8 +217,8 @@ class Model:
         }
         if self.gem is not None:
             arrays |= {f"gem.{k}": v for k, v in self.gem.arrays().items()}
-        if self.network is not None:
-            arrays |= {f"network.{k}": v.cpu().numpy() for k, v in self.network.state_dict().items()}
+        if self.filters is not None:
+            arrays |= {f"filters.{k}": v for k, v in self.filters.arrays().items()}
         if self.uncertainty is not None:
             arrays |= {f"uncertainty.{k}": v for k, v in self.uncertainty.arrays().items()}
         header = {
@@ -232,7 +232,6 @@ class Model:
                 "at_limit": bool(self.geometry.at_limit),
             },
             "response": self.response.method,
-            "network": None if self.network is None else self.network.settings,
         }
         return arrays, header
 
@@ -265,9 +264,6 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
     geometry = header["geometry"]
-    network = None
-    if header["network"] is not None:
-        network = GuideNetwork.restore(header["network"], part("network."))
     return Model(
         method=header["method"],
         ratio=float(header["ratio"]),
@@ -275,7 +271,7 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         geometry=Registration(tuple(geometry["sigma"]), tuple(geometry["shift"]), geometry["unexplained"], geometry["at_limit"]),
         response=EffectiveResponse(**part("response."), method=header["response"]),
         gem=Gem.from_arrays(part("gem.")) if header["method"] not in BASELINES else None,
-        network=network,
+        filters=ComplementaryFilters(**part("filters.")) if part("filters.") else None,
         uncertainty=Uncertainty.from_arrays(part("uncertainty.")) if part("uncertainty.") else None,
         report=header["report"],
     )

@@ -19,8 +19,7 @@ from geofuse.align.register import Registration
 from geofuse.errors import RefusedInput
 from geofuse.grid import Window, pair_grids
 from geofuse.model import HALO_COARSE, HALO_FINE, Model
-from geofuse.network.guide import GuideNetwork
-from geofuse.network.statistics import freeze, recording
+from geofuse.network.complementary import ComplementaryFilters
 from geofuse.response.estimate import EffectiveResponse
 from geofuse.response.psf import PsfBuilder
 from geofuse.scene import Sample
@@ -48,21 +47,13 @@ def model(method: str = "gem", ratio: float = 4.0, side: int = 24) -> Model:
         return plain
     with torch.no_grad():
         gem = (fit_closed_form if method == "fuse" else fit_gem)([patch], pair.srf, np.zeros(4), ratio)
-        return replace(plain, gem=gem, network=shaken_network(gem, pair) if method == "mossfuse" else None)
+        return replace(plain, gem=gem, filters=shaken_filters(gem) if method == "mossfuse" else None)
 
 
-def shaken_network(gem: Gem, pair: Pair) -> GuideNetwork:
-    """A network that does something, frozen on the scene."""
-    torch.manual_seed(0)
-    seen = gem.observe(pair.patch())
-    guide = gem.features(seen)
-    network = GuideNetwork(gem.coordinates.rank, len(guide), 8)
-    torch.nn.init.normal_(network.gate.bias, std=0.3)  # type: ignore[arg-type]
-    estimate = gem.run(seen, gem.stages[:-1])
-    with recording(network):
-        network(estimate, estimate, guide)
-    freeze(network)
-    return network
+def shaken_filters(gem: Gem) -> ComplementaryFilters:
+    """Filters that do something."""
+    rank, bands = gem.coordinates.rank, len(gem.guide.scale)
+    return ComplementaryFilters(0.05 * np.random.default_rng(0).normal(size=(rank, 4 * (rank + bands))), gem.guide.scale)
 
 
 def apply(fitted: Model, pair: Pair, fine: Window | None = None) -> np.ndarray:
@@ -87,7 +78,7 @@ def test_saved_and_loaded_it_gives_the_same_numbers(tmp_path: Path, method: str)
     assert fitted.save(path) == path  # and it may be written again
 
 
-def test_a_network_changes_the_result() -> None:
+def test_filters_change_the_result() -> None:
     assert np.abs(apply(model("mossfuse"), scene()) - apply(model("gem"), scene())).max() > 1e-4
 
 
@@ -172,13 +163,11 @@ def test_a_window_with_its_halo_gives_the_numbers_of_the_whole(ratio: float, sid
 
 
 def test_halo() -> None:
-    """A number of coarse pixels, of fine ones at least, and what the network reaches."""
+    """A number of coarse pixels, of fine ones at least, and what the filters reach."""
     plain = model("fuse")
     assert plain.halo == HALO_FINE
     assert replace(plain, ratio=25 / 3).halo == int(np.ceil(HALO_COARSE * 25 / 3))
-    network = model("mossfuse").network
-    assert network is not None
-    assert model("mossfuse").halo == HALO_FINE + network.reach
+    assert model("mossfuse").halo == HALO_FINE + ComplementaryFilters.reach
 
 
 def test_nodata() -> None:

@@ -4,10 +4,9 @@ Spectrometers with several detectors, or that read their bands one after the oth
 scenes show up to 0.4 of their pixels across the scan. The multispectral image lies elsewhere again. Fused detail then comes out right
 in the bands near those of the MSI and displaced in the others, and no prior without direction can tell.
 
-A displacement by δ changes a band by -δ·∇x. What the HSI has to say beyond the MSI (the innovation of the first stage) is regressed on
-that, all bands at once, seen through the PSF: a Gaussian likelihood whose covariance is the estimator's own. Neighbouring bands
-share their displacement (an Ornstein-Uhlenbeck prior along the spectrum, which allows for steps at the detectors), and its size is found
-by maximising the evidence (MacKay 1992, doi:10.1162/neco.1992.4.3.415), within what instruments do.
+A displacement by δ changes a band by -δ·∇x. The innovation of the first stage is regressed on that (`geofuse.solve.evidence`), all bands at
+once: neighbours share their displacement (an Ornstein-Uhlenbeck prior along the spectrum, which allows for steps at the detectors), and its
+size is set by the evidence, within what instruments do. See docs/design/coregistration.md.
 """
 
 from __future__ import annotations
@@ -22,16 +21,15 @@ from torch import Tensor
 
 from geofuse.response.images import mix
 from geofuse.solve.em import as_like
+from geofuse.solve.evidence import most_probable, normal_equations, unseen_components
 from geofuse.solve.patch import Observation
-from geofuse.solve.posterior import Prior, expected_given_msi, given_msi
+from geofuse.solve.posterior import Prior
 
 CORRELATION = 20.0  # bands over which displacements are alike
 WAVES = 40  # leading components of the prior along the spectrum
 # Standard deviation, fine pixels, that the evidence may ask for at most. Without a limit a scene of few coarse pixels explains with
 # displacements whatever is not symmetric in it, shadows above all: at ratio 8 that cost up to 0.3 dB.
 LARGEST = 0.08
-ROUNDS = 40
-SEEN = 1.0  # singular values of the mixing beyond which the MSI sees a direction better than its noise
 
 
 @dataclass(frozen=True)
@@ -84,23 +82,18 @@ def fit_band_shifts(
     analysis : ndarray, shape (K, B)
         Left inverse of ``basis``.
     """
-    blind = _unseen(mixing)
-    covariance = blind.T @ np.tensordot(prior.share, given_msi(prior, mixing).covariance, 1) @ blind
-    value, vector = np.linalg.eigh(covariance)
-    value, axes = np.maximum(value, 1e-6), blind @ vector  # components of the innovation that are independent of each other
+    components = unseen_components(prior, mixing)
+    found = normal_equations(seen, [torch.cat(gradients(z)) for z in images], weights, prior, mixing, components)
     waves = _waves(len(basis))
     # Coefficient j of the displacements moves component u by (∇z)ᵀ maps[u, j].
-    maps = np.einsum("ub,bj,bk->ujk", axes.T @ analysis, waves, basis)
-    information, evidence = _normal_equations(seen, images, weights, prior, mixing, value, axes, maps)
-    shift = _map_of(information, evidence) @ waves.T
-    transfer = np.stack([blind @ blind.T @ (analysis * s) @ basis for s in shift])
-    return BandShifts(-shift, transfer)
-
-
-def _unseen(mixing: np.ndarray) -> np.ndarray:
-    """Orthonormal directions in which the MSI says nothing, shape (K, K - rank): a change there leaves it explained."""
-    _, value, right = np.linalg.svd(mixing, full_matrices=True)
-    return right[int((value > SEEN).sum()) :].T
+    maps = np.einsum("ub,bj,bk->ujk", components.axes.T @ analysis, waves, basis)
+    size, rank = waves.shape[1], basis.shape[1]
+    gram = np.einsum("ujk,uakbl,uml->ajbm", maps, found.gram.reshape(-1, 2, rank, 2, rank), maps, optimize=True)
+    right = np.einsum("ujk,uak->aj", maps, found.right.reshape(-1, 2, rank), optimize=True)
+    axis = np.repeat([0, 1], size)
+    wave = most_probable(gram.reshape(1, 2 * size, 2 * size), right.reshape(1, -1), np.ones(1), axis, LARGEST**2)
+    shift = wave.reshape(2, size) @ waves.T
+    return BandShifts(-shift, np.stack([components.projector @ (analysis * s) @ basis for s in shift]))
 
 
 def _waves(bands: int) -> np.ndarray:
@@ -108,56 +101,3 @@ def _waves(bands: int) -> np.ndarray:
     index = np.arange(bands)
     value, vector = np.linalg.eigh(np.exp(-np.abs(index[:, None] - index) / CORRELATION))
     return (vector * np.sqrt(np.maximum(value, 0)))[:, ::-1][:, :WAVES]
-
-
-def _normal_equations(
-    seen: Sequence[Observation],
-    images: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    prior: Prior,
-    mixing: np.ndarray,
-    value: np.ndarray,
-    axes: np.ndarray,
-    maps: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Information matrix (2, J, 2, J) and right-hand side (2, J) of the displacements' J coefficients along rows and columns."""
-    found, count = [], 0.0
-    for s, z, w in zip(seen, images, weights, strict=True):
-        innovation = mix(as_like(axes.T, z), (s.y - s.psf.forward(expected_given_msi(s, w, prior, mixing))) * s.complete)
-        detail = torch.cat(gradients(z))
-        # The upsampled HSI, around which the prior stands, is displaced already; only what it cannot show is left to explain.
-        slopes = s.psf.forward(detail - s.psf.upsample(s.psf.forward(detail))) * s.complete
-        found.append([_whitened_products(s, slopes, innovation[u], float(v)) for u, v in enumerate(value)])
-        count += float(s.complete.sum())
-    products, sums, surprise = (np.sum([[component[i] for component in patch] for patch in found], axis=0) for i in range(3))
-    # An innovation larger than the model expects is not believed at its word.
-    trust = 1 / np.maximum(surprise / max(count, 1), 1)
-    size = maps.shape[2]
-    gram = products.reshape(-1, 2, size, 2, size)
-    return (
-        np.einsum("u,ujk,uakbl,uml->ajbm", trust, maps, gram, maps, optimize=True),
-        np.einsum("u,ujk,uak->aj", trust, maps, sums.reshape(-1, 2, size), optimize=True),
-    )
-
-
-def _whitened_products(seen: Observation, slopes: Tensor, innovation: Tensor, value: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Products of slopes with slopes, slopes with the innovation, and the innovation with itself, in the metric of its covariance."""
-    stacked = torch.cat([slopes, innovation[None]])
-    white = seen.psf.inverse(stacked, torch.full((len(stacked),), value, dtype=stacked.dtype, device=stacked.device))
-    gram = (stacked.flatten(1).double() @ white.flatten(1).double().T).cpu().numpy()
-    gram = (gram + gram.T) / 2
-    return gram[:-1, :-1], gram[:-1, -1], gram[-1, -1]
-
-
-def _map_of(information: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """Most probable coefficients (2, J), the variance along rows and along columns set by the evidence."""
-    count = evidence.shape[1]
-    matrix, right, axis = information.reshape(2 * count, 2 * count), evidence.ravel(), np.repeat([0, 1], count)
-    variance = np.full(2, LARGEST**2)
-    coefficients = np.zeros_like(right)
-    for _ in range(ROUNDS):
-        covariance = np.linalg.inv(matrix + np.diag(1 / variance[axis]))
-        coefficients = covariance @ right
-        found = coefficients**2 + np.diag(covariance)
-        variance = np.clip([found[axis == i].mean() for i in (0, 1)], 1e-8, LARGEST**2)
-    return coefficients.reshape(2, count)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from geofuse.solve.classes import Classes, fit_classes
 from geofuse.solve.coordinates import Coordinates
 from geofuse.solve.coregistration import BandShifts, fit_band_shifts
 from geofuse.solve.em import as_like, calibrate, refine_classes, second_moment
+from geofuse.solve.evidence import apart_from
 from geofuse.solve.geometry import correct_geometry
 from geofuse.solve.guided import GuidedFilter, bilateral
 from geofuse.solve.patch import Observation, Patch
@@ -38,8 +40,12 @@ FEW_BANDS = 5
 FEW_RIDGE, MANY_RIDGE = 1e-2, 1e-3
 
 
-# (prior mean, estimate of the stage before, MSI features) to another prior mean.
-Redraw = Callable[[Tensor, Tensor, Tensor], Tensor]
+class Filters(Protocol):
+    """What a learned step adds to an estimate (K, H, W), beside the whitened MSI (M, H, W)."""
+
+    def change(self, z: Tensor, m: Tensor) -> Tensor:
+        """To an image of coefficients, (K, H, W)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Draft:
     z : Tensor, shape (K, H, W)
         Estimate of the stage before; empty in the first.
     apart : Tensor, shape (K, H, W), or None
-        What the displacements add to what this stage will find.
+        What these add to what the stage will find.
     base : Tensor, shape (K, H, W)
         Prior mean.
     """
@@ -99,34 +105,43 @@ class Gem:
     shifts: BandShifts | None = None
     geometry: np.ndarray | None = None
 
-    def apply(self, patch: Patch, network: Redraw | None = None) -> Tensor:
-        """MAP coefficients of a patch, shape (K, H, W); ``network`` redraws the prior mean of the last stage."""
-        return self.run(self.observe(patch), self.stages, network)
+    def apply(self, patch: Patch, filters: Filters | None = None) -> Tensor:
+        """MAP coefficients of a patch, shape (K, H, W).
 
-    def run(self, seen: Observation, stages: Sequence[Stage], network: Redraw | None = None) -> Tensor:
-        """Run the given stages one after the other; coefficients (K, H, W)."""
+        With the filters of a learned step what they make of the estimate is taken from the observation, and what is left is estimated again.
+        """
+        seen = self.observe(patch)
+        z = self.run(seen)
+        if filters is None:
+            return z
+        change = filters.change(self.aligned(z), self.filled(seen, z).m)
+        return self.run(apart_from(seen, change)) + change
+
+    def run(self, seen: Observation) -> Tensor:
+        """Run all stages one after the other; coefficients (K, H, W)."""
         weights = self.weights(seen)
         z = torch.empty(0)
-        for stage in stages:
+        for stage in self.stages:
             draft = self.draft(stage.kind, seen, z)
-            base = draft.base
-            if network is not None and stage is stages[-1]:
-                base = network(base, draft.z, self.features(draft.seen))
-            found = solve(draft.seen, base, weights, stage.prior, self.coordinates.mixing).z
+            found = solve(draft.seen, draft.base, weights, stage.prior, self.coordinates.mixing).z
             z = found if draft.apart is None else found + draft.apart
         return z
 
     def draft(self, kind: str, seen: Observation, z: Tensor) -> Draft:
         """What a stage of this kind starts from, after the estimate ``z`` of the one before it."""
         seen = self.filled(seen, z)
-        apart = None
-        if self.shifts is not None and z.numel():
-            apart = self.shifts.change(z)
-            seen, z = replace(seen, y=seen.y - seen.psf.forward(apart) * seen.psf.observed), z - apart
-        return Draft(seen, z, apart, self.base(kind, seen, z))
+        if self.shifts is None or not z.numel():
+            return Draft(seen, z, None, self.base(kind, seen, z))
+        apart = self.shifts.change(z)
+        seen = apart_from(seen, apart)
+        return Draft(seen, z - apart, apart, self.base(kind, seen, z - apart))
+
+    def aligned(self, z: Tensor) -> Tensor:
+        """The estimate with its bands where the MSI has them."""
+        return z if self.shifts is None else z - self.shifts.change(z)
 
     def features(self, seen: Observation) -> Tensor:
-        """What the MSI shows, scaled: the guide of bilateral filter and network, shape (C, H, W)."""
+        """What the MSI shows, scaled: the guide of the bilateral filter, shape (C, H, W)."""
         if self.classes is None:
             raise ValueError("a closed-form estimator has no features")
         return self.classes.components(seen.m)
@@ -288,18 +303,6 @@ def _fit_stages(gem: Gem, seen: Sequence[Observation], covariance: np.ndarray, t
             c = gem.coordinates
             gem = replace(gem, shifts=fit_band_shifts(seen, images, weights, prior, c.mixing, c.basis, c.analysis))
     return gem
-
-
-def refit_last_stage(gem: Gem, patches: Sequence[Patch], network: Redraw) -> Gem:
-    """Estimate the prior of the last stage anew, around what a network draws. With an untrained network nothing changes."""
-    observed = [gem.observe(p) for p in patches]
-    weights = [gem.weights(s) for s in observed]
-    drafts = [gem.draft(gem.stages[-1].kind, s, gem.run(s, gem.stages[:-1])) for s in observed]
-    bases = [network(d.base, d.z, gem.features(d.seen)) for d in drafts]
-    prior, _ = refine_classes(
-        [d.seen for d in drafts], bases, weights, gem.stages[-1].prior, gem.coordinates.mixing, LATER_ROUNDS, SHRINKAGE
-    )
-    return replace(gem, stages=(*gem.stages[:-1], replace(gem.stages[-1], prior=prior)))
 
 
 def _guide(seen: Sequence[Observation], ratio: float) -> GuidedFilter:

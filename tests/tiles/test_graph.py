@@ -36,7 +36,7 @@ def cubes(berlin: tuple[Path, Path]) -> tuple[xr.DataArray, xr.DataArray]:
 
 @pytest.fixture(scope="module", params=["fuse", "gem", "mossfuse"])
 def model(request: pytest.FixtureRequest, cubes: tuple[xr.DataArray, xr.DataArray]) -> Model:
-    return geofuse.fit(*cubes, method=request.param, progress=False, network_seconds=1)
+    return geofuse.fit(*cubes, method=request.param, progress=False)
 
 
 @pytest.mark.parametrize("tile", [64, pytest.param(150, marks=pytest.mark.slow)])
