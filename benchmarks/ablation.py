@@ -19,7 +19,7 @@ import torch
 from geofuse.network.complementary import ComplementaryFilters, fit_filters
 from geofuse.progress import bar
 from geofuse.quality.metrics import score
-from geofuse.solve.gem import fit_gem
+from geofuse.solve.gem import Gem, fit_gem
 from tests.pairs import on_grids
 from tests.scenes import simulate
 
@@ -76,7 +76,7 @@ def _run(name: str, kind: str, ratio: int, seed: int, folder: Path) -> list[tupl
         mask = np.array([any(word in image for word in kept) for image in images])
         return fit_filters(gem, [patch], seed, mask=mask).filters
 
-    variants: dict[str, tuple[object, ComplementaryFilters | None]] = {
+    variants: dict[str, tuple[Gem, ComplementaryFilters | None]] = {
         CONTROL: (gem, None),
         VARIANTS[0]: (gem, learned.filters),
         VARIANTS[1]: (gem, only("msi")),
@@ -86,9 +86,9 @@ def _run(name: str, kind: str, ratio: int, seed: int, folder: Path) -> list[tupl
         VARIANTS[5]: (gem, fit_filters(gem, [patch], seed, judged=False).filters),
         VARIANTS[6]: (replace(gem, shifts=None), None),
     }
-    found = []
+    found: list[tuple[object, ...]] = []
     for variant, (estimator, filters) in variants.items():
-        fused = estimator.coordinates.decode(estimator.apply(patch, filters)).numpy()  # type: ignore[attr-defined]
+        fused = estimator.coordinates.decode(estimator.apply(patch, filters)).numpy()
         scores = score(simulation.truth, np.clip(fused, 0, 1), ratio)
         gain = round(learned.held_out, 5) if variant == VARIANTS[0] else ""
         found.append((variant, round(scores["psnr_db"], 4), round(scores["sam_deg"], 4), gain))

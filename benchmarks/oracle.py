@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def _with_prior_of(gem: Gem, patch: Patch, truth: Tensor) -> list[Tensor]:
     """The last stage solved with the covariance of the true deviations: one for all pixels, and one (with its mean) for each class."""
     seen, last = gem.observe(patch), gem.stages[-1]
     weights = gem.weights(seen)
-    draft = gem.draft(last.kind, seen, gem.run(seen, gem.stages[:-1]))
+    draft = gem.draft(last.kind, seen, replace(gem, stages=gem.stages[:-1]).run(seen))
     apart = 0 if draft.apart is None else draft.apart
     deviation = (truth - apart - draft.base).flatten(1).double().numpy()
 

@@ -98,7 +98,8 @@ class Watch:
     """Memory and bytes of a process and its children, looked at twenty times a second."""
 
     def __init__(self, pid: int) -> None:
-        self.root, self.peak, self.bytes = psutil.Process(pid), 0, {}
+        self.root, self.peak = psutil.Process(pid), 0
+        self.bytes: dict[int, tuple[int, int]] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -149,9 +150,8 @@ def fused(folder: Path, side: int, bands: int, method: str, scheduler: str, memo
     told = json.loads(report.read_text())
     out.unlink()
     print(f"peak after each stage, MB: {told['peak_rss_mb_after']}", file=sys.stderr)
-    return Row(
-        side, bands, method, scheduler, *_rounded(found[:2]), round(told["plan"]["memory"] / 1e6), *_rounded(found[2:]), told["seconds"]
-    )
+    seconds, peak, read, wrote = _rounded(found)
+    return Row(side, bands, method, scheduler, seconds, peak, round(told["plan"]["memory"] / 1e6), read, wrote, told["seconds"])
 
 
 def written(folder: Path, side: int, bands: int) -> Row:
@@ -159,7 +159,8 @@ def written(folder: Path, side: int, bands: int) -> Row:
     out = folder / "ready.tif"
     found = measured([sys.executable, __file__, "--ready", str(side), str(bands), str(out)])
     out.unlink()
-    return Row(side, bands, "ready-made", "threads", *_rounded(found[:2]), 0, *_rounded(found[2:]), {})
+    seconds, peak, read, wrote = _rounded(found)
+    return Row(side, bands, "ready-made", "threads", seconds, peak, 0, read, wrote, {})
 
 
 def write_ready(side: int, bands: int, out: Path) -> None:
@@ -193,7 +194,7 @@ def table(rows: list[Row]) -> str:
     for r in rows:
         ratio = f"{r.seconds / ready[r.side, r.bands]:.2f}" if (r.side, r.bands) in ready else ""
         stages = ", ".join(f"{r.stages[k]:.1f}" for k in ("open", "fit", "apply", "write")) if r.stages else ""
-        cells = (r.side, r.bands, r.method, r.scheduler, r.seconds, f"{1e6 * r.seconds / r.side**2:.1f}", ratio)
+        cells: tuple[object, ...] = (r.side, r.bands, r.method, r.scheduler, r.seconds, f"{1e6 * r.seconds / r.side**2:.1f}", ratio)
         cells += (f"{r.peak_mb:.0f}", f"{r.planned_mb:.0f}", f"{r.read_mb:.0f}", f"{r.written_mb:.0f}", stages)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)

@@ -121,8 +121,8 @@ def fit_filters(gem: Gem, patches: Sequence[Patch], seed: int = 0, *, mask: np.n
         return most_probable(found.gram, found.right, components.value, groups, LARGEST)
 
     held = _held_out(seen, seed)
-    judged = normal_equations(seen, images, weights, first.prior, mixing, components, held)
-    gain = judged.gain(learn([1 - h for h in held])) / max(float(judged.power.sum()), 1e-12)
+    check = normal_equations(seen, images, weights, first.prior, mixing, components, held)
+    gain = check.gain(learn([1 - h for h in held])) / max(float(check.power.sum()), 1e-12)
     filters = ComplementaryFilters(components.axes @ learn(None) / spread, scale) if gain > 0 or not judged else None
     return Learned(filters, gain, int(sum(float(s.complete.sum()) for s in seen)))
 
