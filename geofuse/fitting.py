@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from geofuse.align.clouds import Clouds, find_clouds
 from geofuse.align.register import Registration, geometric_share, register
 from geofuse.baselines.scene import BASELINES
 from geofuse.errors import PairMismatch, RefusedInput
@@ -65,7 +66,8 @@ class Ground:
     """What every method stands on: samples, geometry, response, and how the two images disagree.
 
     ``geometric`` is the share of the disagreement that looks like a wrong geometry; ``where`` maps its relative size over the scene, coarse
-    pixels (or survey windows, where there are several) in rows.
+    pixels (or survey windows, where there are several) in rows. Samples and patches are without the pixels that only one image shows (``clouds``,
+    a share ``covered`` of the scene).
     """
 
     pair: GridPair
@@ -75,6 +77,17 @@ class Ground:
     response: EffectiveResponse
     geometric: float
     where: list[list[float]]
+    clouds: Clouds | None = None
+    covered: float = 0.0
+
+    def cleared(self, sample: Sample) -> Sample:
+        """The sample without the pixels that only one image shows."""
+        return sample if self.clouds is None else self.clouds.clear(sample, self.builder)[0]
+
+    @property
+    def builder(self) -> PsfBuilder:
+        """The PSF of the geometry."""
+        return PsfBuilder(self.pair, self.geometry.sigma, self.geometry.shift)
 
     @property
     def harmonise(self) -> bool:
@@ -107,12 +120,12 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
         if method == "auto":
             from geofuse.validate import choose_method
 
-            method, table = choose_method(ground, read_windows(scene, [validation_window(scene.pair)])[0], settings, tick)
+            method, table = choose_method(ground, _validation_sample(scene, ground), settings, tick)
         model = fit_method(method, ground, settings, scene.bands.names, tick)
         if settings.uncertainty:
             from geofuse.validate import with_uncertainty
 
-            model = with_uncertainty(model, ground, read_windows(scene, [validation_window(scene.pair)])[0], settings, tick)
+            model = with_uncertainty(model, ground, _validation_sample(scene, ground), settings, tick)
         report = dict(model.report) | describe(ground, model) | {"validation": table, "seed": settings.seed}
         report["method_asked"] = settings.method
     report["seconds"] = {"fit": round(time.monotonic() - start, 2)}
@@ -139,6 +152,10 @@ def read_windows(scene: Scene, fine: Sequence[Window]) -> list[Sample]:
     return usable(scene.read([(w, nominal.coarse_window(w)) for w in fine]))
 
 
+def _validation_sample(scene: Scene, ground: Ground) -> Sample:
+    return ground.cleared(read_windows(scene, [validation_window(scene.pair)])[0])
+
+
 def lay_ground(
     pair: GridPair,
     survey: list[Sample],
@@ -149,10 +166,11 @@ def lay_ground(
     geometry: Registration | None = None,
 ) -> Ground:
     """Estimate geometry and response from the survey, and prepare the sample for the estimator."""
-    if geometry is None:
-        tick("registering")
-        geometry = register(pair, survey)
+    tick("registering")
+    geometry, clouds, covered = locate(pair, survey, geometry)
     builder = PsfBuilder(pair, geometry.sigma, geometry.shift)
+    if clouds is not None:
+        survey, sample = ([clouds.clear(s, builder)[0] for s in samples] for samples in (survey, sample))
     like = torch.zeros(1, dtype=torch.float32, device=settings.device)
 
     def patch(s: Sample) -> Patch:
@@ -169,7 +187,21 @@ def lay_ground(
     _refuse_baseline_offset(response, msi)
     share = geometric_share(pair, survey, geometry, response.matrix, response.offset)
     where = disagreement_map(surveyed, [s.fine.top for s in survey], response)
-    return Ground(pair, sample, [patch(s) for s in sample], geometry, response, share, where)
+    return Ground(pair, sample, [patch(s) for s in sample], geometry, response, share, where, clouds, covered)
+
+
+def locate(pair: GridPair, survey: list[Sample], told: Registration | None = None) -> tuple[Registration, Clouds | None, float]:
+    """Geometry, and what only one image shows: each is found better once the other is known."""
+    if told is not None:
+        return told, *find_clouds(survey, PsfBuilder(pair, told.sigma, told.shift))
+    nominal = PsfBuilder(pair, (pair.ratio / 2,) * 2)
+    rough, _ = find_clouds(survey, nominal)
+    geometry = register(pair, survey if rough is None else [rough.clear(s, nominal)[0] for s in survey])
+    builder = PsfBuilder(pair, geometry.sigma, geometry.shift)
+    clouds, covered = find_clouds(survey, builder)
+    if rough is not None:
+        geometry = register(pair, survey if clouds is None else [clouds.clear(s, builder)[0] for s in survey])
+    return geometry, clouds, covered
 
 
 def colocated(patches: Iterable[Patch]) -> tuple[np.ndarray, np.ndarray]:
@@ -218,7 +250,7 @@ def block_mean(image: np.ndarray, side: int) -> np.ndarray:
 
 def fit_method(method: str, ground: Ground, settings: Settings, bands: tuple[str, ...], tick: Callable[[str], None]) -> Model:
     """Fit one method on laid ground."""
-    model = Model(method, ground.pair.ratio, bands, ground.geometry, ground.response)
+    model = Model(method, ground.pair.ratio, bands, ground.geometry, ground.response, clouds=ground.clouds)
     if method in BASELINES:
         return model
     if method == "mossfuse-paper":

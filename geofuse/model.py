@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from geofuse.align.clouds import Clouds
 from geofuse.align.register import Registration
 from geofuse.baselines.scene import BASELINES, apply_baseline
 from geofuse.errors import RefusedInput
@@ -21,6 +22,7 @@ from geofuse.network.guide import GuideNetwork
 from geofuse.network.paper_scene import PaperScene
 from geofuse.response.estimate import EffectiveResponse
 from geofuse.response.psf import PsfBuilder
+from geofuse.scene import Sample
 from geofuse.solve.gem import Gem
 from geofuse.solve.patch import Patch, make_patch
 from geofuse.solve.uncertainty import Uncertainty
@@ -52,6 +54,8 @@ class Model:
         The network of ``mossfuse-paper``.
     uncertainty : Uncertainty or None
         Standard deviations, where they were asked for.
+    clouds : Clouds or None
+        How to know what only one image shows, where there is such a thing; the estimator leaves it out, and the other image decides.
     report : dict
         Plain JSON values: what the fit found.
     """
@@ -65,6 +69,7 @@ class Model:
     network: GuideNetwork | None = None
     paper: PaperScene | None = None
     uncertainty: Uncertainty | None = None
+    clouds: Clouds | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -121,8 +126,8 @@ class Model:
         """
         like = torch.zeros(1, dtype=torch.float32, device=device)
         with torch.inference_mode():
-            patch = make_patch(hsi, msi, self.builder(pair), fine, coarse, like)
-            fused = self.fuse_patch(patch)
+            patch, believed = self._patches(Sample(hsi, msi, fine, coarse), pair, like)
+            fused = self.fuse_patch(believed)
         out: np.ndarray = fused.cpu().numpy()
         out[:, ~_valid(patch, pair, fine, coarse)] = np.nan
         return out
@@ -139,10 +144,23 @@ class Model:
             raise RefusedInput("The model was fitted without uncertainty; fit it with uncertainty=True.")
         like = torch.zeros(1, dtype=torch.float32, device=device)
         with torch.inference_mode():
-            patch = make_patch(hsi, msi, self.builder(pair), fine, coarse, like)
-            out: np.ndarray = self.uncertainty.deviation(self.gem.weights(self.gem.observe(patch))).cpu().numpy()
+            patch, believed = self._patches(Sample(hsi, msi, fine, coarse), pair, like)
+            out: np.ndarray = self.uncertainty.deviation(self.gem.weights(self.gem.observe(believed))).cpu().numpy()
         out[:, ~_valid(patch, pair, fine, coarse)] = np.nan
         return out
+
+    def _patches(self, sample: Sample, pair: GridPair, like: torch.Tensor) -> tuple[Patch, Patch]:
+        """A window as it is, and as the estimator believes it."""
+        builder = self.builder(pair)
+
+        def patch(s: Sample) -> Patch:
+            return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like)
+
+        given = patch(sample)
+        if self.clouds is None or self.gem is None:
+            return given, given
+        cleared, where = self.clouds.clear(sample, builder)
+        return given, patch(cleared) if where.any() else given
 
     def fuse_patch(self, patch: Patch) -> torch.Tensor:
         """Fused reflectance of a patch, shape (B, H, W), before nodata is put back."""
@@ -173,6 +191,8 @@ class Model:
             arrays |= {f"network.{k}": v.cpu().numpy() for k, v in self.network.state_dict().items()}
         if self.uncertainty is not None:
             arrays |= {f"uncertainty.{k}": v for k, v in self.uncertainty.arrays().items()}
+        if self.clouds is not None:
+            arrays |= {f"clouds.{k}": v for k, v in self.clouds.arrays().items()}
         header = {
             "method": self.method,
             "ratio": self.ratio,
@@ -235,6 +255,7 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         gem=Gem.from_arrays(part("gem.")) if header["method"] not in BASELINES else None,
         network=network,
         uncertainty=Uncertainty.from_arrays(part("uncertainty.")) if part("uncertainty.") else None,
+        clouds=Clouds(**part("clouds.")) if part("clouds.") else None,
         report=header["report"],
     )
 
