@@ -86,8 +86,8 @@ def plan(
         whole = method in (*BASELINES, "mossfuse-paper")
     else:
         model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-        whole = not model.tiled
-    return make_plan(scene, tile=tile, device=_device(device), memory=memory, whole=whole)
+        whole, method = not model.tiled, model.method
+    return make_plan(scene, tile=tile, device=_device(device), memory=memory, whole=whole, closed_form=method == "fuse")
 
 
 def fit(
@@ -170,8 +170,8 @@ def fuse(
     msi : DataArray or Dataset
         Multispectral cube: few bands, fine pixels; any CRS, origin and extent that overlaps.
     method : str
-        ``auto`` (best by validation on the scene), ``mossfuse``, ``gem``, ``fuse``, ``regression``, ``gsa``, ``cnmf``, ``bicubic`` or
-        ``mossfuse-paper``.
+        ``auto`` (best by validation on the scene), ``mossfuse``, ``gem``, ``fuse``, ``hysure``, ``regression``, ``gsa``, ``cnmf``,
+        ``mlp``, ``bicubic`` or ``mossfuse-paper``.
     srf : str, path or ndarray
         ``auto`` estimates an effective response from the pair; else the name of a sensor (``Sentinel-2A``), a CSV file (wavelength in nm,
         one column a band), or a matrix (M, B).
@@ -226,7 +226,7 @@ def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -
     from geofuse.tiles.graph import lazy_mosaic
 
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device)
+    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group)
     bands = scene.bands
     named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist()}
     report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
@@ -246,7 +246,7 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
 
     if model.uncertainty is None:
         raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
-    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, "uncertainty")
+    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group, "uncertainty")
     attrs = {"units": "1", "long_name": "standard deviation of the fused surface reflectance"}
     return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
 
@@ -269,16 +269,24 @@ def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
     """Compute a lazy mosaic with a progress bar over tiles."""
     import dask
 
-    from geofuse.io.stream import tiles
+    from geofuse.io.stream import run_tiles, starts
 
     out = np.empty(data.shape, np.float32)
-    with dask.config.set(num_workers=workers):
-        count, computed = tiles(data, max(data.shape))
-        with bar(count, desc="fusing", unit="tile", enabled=progress) as steps:
-            for top, left, tile in computed:
-                out[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
-                steps.update()
+    tops, lefts = starts(data)
+    places = [(i, j) for i in range(len(tops)) for j in range(len(lefts))]
+    with dask.config.set(num_workers=workers), bar(len(places), desc="fusing", unit="tile", enabled=progress) as steps:
+
+        def done(place: tuple[int, int], tile: np.ndarray) -> None:
+            top, left = tops[place[0]], lefts[place[1]]
+            out[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
+            steps.update()
+
+        run_tiles(data, _itself, places, done)
     return out
+
+
+def _itself(tile: np.ndarray, top: int, left: int) -> np.ndarray:
+    return tile
 
 
 def evaluate(
@@ -308,7 +316,7 @@ def evaluate(
     from geofuse.tiles.plan import sample_windows, validation_window
     from geofuse.validate import COMPARED, compare, reduce
 
-    chosen = ("mossfuse", "cnmf", *COMPARED) if methods is None else methods
+    chosen = ("mossfuse", "hysure", "cnmf", "mlp", *COMPARED) if methods is None else methods
     for method in chosen:
         check_method(method)
     chosen = tuple(m for m in chosen if m != "auto")  # which is one of the others
@@ -372,11 +380,13 @@ def report(fused: xr.DataArray) -> Report:
     return Report(json.loads(text))
 
 
-def to_cog(fused: xr.DataArray, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True) -> Path:
+def to_cog(
+    fused: xr.DataArray, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
+) -> Path:
     """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.cog.write_cog`."""
     from geofuse.io.cog import write_cog
 
-    return write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress).path
+    return write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume).path
 
 
 def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), collection: Any = None, assets: Any = None) -> pystac.Item:

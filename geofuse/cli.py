@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 import warnings
@@ -29,17 +30,42 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit status 0 done, 1 failed, 2 refused, 130 interrupted."""
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
-        with _plain_warnings():
+        with _plain_warnings(), _terminated_like_interrupted():
             app(args=arguments, prog_name="geofuse")
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this, without a word
-            print("geofuse: interrupted; nothing was left behind", file=sys.stderr)
+            print(f"geofuse: interrupted; {_interruption(end) or 'nothing was left behind'}", file=sys.stderr)
         raise
     except Exception as error:
         if debug:
             traceback.print_exc()
         print(f"geofuse: {_explain(error)}", file=sys.stderr)
         raise SystemExit(REFUSED if isinstance(error, RefusedInput) else FAILED) from None
+
+
+def _interruption(end: BaseException | None) -> str:
+    """What the interrupt that led to this exit had to say."""
+    while end is not None and not (isinstance(end, KeyboardInterrupt) and str(end)):
+        end = end.__cause__ or end.__context__
+    return str(end or "")
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM, which batch systems and containers send, end the run as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explain(error: Exception) -> str:
@@ -66,7 +92,9 @@ def fuse(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral raster: many bands, coarse pixels.")],
     msi: Annotated[str, typer.Argument(help="Multispectral raster: few bands, fine pixels.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The COG to write; its STAC item goes beside it.")],
-    method: Annotated[str, typer.Option(help="auto, mossfuse, gem, fuse, regression, gsa, cnmf, bicubic or mossfuse-paper.")] = "auto",
+    method: Annotated[
+        str, typer.Option(help="auto, mossfuse, gem, fuse, hysure, regression, gsa, cnmf, mlp, bicubic or mossfuse-paper.")
+    ] = "auto",
     srf: Annotated[str, typer.Option(help="auto (estimated), a sensor such as Sentinel-2A, or a CSV file.")] = "auto",
     tile: Annotated[str, typer.Option(help="Fine pixels along each side of a tile, or auto.")] = "auto",
     device: Device = "auto",
@@ -75,8 +103,10 @@ def fuse(
     dtype: Annotated[str, typer.Option(help="int16 (scale 0.0001) or float32.")] = "int16",
     report: Annotated[list[Path] | None, typer.Option(help="Write the report: a .json or .html file; may be given twice.")] = None,
     stac: Annotated[bool, typer.Option(help="Write a STAC item beside the output.")] = True,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif.")] = False,
     model: Annotated[Path | None, typer.Option(help="Apply this model instead of fitting one.")] = None,
     seed: Seed = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same command stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run, and stop.")] = False,
     quiet: Quiet = False,
@@ -88,7 +118,7 @@ def fuse(
 
     job = Job(
         hsi, msi, output, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
-        reports=tuple(report or ()), stac=stac, model=model, seed=seed, overwrite=overwrite, progress=not quiet,
+        reports=tuple(report or ()), stac=stac, model=model, seed=seed, overwrite=overwrite, resume=resume, progress=not quiet, uncertainty=uncertainty,
     )  # fmt: skip
     if plan:
         print(job.plan())

@@ -32,7 +32,7 @@ from geofuse.solve.trust import WARNING_RHO
 from geofuse.tiles.plan import sample_windows, validation_window
 from geofuse.tiles.threads import fastest_thread_count, torch_threads
 
-METHODS = ("auto", "mossfuse", "gem", "fuse", "regression", "gsa", "cnmf", "bicubic", "mossfuse-paper")
+METHODS = ("auto", "mossfuse", "gem", "fuse", "hysure", "regression", "gsa", "cnmf", "mlp", "bicubic", "mossfuse-paper")
 BAYESIAN = ("auto", "mossfuse", "gem", "fuse")
 # Fine pixels that are read to find geometry and response, and those of them on which the estimator is fitted.
 SURVEY_PIXELS, SAMPLE_PIXELS = 1_000_000, 200_000

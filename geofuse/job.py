@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
-import dask.threaded
 import xarray as xr
-from dask.base import get_scheduler
 
 from geofuse import api
 from geofuse.bands import BandTable
 from geofuse.errors import OutputRefused, RefusedInput
-from geofuse.io.cog import CogReceipt, write_cog
+from geofuse.io.cog import CogReceipt, disk_space, fill_draft, write_cog
+from geofuse.io.fingerprint import file_sha256, fingerprint
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output
+from geofuse.io.vrt import software
+from geofuse.io.workspace import Workspace, check_target, folder_of, published_by_a_run, workspace
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
+from geofuse.scene import Scene
 from geofuse.stac.item import Processing, Source, make_item, write_item
 
 if TYPE_CHECKING:
@@ -53,10 +55,12 @@ class Job:
     model: Path | None = None
     seed: int = 0
     overwrite: bool = False
+    resume: bool = True
     progress: bool = True
     datetime: dt.datetime | None = None
     titles: tuple[str | None, str | None] = (None, None)
     extra_assets: dict[str, Path] = field(default_factory=dict)
+    uncertainty: bool = False
 
     @property
     def item_path(self) -> Path:
@@ -64,9 +68,15 @@ class Job:
         return self.output.with_suffix(".json")
 
     @property
+    def uncertainty_path(self) -> Path:
+        """Where the standard deviations go: beside the output."""
+        return self.output.with_name(f"{self.output.stem}_uncertainty{self.output.suffix}")
+
+    @property
     def outputs(self) -> tuple[Path, ...]:
         """Every file that the job writes."""
-        return (self.output, *self.reports, *((self.item_path,) if self.stac else ()))
+        deviation = (self.uncertainty_path,) if self.uncertainty else ()
+        return (self.output, *deviation, *self.reports, *((self.item_path,) if self.stac else ()))
 
     def refuse(self) -> None:
         """Refuse what cannot be written, before anything is read."""
@@ -82,12 +92,14 @@ class Job:
             if self.stac and path.resolve() == self.item_path.resolve():
                 raise RefusedInput(f"The report {path} would replace the STAC item of the output; give it another name.")
             check_output(path, overwrite=True)
-        check_output(self.output, overwrite=self.overwrite)
+        check_target(self.output, overwrite=self.overwrite)
+        if self.uncertainty:  # a run that was stopped may have finished it
+            check_target(self.uncertainty_path, overwrite=self.overwrite or folder_of(self.output.absolute()).exists())
         if self.stac:
-            check_output(self.item_path, overwrite=self.overwrite)
+            check_output(self.item_path, overwrite=self.overwrite or published_by_a_run(self.output))
         from geofuse.fitting import check_method  # last, because it loads torch
 
-        check_method(self.method)
+        check_method(self.method, self.uncertainty)
 
     def plan(self) -> Plan:
         """The dry run."""
@@ -102,26 +114,86 @@ class Job:
         RefusedInput
             The input or the output cannot be used; nothing was computed and nothing was written.
         RunFailed
-            Writing failed; what this run had written is gone again.
+            Writing failed; nothing appeared, and it says whether another run can go on from what was finished.
         """
         self.refuse()
         clock = _Clock()
-        hsi, msi, model = open_hsi(self.hsi), open_msi(self.msi), self._given_model()
-        scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, model)
+        hsi, msi, given = open_hsi(self.hsi), open_msi(self.msi), self._given_model()
+        scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, given)
+        target = check_target(self.output, overwrite=self.overwrite, needed=disk_space(planned.shape, self.dtype))
+        resume = self.resume and self.method != "mossfuse-paper"  # whose model cannot be kept
         clock.lap("open")
-        if model is None:
-            model = api.fit(hsi, msi, method=self.method, srf=self.srf, device=self.device, progress=self.progress, seed=self.seed)
-        clock.lap("fit")
-        with _together(self.outputs), dask.config.set(num_workers=planned.workers):
+        with (
+            workspace(target, self._key(planned), resume=resume, overwrite=self.overwrite) as work,
+            _together(self.outputs[1:]),
+            dask.config.set(num_workers=planned.workers),
+        ):
+            model = given or self._fitted(scene, work)
+            clock.lap("fit")
+            if self.uncertainty:
+                self._write_deviation(scene, model, planned, work)
+                clock.lap("uncertainty")
             fused = api.apply(scene, model, planned, progress=self.progress)
-            with _applying(clock):
-                receipt = write_cog(fused, self.output, dtype=self.dtype, overwrite=self.overwrite, progress=self.progress)
+            filled = fill_draft(fused, work, dtype=self.dtype, progress=self.progress)
+            clock.lap("apply")
+            receipt = filled.finish({}, self.progress)
+            work.publish()
             clock.lap("write")
             report = self._report(fused, receipt, clock)
             written = [self._write_report(report, path) for path in self.reports]
             if self.stac:
                 self._write_item(report, scene.hsi, scene.msi, written)
         return fused, report
+
+    def _key(self, planned: Plan) -> dict[str, Any]:
+        """All that decides about the pixels."""
+        return {
+            "software": software(),
+            "hsi": fingerprint(self.hsi),
+            "msi": fingerprint(self.msi),
+            "method": self.method,
+            "srf": self.srf if not Path(self.srf).is_file() else fingerprint(self.srf),
+            "model": None if self.model is None else file_sha256(self.model),
+            "seed": self.seed,
+            "device": planned.device,
+            "shape": list(planned.shape),
+            "tile": planned.tile,
+            "halo": planned.halo,
+            "dtype": self.dtype,
+            "uncertainty": self.uncertainty,
+        }
+
+    def _write_deviation(self, scene: Scene, model: Model, planned: Plan, work: Workspace) -> None:
+        """Write the standard deviations, unless a run that was stopped has."""
+        done, path = work.journal.get("uncertainty"), self.uncertainty_path
+        if done is not None and path.exists() and file_sha256(path) == done["sha256"]:
+            return
+        made = api.deviation(scene, model, planned, progress=self.progress)
+        receipt = write_cog(made, path, dtype=self.dtype, overwrite=True, progress=self.progress, resume=self.resume)
+        work.journal.append("uncertainty", sha256=receipt.sha256)
+
+    def _fitted(self, scene: Scene, work: Workspace) -> Model:
+        """The model that the workspace holds; fitted and put there where it does not."""
+        from geofuse.model import Model
+
+        kept = work.folder / "model.safetensors"
+        if "model" not in work.journal:
+            model = api.fit(
+                scene.hsi,
+                scene.msi,
+                method=self.method,
+                srf=self.srf,
+                device=self.device,
+                progress=self.progress,
+                seed=self.seed,
+                uncertainty=self.uncertainty,
+            )
+            if model.paper is not None:
+                return model
+            model.save(kept)
+            work.journal.append("model", sha256=file_sha256(kept))
+        # read back even when it was fitted just now, so that a resumed run uses the very same numbers
+        return Model.load(kept)
 
     def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
         options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}
@@ -130,13 +202,19 @@ class Job:
     def _given_model(self) -> Model | None:
         from geofuse.model import Model
 
-        return None if self.model is None else Model.load(self.model)
+        model = None if self.model is None else Model.load(self.model)
+        if model is not None and self.uncertainty and model.uncertainty is None:
+            raise RefusedInput(
+                f"The model {self.model} was fitted without uncertainty; expected one that was fitted with it, or no --model."
+            )
+        return model
 
     def _report(self, fused: xr.DataArray, receipt: CogReceipt, clock: _Clock) -> Report:
         table = BandTable.from_cube(fused)
         about_run = {
             "seconds": clock.laps,
             "peak_rss_mb": _peak_rss_mb(),
+            "peak_rss_mb_after": clock.peaks,
             "versions": versions(),
             "inputs": {"hsi": str(self.hsi), "msi": str(self.msi)},
             "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist()},
@@ -163,7 +241,7 @@ class Job:
             sources=sources,
             quality=report.summary(),
             datetime=self.datetime,
-            assets=dict(written) | self.extra_assets,
+            assets=dict(written) | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {}) | self.extra_assets,
         )
         write_item(item, self.item_path)
 
@@ -181,40 +259,19 @@ def _together(paths: Iterable[Path]) -> Iterator[None]:
 
 
 class _Clock:
-    """Seconds of each stage."""
+    """Seconds of each stage, and the peak memory of this process by its end."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
+        self.peaks: dict[str, float] = {}
         self._last = time.monotonic()
 
     def lap(self, name: str) -> None:
         """End a stage, which began when the one before it ended."""
         now = time.monotonic()
         self.laps[name] = round(now - self._last, 2)
+        self.peaks[name] = _peak_rss_mb()
         self._last = now
-
-    def take(self, name: str, seconds: float) -> None:
-        """Count seconds of the running stage as a stage of their own."""
-        self.laps[name] = round(seconds, 2)
-        self._last += seconds
-
-
-@contextmanager
-def _applying(clock: _Clock) -> Iterator[None]:
-    """Tell applying from writing, which alternate: seconds inside the active dask scheduler are those of applying."""
-    active, spent = get_scheduler() or dask.threaded.get, 0.0
-
-    def timed(*graph: Any, **options: Any) -> Any:
-        nonlocal spent
-        start = time.monotonic()
-        try:
-            return active(*graph, **options)
-        finally:
-            spent += time.monotonic() - start
-
-    with dask.config.set(scheduler=timed):
-        yield
-    clock.take("apply", spent)
 
 
 def _peak_rss_mb() -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +107,16 @@ class Model:
                 f"The model was fitted at a pixel-size ratio of {self.ratio:.4g}; found {pair.ratio:.4g}. Fit a model for this pair."
             )
 
-    def apply(self, hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, device: str = "cpu") -> np.ndarray:
+    def apply(
+        self,
+        hsi: np.ndarray,
+        msi: np.ndarray,
+        pair: GridPair,
+        fine: Window,
+        coarse: Window,
+        device: str = "cpu",
+        core: Window | None = None,
+    ) -> np.ndarray:
         """Fuse one window.
 
         Parameters
@@ -118,22 +129,36 @@ class Model:
             Where they lie on the working grids.
         device : str
             Torch device.
+        core : Window, optional
+            The part of ``fine`` that is wanted; the bands of its surroundings are never made.
 
         Returns
         -------
         ndarray, shape (B, H, W), float32
-            Reflectance; NaN where either image has none.
+            Reflectance of the core; NaN where either image has none.
         """
+        inner = (core or fine).offset(-fine.top, -fine.left).slices
         like = torch.zeros(1, dtype=torch.float32, device=device)
         with torch.inference_mode():
             patch, believed = self._patches(Sample(hsi, msi, fine, coarse), pair, like)
-            fused = self.fuse_patch(believed)
-        out: np.ndarray = fused.cpu().numpy()
-        out[:, ~_valid(patch, pair, fine, coarse)] = np.nan
+            fused = self.fuse_patch(believed, inner)
+        out = np.ascontiguousarray(fused.cpu().numpy())
+        valid = _valid(patch, pair, fine, coarse)[inner]
+        if not valid.all():
+            out[:, ~valid] = np.nan
         return out
 
-    def deviation(self, hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, device: str = "cpu") -> np.ndarray:
-        """Standard deviation of what `apply` returns for the same window, reflectance, shape (B, H, W), float32.
+    def deviation(
+        self,
+        hsi: np.ndarray,
+        msi: np.ndarray,
+        pair: GridPair,
+        fine: Window,
+        coarse: Window,
+        device: str = "cpu",
+        core: Window | None = None,
+    ) -> np.ndarray:
+        """Standard deviation of what `apply` returns for the same arguments, reflectance, shape (B, H, W), float32.
 
         Raises
         ------
@@ -142,11 +167,13 @@ class Model:
         """
         if self.gem is None or self.uncertainty is None:
             raise RefusedInput("The model was fitted without uncertainty; fit it with uncertainty=True.")
+        inner = (core or fine).offset(-fine.top, -fine.left).slices
         like = torch.zeros(1, dtype=torch.float32, device=device)
         with torch.inference_mode():
             patch, believed = self._patches(Sample(hsi, msi, fine, coarse), pair, like)
-            out: np.ndarray = self.uncertainty.deviation(self.gem.weights(self.gem.observe(believed))).cpu().numpy()
-        out[:, ~_valid(patch, pair, fine, coarse)] = np.nan
+            weights = self.gem.weights(self.gem.observe(believed))[:, *inner]
+            out: np.ndarray = self.uncertainty.deviation(weights.contiguous()).cpu().numpy()
+        out[:, ~_valid(patch, pair, fine, coarse)[inner]] = np.nan
         return out
 
     def _patches(self, sample: Sample, pair: GridPair, like: torch.Tensor) -> tuple[Patch, Patch]:
@@ -162,13 +189,23 @@ class Model:
         cleared, where = self.clouds.clear(sample, builder)
         return given, patch(cleared) if where.any() else given
 
-    def fuse_patch(self, patch: Patch) -> torch.Tensor:
-        """Fused reflectance of a patch, shape (B, H, W), before nodata is put back."""
+    def fuse_patch(self, patch: Patch, inner: tuple[slice, slice] = (slice(None), slice(None))) -> torch.Tensor:
+        """Fused reflectance of the inner rows and columns of a patch, shape (B, H, W), before nodata is put back."""
         if self.paper is not None:
-            return self.paper.apply(patch)
+            return self.paper.apply(patch)[:, *inner]
         if self.gem is None:
-            return apply_baseline(self.method, patch, self.response.matrix)
-        return self.gem.coordinates.decode(self.gem.apply(patch, self.network))
+            return apply_baseline(self.method, patch, self.response.matrix, seed=int(self.report.get("seed", 0)))[:, *inner]
+        return self.gem.coordinates.decode(self.gem.apply(patch, self.network)[:, *inner].contiguous())
+
+    def __dask_tokenize__(self) -> str:
+        """Name the model by what it would be stored as, and not by the objects that it is made of."""
+        if self.paper is not None:
+            return uuid.uuid4().hex
+        arrays, header = self._parts()
+        digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+        for name in sorted(arrays):
+            digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+        return digest.hexdigest()
 
     def save(self, path: str | Path) -> Path:
         """Write the model as safetensors: arrays, and a JSON header with the rest.
@@ -180,6 +217,17 @@ class Model:
         """
         if self.paper is not None:
             raise RefusedInput("Models of method 'mossfuse-paper' are not stored; fit 'mossfuse' or 'gem' to keep a model.")
+        arrays, header = self._parts()
+        header["report"] = dict(self.report)
+        target = Path(path)
+        scratch = target.with_name(f".{target.name}.part")
+        save_file(
+            {k: np.asarray(v, order="C") for k, v in arrays.items()}, scratch, metadata={"format": FORMAT, "model": json.dumps(header)}
+        )
+        return scratch.replace(target)
+
+    def _parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """All that decides about the fused image: arrays by name, and plain values."""
         arrays = {
             "response.matrix": self.response.matrix,
             "response.offset": self.response.offset,
@@ -205,14 +253,8 @@ class Model:
             },
             "response": self.response.method,
             "network": None if self.network is None else self.network.settings,
-            "report": dict(self.report),
         }
-        target = Path(path)
-        scratch = target.with_name(f".{target.name}.part")
-        save_file(
-            {k: np.asarray(v, order="C") for k, v in arrays.items()}, scratch, metadata={"format": FORMAT, "model": json.dumps(header)}
-        )
-        return scratch.replace(target)
+        return arrays, header
 
     @staticmethod
     def load(path: str | Path) -> Model:

@@ -10,13 +10,23 @@ import dask
 import numpy as np
 
 from geofuse.errors import RefusedInput
+from geofuse.grid import GridPair
 from geofuse.scene import Scene
 from geofuse.tiles.plan import cuts
 
 DEFAULT_MEMORY = 8 * 10**9
-TILES = (512, 384, 256, 128)  # larger ones leave the processor's caches, smaller ones spend their time on halos
-RANK, IMAGES = 20, 14  # coefficients, and images of them that a task holds at its peak
-BASE_MEMORY = 900 * 10**6  # interpreter, libraries, graph
+# Larger ones leave the processor's caches (measured: 1024 takes 1.4 times as long a pixel as 512), smaller ones spend their time on halos.
+TILES = (512, 256, 128)
+RANK = 20  # coefficients
+# Images of coefficients that a task holds at its peak, what the allocator keeps for the next task included.
+IMAGES, IMAGES_CLOSED_FORM = 24, 5
+# Interpreter, libraries, metadata; and the sample of the fit, of which the allocator keeps what it held.
+BASE_MEMORY = 900 * 10**6
+# Pixels read of each image, over its pixels: tiles are read in groups large enough for this, as far as memory allows.
+MOST_READ = 1.3
+MOST_GROUP = 8
+GROUPS_HELD = 2.5  # the one that is worked on, and part of the next ones
+COARSE_RIM = 3  # coarse pixels around a window that interpolation and rounding ask for
 
 
 @dataclass(frozen=True)
@@ -32,12 +42,14 @@ class Plan:
         Fine pixel size, units of the CRS.
     ratio : float
         Coarse over fine pixel size.
-    tile, tiles : int
-        Fine pixels along each side of a tile; how many tiles.
+    tile, tiles, group : int
+        Fine pixels along each side of a tile; how many tiles; tiles along each side of a group, which are read together.
     halo : int
         Fine pixels that each tile reads around itself.
     bytes_read, bytes_written : int
         Uncompressed float32 pixels read, halos included; int16 pixels written.
+    times_read : float
+        Pixels read over pixels of the working grids, of the image of which that is more.
     memory_per_task, memory : int
         Bytes, at the peak; ``memory`` with ``workers`` tasks at once.
     workers : int
@@ -50,8 +62,10 @@ class Plan:
     ratio: float
     tile: int
     tiles: int
+    group: int
     halo: int
     bytes_read: int
+    times_read: float
     bytes_written: int
     memory_per_task: int
     memory: int
@@ -69,8 +83,8 @@ class Plan:
             (
                 f"output   {bands} bands, {height} x {width} pixels of {self.pixel:g}, {self.crs}",
                 f"ratio    {self.ratio:.4g} (coarse over fine pixel size)",
-                f"tiles    {self.tiles} of {self.tile} x {self.tile}, halo {self.halo} pixels",
-                f"reads    {_size(self.bytes_read)} of pixels, halos included",
+                f"tiles    {self.tiles} of {self.tile} x {self.tile}, halo {self.halo} pixels, read in groups of {self.group} x {self.group}",
+                f"reads    {_size(self.bytes_read)} of pixels, each {self.times_read:.2f} times with the halos",
                 f"writes   {_size(self.bytes_written)} of pixels before compression",
                 f"memory   {_size(self.memory)} ({self.workers} tasks of {_size(self.memory_per_task)})",
                 f"device   {self.device}",
@@ -78,8 +92,66 @@ class Plan:
         )
 
 
+@dataclass(frozen=True)
+class _Cost:
+    """What a choice of tiles costs, for one scene; sizes in bytes."""
+
+    pair: GridPair
+    bands: int
+    msi_bands: int
+    halo: int
+    images: int
+
+    def windows(self, side: int) -> tuple[list[int], list[int]]:
+        """Rows of fine pixels, and columns, that squares of the output see with their halos."""
+        output, fine = self.pair.output, self.pair.fine
+        rows, cols = (
+            [min(stop + first + self.halo, size) - max(start + first - self.halo, 0) for start, stop in cuts(length, side)]
+            for length, first, size in zip(output.shape, (output.top, output.left), fine.shape, strict=True)
+        )
+        return rows, cols
+
+    def task(self, tile: int) -> int:
+        """A tile being worked on: its part of both images, coefficients, and all bands of its core."""
+        rows, cols = (min(tile, size) for size in self.pair.output.shape)
+        seen = max(self.windows(tile)[0]) * max(self.windows(tile)[1])
+        inputs = seen * (2 * self.msi_bands + 2 * self.bands / self.pair.ratio**2)
+        return int(4 * (inputs + seen * self.images * min(RANK, self.bands) + 2 * self.bands * rows * cols))
+
+    def speed(self, tile: int, workers: int) -> float:
+        """Output pixels made in the time that one worker takes for a pixel that it sees."""
+        rows, cols = self.windows(tile)
+        return float(workers * np.prod(self.pair.output.shape) / (sum(rows) * sum(cols)))
+
+    def reading(self, side: int) -> tuple[int, float]:
+        """Bytes of the largest square's part of both images; how often each pixel is read."""
+        rows, cols = self.windows(side)
+        h, w = self.pair.coarse.shape
+        coarse_rows, coarse_cols = (
+            [min(int(np.ceil(n / self.pair.ratio)) + COARSE_RIM, size) for n in lengths] for lengths, size in ((rows, h), (cols, w))
+        )
+        times = sum(rows) * sum(cols) / np.prod(self.pair.fine.shape), sum(coarse_rows) * sum(coarse_cols) / (h * w)
+        return 4 * (max(rows) * max(cols) * self.msi_bands + max(coarse_rows) * max(coarse_cols) * self.bands), float(max(times))
+
+    def total(self, tile: int, workers: int, group: int = 1) -> int:
+        """Peak memory of the run."""
+        return int(BASE_MEMORY + workers * self.task(tile) + GROUPS_HELD * self.reading(tile * group)[0])
+
+    def group(self, tile: int, workers: int, memory: int) -> int:
+        """The smallest group that reads little enough, or the largest that memory allows."""
+        most = -(-max(self.pair.output.shape) // tile)
+        fitting = [g for g in range(1, min(MOST_GROUP, most) + 1) if self.total(tile, workers, g) <= memory]
+        return next((g for g in fitting if self.reading(tile * g)[1] <= MOST_READ), max(fitting, default=1))
+
+
 def make_plan(
-    scene: Scene, *, tile: int | Literal["auto"] = "auto", device: str = "cpu", memory: int = DEFAULT_MEMORY, whole: bool = False
+    scene: Scene,
+    *,
+    tile: int | Literal["auto"] = "auto",
+    device: str = "cpu",
+    memory: int = DEFAULT_MEMORY,
+    whole: bool = False,
+    closed_form: bool = False,
 ) -> Plan:
     """Plan the fusion of a scene.
 
@@ -93,6 +165,8 @@ def make_plan(
         Bytes that the run may use.
     whole : bool
         The method is not local: one tile, whatever was asked for.
+    closed_form : bool
+        The method is ``fuse``, which holds less.
 
     Raises
     ------
@@ -103,46 +177,36 @@ def make_plan(
         raise RefusedInput(f"The tile size is {tile}; expected 16 pixels or more, or 'auto'.")
     pair = scene.pair
     height, width = pair.output.shape
-    bands, msi_bands = scene.hsi.sizes["band"], scene.msi.sizes["band"]
     halo = int(np.ceil(max(9 * pair.ratio, 56))) + 12  # as `Model.halo`, with a network
-    workers = 1 if whole else _workers()
-
-    def per_task(size: int) -> int:
-        rows, cols = min(size, height), min(size, width)
-        seen = min(rows + 2 * halo, pair.fine.shape[0]) * min(cols + 2 * halo, pair.fine.shape[1])
-        return 4 * (seen * (bands + 2 * msi_bands + IMAGES * min(RANK, bands)) + 2 * bands * rows * cols)
-
-    def fits(size: int) -> bool:
-        return BASE_MEMORY + workers * per_task(size) <= memory
-
+    images = IMAGES_CLOSED_FORM if closed_form else IMAGES
+    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images)
     candidates = (max(height, width),) if whole else TILES if tile == "auto" else (tile,)
-    chosen = next((t for t in candidates if fits(t)), None)
-    if chosen is None and workers > 1:
-        workers = 1
-        chosen = next((t for t in candidates if fits(t)), None)
+    most = 1 if whole else _workers()
+    fitting = [(t, n) for t in candidates for n in range(most, 0, -1) if cost.total(t, n) <= memory]
+    chosen, workers = max(fitting, key=lambda choice: cost.speed(*choice), default=(None, 1))
     if chosen is None:
         raise RefusedInput(
-            f"Fusing needs {_size(BASE_MEMORY + per_task(candidates[-1]))} with tiles of {candidates[-1]} pixels, and {_size(memory)} are allowed. "
+            f"Fusing needs {_size(cost.total(candidates[-1], 1))} with tiles of {candidates[-1]} pixels, and {_size(memory)} are allowed. "
             "Allow more memory or choose smaller tiles (methods that are not local take the whole scene as one)."
         )
-    rows, cols = (
-        [min(stop + first + halo, size) - max(start + first - halo, 0) for start, stop in cuts(length, chosen)]
-        for length, first, size in zip((height, width), (pair.output.top, pair.output.left), pair.fine.shape, strict=True)
-    )
+    group = 1 if whole else cost.group(chosen, workers, memory)
+    rows, cols = cost.windows(chosen * group)
     seen = sum(rows) * sum(cols)
     box = pair.output_geobox
     return Plan(
-        shape=(bands, height, width),
+        shape=(cost.bands, height, width),
         crs=_crs_name(box.crs),
         pixel=float(abs(box.affine.a)),
         ratio=pair.ratio,
         tile=chosen,
-        tiles=len(rows) * len(cols),
+        tiles=len(cuts(height, chosen)) * len(cuts(width, chosen)),
+        group=group,
         halo=halo,
-        bytes_read=int(4 * seen * (msi_bands + bands / pair.ratio**2)),
-        bytes_written=2 * bands * height * width,
-        memory_per_task=per_task(chosen),
-        memory=BASE_MEMORY + workers * per_task(chosen),
+        bytes_read=int(4 * seen * (cost.msi_bands + cost.bands / pair.ratio**2)),
+        times_read=round(cost.reading(chosen * group)[1], 3),
+        bytes_written=2 * cost.bands * height * width,
+        memory_per_task=cost.task(chosen),
+        memory=cost.total(chosen, workers, group),
         workers=workers,
         device=device,
     )

@@ -29,10 +29,12 @@ from geofuse.solve.patch import make_patch
 from geofuse.solve.uncertainty import calibration, posterior_uncertainty
 
 MIN_COARSE = 12  # coarse pixels along the shorter side of the reduced scene
+# `hysure`, `cnmf` and `mlp` take seconds to minutes and are compared on demand (`evaluate`).
 COMPARED = ("gem", "fuse", "regression", "gsa", "bicubic")
 # A challenger must beat GEM at reduced scale by this much, in both scores, before `auto` departs from it.
 MARGIN_DB = 0.1
 NETWORK_SECONDS = 15.0
+LARGEST_STEP = 8
 CALIBRATION_STEP = 2  # the smallest: it leaves the most pixels to count
 
 
@@ -93,7 +95,7 @@ def with_uncertainty(model: Model, ground: Ground, sample: Sample, settings: Set
     return replace(model, uncertainty=uncertainty)
 
 
-def reduce(ground: Ground, sample: Sample, settings: Settings, largest: int = 8) -> tuple[Ground, np.ndarray] | None:
+def reduce(ground: Ground, sample: Sample, settings: Settings, largest: int = LARGEST_STEP) -> tuple[Ground, np.ndarray] | None:
     """A window of the scene one step down, and its truth (B, h, w), NaN where unknown; None where it is too small to tell anything.
 
     The step is the scene's ratio or ``largest``, or less where there are few coarse pixels.
@@ -129,7 +131,7 @@ def reduce(ground: Ground, sample: Sample, settings: Settings, largest: int = 8)
 
 
 def _step(ratio: float, shape: tuple[int, int]) -> int | None:
-    for step in range(max(2, round(ratio)), 1, -1):
+    for step in range(max(2, min(round(ratio), LARGEST_STEP)), 1, -1):
         if min(shape) // step >= MIN_COARSE:
             return step
     return 2 if min(shape) // 2 >= MIN_COARSE // 2 else None

@@ -75,8 +75,11 @@ def made_up_scene(bands: int, height: int, width: int, rank: int = 5, seed: int 
     Light differs from place to place: with shares that sum to 1 everywhere an offset would be one more mixture.
     """
     rng = np.random.default_rng(seed)
-    maps = [sum(gaussian_filter(rng.normal(size=(height, width)), s, mode="reflect") * s for s in (grain, 4 * grain)) for _ in range(rank)]
-    share = np.exp(3 * np.stack(maps) / np.std(maps))
+    scales = (grain, 4 * grain)
+    maps = np.stack(
+        [np.sum([gaussian_filter(rng.normal(size=(height, width)), s, mode="reflect") * s for s in scales], 0) for _ in range(rank)]
+    )
+    share = np.exp(3 * maps / maps.std())
     share /= share.sum(0)
     spectra = gaussian_filter(rng.normal(size=(rank, 3 * bands)), (0, bands / 8), mode="wrap")[:, bands : 2 * bands]
     spectra = 0.05 + 0.5 * (spectra - spectra.min()) / np.ptp(spectra)
@@ -113,7 +116,7 @@ class Pair:
     @property
     def windows(self) -> tuple[Window, Window]:
         """All of the fine and all of the coarse grid."""
-        return whole(self.grids.fine.shape), whole(self.grids.coarse.shape)
+        return whole((self.msi.shape[1], self.msi.shape[2])), whole((self.hsi.shape[1], self.hsi.shape[2]))
 
     @property
     def sample(self) -> Sample:
@@ -149,7 +152,7 @@ def simulated(
         levels.append(np.sqrt((image**2).mean((1, 2))) * 10 ** (-snr / 20))
         images.append(image + levels[-1][:, None, None] * rng.normal(size=image.shape))
     grids = uncropped(coarse, truth.shape[1:], ratio, first)
-    return Pair(truth, *images, srf, grids, sigma, shift, *levels)
+    return Pair(truth, images[0], images[1], srf, grids, sigma, shift, levels[0], levels[1])
 
 
 def on_grids(scene: Simulation) -> Pair:

@@ -16,7 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 
 import geofuse
 from geofuse import api
-from geofuse.errors import OutputRefused
+from geofuse.errors import OutputRefused, RefusedInput, RunFailed
 from geofuse.job import Job
 from geofuse.scheduling import scheduler_of
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
@@ -210,23 +210,47 @@ FAILING = [
 ]
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("a bug")], ids=lambda e: type(e).__name__
-)
 @pytest.mark.parametrize("where", FAILING)
-def test_a_failure_after_the_cog_leaves_nothing(where: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small_model().save(tmp_path / "model.safetensors")
+def test_a_defect_after_the_cog_leaves_nothing(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, given = prepared(tmp_path)
+    monkeypatch.setattr(where, failing(RuntimeError("a bug"), folder))
+    with pytest.raises(RuntimeError):
+        job(folder, **given).run()
+    assert listing(folder) == []
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("where", FAILING)
+def test_a_full_disk_or_an_interrupt_after_the_cog_keeps_the_work(
+    where: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing shows, and the next run writes what is missing without computing anything."""
+    folder, given = prepared(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(where, failing(error, folder))
+        with pytest.raises(RunFailed if isinstance(error, OSError) else KeyboardInterrupt, match=r"kept in \.out\.tif\.geofuse"):
+            job(folder, **given).run()
+    assert listing(folder) == [".out.tif.geofuse"]
+    with monkeypatch.context() as patch:
+        for done in ("geofuse.tiles.graph.fuse_tile", "geofuse.io.cog._compress", "geofuse.api.fit"):
+            patch.setattr(done, failing(AssertionError("that had been done"), folder))
+        job(folder, **given).run()
+    assert listing(folder) == ["out.json", "out.tif", "r.html", "r.json"]
+
+
+def prepared(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """An empty folder, and a job with a model and all kinds of reports for it."""
     folder = tmp_path / "made"
     folder.mkdir()
+    return folder, {"model": small_model().save(tmp_path / "model.safetensors"), "reports": (folder / "r.json", folder / "r.html")}
 
+
+def failing(error: BaseException, folder: Path) -> Callable[..., None]:
     def fail(*_: Any, **__: Any) -> None:
-        assert (folder / "out.tif").exists(), "the COG comes first"
+        assert isinstance(error, AssertionError) or (folder / "out.tif").exists(), "the COG comes first"
         raise error
 
-    monkeypatch.setattr(where, fail)
-    with pytest.raises(type(error)):
-        job(folder, model=model, reports=(folder / "r.json", folder / "r.html")).run()
-    assert listing(folder) == []
+    return fail
 
 
 def test_a_failure_never_removes_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,24 +260,24 @@ def test_a_failure_never_removes_what_was_there(tmp_path: Path, monkeypatch: pyt
     for name in ("out.tif", "out.json", "r.html"):
         (folder / name).write_text("from an earlier run")
     monkeypatch.setattr("geofuse.job.write_item", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(RunFailed, match="No space"):
         job(folder, model=model, reports=(folder / "r.json", folder / "r.html"), overwrite=True).run()
-    assert listing(folder) == ["out.json", "out.tif", "r.html"]  # and not r.json, which is of this run
+    assert listing(folder) == [".out.tif.geofuse", "out.json", "out.tif", "r.html"]  # and not r.json, which is of this run
     assert (folder / "out.json").read_text() == "from an earlier run"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-@pytest.mark.parametrize("stage", ["geofuse.io.cog._finish", "geofuse.tiles.graph.fuse_tile", "geofuse.io.cog._Draft.verify"])
-def test_a_failure_before_the_cog_leaves_nothing(
+@pytest.mark.parametrize("stage", ["geofuse.io.cog._compress", "geofuse.tiles.graph.fuse_tile", "geofuse.io.cog.Filled.verify"])
+def test_a_failure_before_the_cog_shows_nothing(
     stage: str, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = small_model().save(tmp_path / "model.safetensors")
-    folder = tmp_path / "made"
-    folder.mkdir()
+    """And leaves nothing but, after an interrupt, the tiles that were finished."""
+    folder, given = prepared(tmp_path)
     monkeypatch.setattr(stage, lambda *_, **__: (_ for _ in ()).throw(error("on the way")))
-    with pytest.raises(error, match="on the way"):
-        job(folder, model=model, reports=(folder / "r.json",)).run()
-    assert listing(folder) == []
+    with pytest.raises(error, match=r"on the way|nothing was left behind|kept in"):
+        job(folder, **given).run()
+    finished = error is KeyboardInterrupt and "fuse_tile" not in stage
+    assert listing(folder) == ([".out.tif.geofuse"] if finished else [])
 
 
 def test_overwriting_replaces_everything(tmp_path: Path) -> None:
@@ -329,3 +353,30 @@ def test_schedulers_write_the_same_file(scheduler: str, tmp_path: Path) -> None:
 def test_the_source_files_are_untouched(run: tuple[Job, Any]) -> None:
     """No side files beside them either."""
     assert listing(Path(run[0].hsi).parent) == ["hsi.tif", "made", "msi.tif"]
+
+
+def test_uncertainty_is_a_second_cog_on_the_same_grid(tmp_path: Path, validate: Callable[[dict[str, Any]], list[str]]) -> None:
+    made = job(tmp_path, uncertainty=True, reports=(tmp_path / "r.json",))
+    made.run()
+    assert listing(tmp_path) == ["out.json", "out.tif", "out_uncertainty.tif", "r.json"]
+    (fused, of_fused), (deviation, of_deviation) = read(made.output), read(tmp_path / "out_uncertainty.tif")
+    for key in ("transform", "crs", "count", "height", "width", "nodata", "names"):
+        assert of_deviation[key] == of_fused[key]
+    assert np.array_equal(deviation == -32768, fused == -32768)
+    assert deviation[deviation > -32768].min() > 0
+    assert cog_validate(tmp_path / "out_uncertainty.tif")[0]
+    item = json.loads((tmp_path / "out.json").read_text())
+    assert validate(item) == []
+    asset = item["assets"]["uncertainty"]
+    assert asset["href"] == "./out_uncertainty.tif"
+    assert asset["file:checksum"] == "1220" + hashlib.sha256((tmp_path / "out_uncertainty.tif").read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "r.json").read_text())["uncertainty"]["factor"] > 0
+
+
+def test_uncertainty_needs_a_method_and_a_model_that_know_it(tmp_path: Path) -> None:
+    with pytest.raises(RefusedInput, match="nothing about its errors"):
+        job(tmp_path, method="gsa", uncertainty=True).run()
+    small_model().save(tmp_path / "m.safetensors")
+    with pytest.raises(RefusedInput, match="without uncertainty"):
+        job(tmp_path, model=tmp_path / "m.safetensors", uncertainty=True).run()
+    assert listing(tmp_path) == ["m.safetensors"]

@@ -58,12 +58,22 @@ def test_berlin_by_hand() -> None:
     assert plan.ratio == pytest.approx(25 / 3)
     assert (plan.tile, plan.tiles, plan.workers) == (512, 2, 2)
     assert plan.bytes_written == 2 * 177 * 660 * 493
-    # Rows 0 … 512 + halo and 512 - halo … 660; with their halo, the columns are all 494.
-    pixels = ((512 + plan.halo) + (660 - 512 + plan.halo)) * 494
-    assert plan.bytes_read == pytest.approx(4 * pixels * (4 + 177 / (25 / 3) ** 2), abs=1)
-    assert plan.memory == BASE_MEMORY + 2 * plan.memory_per_task
-    # A task holds at least its part of both images as float32, and what it returns.
-    assert plan.memory_per_task > 4 * 177 * (512 * 493 + (512 + plan.halo) * 494)
+    # Rows 0 … 512 + halo and 512 - halo … 660 would be 1.3 times the image; so both tiles are read together, once.
+    assert (plan.group, plan.times_read) == (2, 1.0)
+    assert plan.bytes_read == pytest.approx(4 * 660 * 494 * (4 + 177 / (25 / 3) ** 2), abs=1)
+    # A task holds at least its part of both images as float32, and what it returns; and the group's part of both images is held beside it.
+    assert plan.memory_per_task > 4 * (177 * 512 * 493 + (512 + plan.halo) * 494 * (4 + 177 / (25 / 3) ** 2))
+    assert plan.memory > BASE_MEMORY + 2 * plan.memory_per_task + plan.bytes_read
+
+
+def test_groups_grow_until_little_is_read_twice() -> None:
+    large = Scene.of(cube(224, 1200, 1200, 30.0), cube(4, 10000, 10000, 3.6, 383_469.97, 5_818_303.55))
+    with dask.config.set(num_workers=2):
+        roomy, tight = make_plan(large, memory=8 * 10**9), make_plan(large, tile=512, memory=2_800 * 10**6)
+    assert roomy.times_read <= 1.3
+    assert roomy.group > 1
+    assert tight.memory <= 2_800 * 10**6  # and reads more often, where there is no room for larger groups
+    assert tight.group < roomy.group or tight.workers < roomy.workers
 
 
 def test_halo_is_that_of_the_model() -> None:
@@ -105,15 +115,23 @@ def test_memory_decides_tile_and_workers() -> None:
 
     roomy = plan(10**12)
     assert (roomy.tile, roomy.workers) == (max(TILES), 8)
-    assert plan(roomy.memory).tile == max(TILES)  # just enough is enough
-    tight = plan(roomy.memory - 1)
-    assert tight.tile < roomy.tile
-    assert tight.memory < roomy.memory
-    alone = plan(tight.memory // 3)
-    assert (alone.workers, alone.memory <= tight.memory // 3) == (1, True)
+    assert plan(roomy.memory) == roomy  # just enough is enough
+    assert plan(roomy.memory - 1).memory < roomy.memory
+    plans = [plan(memory) for memory in range(1_500 * 10**6, roomy.memory, 500 * 10**6)]
+    assert all(p.memory <= 1_500 * 10**6 + 500 * 10**6 * k for k, p in enumerate(plans))
+    assert (plans[0].workers, plans[0].tile < max(TILES)) == (1, True)
+    speeds = [p.workers / sum(h * w for h, w in seen(p)) for p in plans]
+    assert speeds == sorted(speeds), "more memory never makes it slower"
     with pytest.raises(RefusedInput, match=r"tiles of 128 pixels, and 900 MB are allowed") as refusal:
         plan(900 * 10**6)
     assert "Allow more memory" in str(refusal.value)
+
+
+def seen(plan: Any) -> list[tuple[int, int]]:
+    """Rows and columns of Berlin that each tile sees."""
+    pair = Scene.of(*BERLIN).pair
+    everything = Window(0, pair.fine.shape[0], 0, pair.fine.shape[1])
+    return [w.grown(plan.halo, everything).shape for row in tile_windows(pair.output, plan.tile) for w in row]
 
 
 def test_a_big_tile_with_enough_memory_is_fused_with_it() -> None:
@@ -137,8 +155,9 @@ def test_bytes_read_are_those_of_the_windows(tile: int, rows: int, cols: int) ->
     scene = Scene.of(cube(20, rows, cols, 40.0), cube(3, 400, 300, 10.0, 383_400.0, 5_818_400.0))
     plan = make_plan(scene, tile=tile, memory=10**13)
     everything = Window(0, scene.pair.fine.shape[0], 0, scene.pair.fine.shape[1])
-    seen = [w.grown(plan.halo, everything).shape for row in tile_windows(scene.pair.output, tile) for w in row]
-    assert plan.tiles == len(seen)
+    assert plan.tiles == sum(len(row) for row in tile_windows(scene.pair.output, tile))
+    groups = tile_windows(scene.pair.output, tile * plan.group)
+    seen = [w.grown(plan.halo, everything).shape for row in groups for w in row]
     assert plan.bytes_read == pytest.approx(4 * sum(h * w for h, w in seen) * (3 + 20 / 16), abs=1)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from geofuse.response.gaps import fill_gaps
 from geofuse.response.psf import Psf
 
 RIDGE = 1e-4  # of the mean variance: hundreds of nearly collinear bands, a few hundred pixels
@@ -39,8 +40,9 @@ def gsa(hsi: Tensor, msi: Tensor, operator: Psf) -> Tensor:
     doi:10.1109/TGRS.2007.901007.
     """
     fused = operator.upsample(hsi)
-    bands, band_mean = _centred(hsi)
-    fine, fine_mean = _centred(operator.forward(msi))
+    seen = operator.observed.flatten() > 0
+    bands, band_mean = _centred(hsi.flatten(1)[:, seen])
+    fine, fine_mean = _centred(operator.forward(msi).flatten(1)[:, seen])
     covariance = bands @ fine.T
     assigned = (covariance / torch.outer(bands.norm(dim=1), fine.norm(dim=1)).clamp_min(1e-12)).argmax(1)
     for k in range(len(msi)):
@@ -78,17 +80,18 @@ def regression(hsi: Tensor, msi: Tensor, operator: Psf) -> Tensor:
     Selva, Aiazzi, Butera, Chiarantini and Baronti 2015, "Hyper-sharpening: a first approach on SIM-GA data",
     doi:10.1109/JSTARS.2015.2440092.
     """
-    low = operator.forward(msi)
-    bands, _ = _centred(hsi)
-    fine, _ = _centred(low)
+    low, seen = operator.forward(msi), operator.observed > 0
+    bands, _ = _centred(hsi.flatten(1)[:, seen.flatten()])
+    fine, mean = _centred(low.flatten(1)[:, seen.flatten()])
+    # Coarse pixels that the MSI does not cover would be read as black.
+    low = fill_gaps(low - mean[:, None, None], seen) + mean[:, None, None]
     weights = _solve(fine @ fine.T, fine @ bands.T).T
     return operator.upsample(hsi) + torch.tensordot(weights, msi - operator.upsample(low), 1)
 
 
-def _centred(image: Tensor) -> tuple[Tensor, Tensor]:
-    flat = image.flatten(1)
-    mean = flat.mean(1)
-    return flat - mean[:, None], mean
+def _centred(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    mean = pixels.mean(1)
+    return pixels - mean[:, None], mean
 
 
 def _solve(gram: Tensor, right: Tensor) -> Tensor:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from geofuse.baselines.cnmf import cnmf
 from geofuse.baselines.gsa import gsa, regression
+from geofuse.baselines.hysure import hysure
 from geofuse.baselines.interpolate import bicubic
+from geofuse.baselines.mlp import mlp
+from geofuse.baselines.subspace import denoise
 from geofuse.response.gaps import fill_gaps
 from geofuse.solve.patch import Patch
 
-BASELINES = ("bicubic", "gsa", "regression", "cnmf")
+BASELINES = ("bicubic", "gsa", "regression", "cnmf", "hysure", "mlp")
 
 
-def apply_baseline(method: str, patch: Patch, srf: np.ndarray) -> Tensor:
+def apply_baseline(method: str, patch: Patch, srf: np.ndarray, *, seed: int = 0, progress: bool = False) -> Tensor:
     """Fuse a patch with one of `BASELINES`; reflectance, shape (B, H, W).
 
     Parameters
@@ -24,16 +29,23 @@ def apply_baseline(method: str, patch: Patch, srf: np.ndarray) -> Tensor:
     patch : Patch
         The whole scene: these methods take sums over the image.
     srf : ndarray, shape (M, B)
-        Effective response, which CNMF needs.
+        Effective response, which CNMF and HySure need.
+    seed : int
+        For CNMF's endmember search and the network's training.
+    progress : bool
+        Show a progress bar, for the methods that take a while.
     """
     hsi, msi = (_filled(image, valid) for image, valid in ((patch.hsi, patch.hsi_valid), (patch.msi, patch.msi_valid)))
-    if method == "bicubic":
-        return bicubic(hsi, msi, patch.psf)
-    if method == "gsa":
-        return gsa(hsi, msi, patch.psf)
-    if method == "regression":
-        return regression(hsi, msi, patch.psf)
-    return cnmf(hsi, msi, patch.psf, torch.as_tensor(srf, dtype=hsi.dtype, device=hsi.device))
+    response = torch.as_tensor(srf, dtype=hsi.dtype, device=hsi.device)
+    methods: dict[str, Callable[[], Tensor]] = {
+        "bicubic": lambda: bicubic(hsi, msi, patch.psf),
+        "gsa": lambda: denoise(gsa(hsi, msi, patch.psf), hsi),
+        "regression": lambda: denoise(regression(hsi, msi, patch.psf), hsi),
+        "cnmf": lambda: cnmf(hsi, msi, patch.psf, response, seed=seed),
+        "hysure": lambda: hysure(hsi, msi, patch.psf, response, progress=progress),
+        "mlp": lambda: mlp(hsi, msi, patch.psf, seed=seed, progress=progress),
+    }
+    return methods[method]()
 
 
 def _filled(image: Tensor, valid: Tensor) -> Tensor:

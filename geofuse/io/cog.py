@@ -1,9 +1,9 @@
-"""Write a cube as a Cloud-Optimized GeoTIFF: streamed, verified, complete or absent.
+"""Write a cube as a Cloud-Optimized GeoTIFF: streamed, verified, complete or absent, and gone on with where it was interrupted.
 
-Tiles are computed a few at a time and go into an uncompressed draft, which GDAL then gives overviews and copies into the order
-that makes it a COG. A checksum of every window is kept while streaming; after the copy every window is read back and compared,
-because a COG with valid headers and no pixels passes every check of validity. All of it happens in a hidden folder beside the
-output, which is removed whatever happens; the output appears by one rename.
+Every tile is encoded where it is computed and written into an uncompressed draft, with the overview pixels that lie in it; then the
+journal of the run says so, with a checksum of every window. When all tiles are there, GDAL compresses the draft into the order that
+makes it a COG, and every window is read back and compared with its checksum, because a COG with valid headers and no pixels passes
+every check of validity. All of it happens in a hidden folder beside the output (`geofuse.io.workspace`); the output appears by one rename.
 """
 
 from __future__ import annotations
@@ -11,33 +11,37 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import rasterio
 import xarray as xr
-from numpy.typing import NDArray
-from rasterio.enums import Resampling
-from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from geofuse.bands import BandTable
 from geofuse.cube import check_cube, geobox
 from geofuse.errors import RunFailed
-from geofuse.io.output import check_output, scratch_folder
+from geofuse.io.draft import Corner, Draft
+from geofuse.io.fingerprint import file_sha256
 from geofuse.io.statistics import BandStatistics
-from geofuse.io.stream import cut, tiles
+from geofuse.io.stream import Place, as_tiles, run_tiles, starts
+from geofuse.io.translate import copy_here, translate
+from geofuse.io.vrt import software, write_vrt
+from geofuse.io.workspace import Workspace, check_target, workspace
 from geofuse.progress import bar
 from geofuse.values import StoredType
 
+BLOCK = 512
+_BLOCKS = (64, 128, 256, 512, 1024, 2048, 4096)
 _GDAL_CACHE = 16 * 2**20
-# The draft is uncompressed, so that windows that are not whole blocks can be written in place.
 _OVERVIEWS_ADD = 4 / 3
+# Up to this many values a copy takes a second or two; a process of its own would take longer to start than it saves.
+_COPY_HERE = 2**24
 
 
 @dataclass(frozen=True)
@@ -91,15 +95,16 @@ def write_cog(
     dtype: str = "int16",
     overwrite: bool = False,
     progress: bool = True,
-    block: int = 512,
+    block: int = BLOCK,
     extra_tags: dict[str, str] | None = None,
+    resume: bool = True,
 ) -> CogReceipt:
     """Write a cube as a Cloud-Optimized GeoTIFF without ever holding it.
 
     Parameters
     ----------
     cube : xarray.DataArray
-        A cube; dask chunks are computed once each, a few at a time, in rows from the north.
+        A cube; dask chunks are computed once each, on the active scheduler, whose workers must see the output's folder.
     path : str or path
         The output. It appears when it is complete and verified, or not at all.
     dtype : str
@@ -112,6 +117,8 @@ def write_cog(
         Pixels along the side of an internal tile: a power of two from 64 to 4096.
     extra_tags : dict, optional
         More tags for the file.
+    resume : bool
+        Go on from what an interrupted run with the same lazy cube left; False starts again. A cube in memory is always written afresh.
 
     Returns
     -------
@@ -122,9 +129,9 @@ def write_cog(
     InvalidCube
         ``cube`` is not a cube.
     OutputRefused
-        See `check_output`; nothing was computed.
+        See `check_output` and `geofuse.io.workspace.workspace`; nothing was computed.
     RunFailed
-        Writing failed, or what was read back differs. Nothing is left.
+        Writing failed, or what was read back differs.
 
     Examples
     --------
@@ -138,161 +145,199 @@ def write_cog(
     (4, 0, 100.0)
     """
     check_cube(cube, "output")
-    stored = StoredType.named(dtype)
-    if block not in (64, 128, 256, 512, 1024, 2048, 4096):
+    StoredType.named(dtype)
+    if block not in _BLOCKS:
         raise ValueError(f"block must be a power of two from 64 to 4096, not {block}")
     bands, rows, cols = cube.shape
-    target = check_output(path, overwrite=overwrite, needed=disk_space((bands, rows, cols), dtype))
-    # an image smaller than a block needs no block of that size: 177 bands of 60 x 80 pixels would fill 90 MB
-    side = min(block, -(-max(rows, cols) // 16) * 16)
-    with scratch_folder(target) as folder, rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE, GDAL_TIFF_OVR_BLOCKSIZE=str(block)):
-        draft, final = folder / "draft.tif", folder / target.name
-        written = _Draft(cube, stored, side, extra_tags or {})
-        written.stream(draft, progress)
-        with bar(3, desc="finishing", unit="step", enabled=progress) as steps:
-            _finish(draft, final, side, stored)
-            steps.update()
-            written.verify(final)
-            steps.update()
-            with final.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            steps.update()
-        share = written.statistics.valid_percent
-        receipt = CogReceipt(target, sha256, final.stat().st_size, len(written.checksums), written.clipped, share)
-        os.replace(final, target)
-        for suffix in (".aux.xml", ".ovr", ".msk"):
-            # what GDAL keeps beside a raster belonged to the pixels that were replaced
-            target.with_name(target.name + suffix).unlink(missing_ok=True)
-    if written.clipped:
-        limit = np.inf if stored.dtype == "float32" else np.iinfo(stored.dtype).max * stored.scale
-        message = f"{written.clipped} values beyond ±{limit:.4g} were clipped in {target.name}; dtype='float32' keeps finite ones"
-        warnings.warn(message, UserWarning, stacklevel=2)
+    target = check_target(path, overwrite=overwrite, needed=disk_space((bands, rows, cols), dtype))
+    resume = resume and cube.chunks is not None
+    with workspace(target, _key(cube, dtype, block, extra_tags), resume=resume, overwrite=overwrite) as work:
+        receipt = fill_draft(cube, work, dtype=dtype, block=block, progress=progress).finish(extra_tags or {}, progress)
+        work.publish()
     return receipt
 
 
-class _Draft:
-    """The uncompressed draft of a COG: tiles streamed into it, and what is known of every window that was."""
+def _key(cube: xr.DataArray, dtype: str, block: int, tags: dict[str, str] | None) -> dict[str, Any]:
+    """All that decides about the file; dask names an array by what it is computed from."""
+    table, box = BandTable.from_cube(cube), geobox(cube)
+    bands = hashlib.sha256(repr((table.names, table.wavelength.tolist(), table.fwhm.tolist(), table.good.tolist())).encode()).hexdigest()
+    return {
+        "software": software(),
+        "pixels": getattr(cube.data, "name", "in memory"),
+        "shape": list(cube.shape),
+        "grid": [repr(float(v)) for v in tuple(box.affine)[:6]],
+        "crs": cube.spatial_ref.attrs["crs_wkt"],
+        "bands": bands,
+        "dtype": dtype,
+        "block": block,
+        "tags": tags or {},
+    }
 
-    def __init__(self, cube: xr.DataArray, stored: StoredType, side: int, extra_tags: dict[str, str]) -> None:
-        self.cube, self.stored, self.side, self.extra_tags = cube, stored, side, extra_tags
-        self.table = BandTable.from_cube(cube)
-        self.grid = geobox(cube)
-        self.statistics = BandStatistics(len(self.table))
-        self.checksums: dict[tuple[int, int, int, int, int], int] = {}
-        """CRC-32 of the stored numbers by band, row, column, height and width."""
-        self.clipped = 0
 
-    def stream(self, path: Path, progress: bool) -> None:
-        """Compute the cube tile by tile and write it."""
-        profile = {
-            **{"driver": "GTiff", "dtype": self.stored.dtype, "nodata": self.stored.nodata, "count": len(self.table)},
-            **{"height": self.cube.sizes["y"], "width": self.cube.sizes["x"], "crs": self.cube.spatial_ref.attrs["crs_wkt"]},
-            **{"transform": self.grid.transform, "interleave": "band", "bigtiff": "IF_SAFER", "photometric": "MINISBLACK", "alpha": "NO"},
-            **{"tiled": True, "blockxsize": self.side, "blockysize": self.side},
-        }
-        with rasterio.open(path, "w", **profile) as file:
-            total, computed = tiles(self.cube.data, self.side)
-            with bar(total, desc="writing", unit="tile", enabled=progress) as steps:
-                for top, left, tile in computed:
-                    for window, part in cut(top, left, tile, self.side):
-                        self._write(file, window, part)
-                    steps.update()
-                    del tile, part  # or they would be held while the next ones are computed
-            self._describe(file)
+def fill_draft(cube: xr.DataArray, work: Workspace, *, dtype: str = "int16", block: int = BLOCK, progress: bool = True) -> Filled:
+    """Compute the tiles of a cube that the journal does not hold yet, and write them into the draft.
 
-    def _write(self, file: Any, window: Window, part: NDArray[np.float32]) -> None:
-        key = (window.row_off, window.col_off, window.height, window.width)
-        for band, plane in enumerate(part):
-            numbers, valid, clipped = self.stored.encode(plane)
-            file.write(numbers, band + 1, window=window)
-            self.checksums[(band, *key)] = zlib.crc32(numbers.tobytes())
-            self.statistics.add(band, numbers[valid], numbers.size)
-            self.clipped += clipped
+    Parameters
+    ----------
+    cube, dtype, block, progress
+        As for `write_cog`.
+    work : Workspace
+        Where; its key must decide about all of these.
 
-    def _describe(self, file: Any) -> None:
-        """Write band names, wavelengths, scale and statistics; doubles by `repr`, which reads back as the same double."""
-        table = self.table
-        file.descriptions = table.names
-        file.scales, file.offsets = [self.stored.scale] * len(table), [0.0] * len(table)
-        # reflectance_scale says that the numbers of a float file are reflectance, whatever an extra tag seems to declare
-        own = {"AREA_OR_POINT": "Area", "TIFFTAG_SOFTWARE": _software(), "reflectance_scale": f"{1 / self.stored.scale:.10g}"}
-        file.update_tags(**{**self.extra_tags, **own})
-        for band, (wavelength, fwhm, good) in enumerate(zip(table.wavelength.tolist(), table.fwhm.tolist(), table.good, strict=True)):
-            known = {key: value for key, value in (("wavelength", wavelength), ("fwhm", fwhm)) if np.isfinite(value)}
-            tags = {key: repr(value) for key, value in known.items()} | ({"wavelength_units": "nm"} if known else {})
-            file.update_tags(band + 1, **tags, good=str(int(good)), **self.statistics.tags(band))
-            imagery = {"wavelength": "CENTRAL_WAVELENGTH_UM", "fwhm": "FWHM_UM"}
-            if known:
-                file.update_tags(band + 1, ns="IMAGERY", **{imagery[key]: repr(value / 1000) for key, value in known.items()})
+    Returns
+    -------
+    Filled
+        Of which `Filled.finish` makes the file.
+    """
+    bands, rows, cols = cube.shape
+    # an image smaller than a block needs no block of that size: 177 bands of 60 x 80 pixels would fill 90 MB
+    side = min(block, -(-max(rows, cols) // 16) * 16)
+    data = as_tiles(cube.data, side)
+    draft = Draft(work.folder, (bands, rows, cols), StoredType.named(dtype), side, starts(data))
+    places = [(i, j) for i in range(len(draft.starts[0])) for j in range(len(draft.starts[1]))]
+    filled = Filled(cube, draft, work, places)
+    if "final" in work.journal:
+        return filled
+    draft.allocate()
+    missing = filled.missing(progress)
+    with bar(len(places), desc="writing", unit="tile", enabled=progress) as steps:
+        steps.update(len(places) - len(missing))
+
+        def done(place: Place, record: dict[str, Any]) -> None:
+            work.journal.append(_name(place), **record)
+            steps.update()
+
+        run_tiles(data, draft.store, missing, done)
+    return filled
+
+
+def _name(place: Place) -> str:
+    return f"tile {place[0]} {place[1]}"
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A cube, its draft, and the journal that tells of every tile in it; made by `fill_draft`."""
+
+    cube: xr.DataArray
+    draft: Draft
+    work: Workspace
+    places: list[Place]
+
+    def missing(self, progress: bool) -> list[Place]:
+        """Tiles that the journal does not tell of, or tells of in vain: what it says is compared with what is on file."""
+        told = [place for place in self.places if _name(place) in self.work.journal]
+        with ThreadPoolExecutor(_threads()) as pool, bar(len(told), desc="checking", unit="tile", enabled=progress and bool(told)) as steps:
+            for place, held in zip(told, pool.map(self._holds, told), strict=True):
+                if not held:
+                    self.work.journal.drop(_name(place))
+                steps.update()
+        return [place for place in self.places if _name(place) not in self.work.journal]
+
+    def _holds(self, place: Place) -> bool:
+        return self.draft.holds(self._record(place))
+
+    def _record(self, place: Place) -> dict[str, Any]:
+        record = self.work.journal.get(_name(place))
+        assert record is not None
+        return record
+
+    def finish(self, tags: dict[str, str], progress: bool) -> CogReceipt:
+        """Make the COG in the workspace, read it back, and say what was made; what an earlier run verified is not made again."""
+        statistics, clipped = BandStatistics(self.draft.shape[0]), 0
+        for place in self.places:  # always in this order: the same rounding, whoever was first
+            record = self._record(place)
+            statistics.merge(record["statistics"])
+            clipped += record["clipped"]
+        with bar(4, desc="finishing", unit="step", enabled=progress) as steps, rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE):
+            if "final" not in self.work.journal:
+                self.draft.complete_overviews()
+                steps.update()
+                _compress(self._show(statistics, tags), self.work.final, self.draft)
+                steps.update()
+                self.verify(self.work.final)
+                steps.update()
+                self.work.journal.append("final", sha256=file_sha256(self.work.final), size=self.work.final.stat().st_size)
+            steps.update()
+        final = self.work.journal.get("final")
+        assert final is not None
+        if clipped:
+            self._tell(clipped)
+        windows = sum(1 for _ in self._windows()) * self.draft.shape[0]
+        return CogReceipt(self.work.target, final["sha256"], final["size"], windows, clipped, statistics.valid_percent)
+
+    def _show(self, statistics: BandStatistics, tags: dict[str, str]) -> Path:
+        crs_wkt = self.cube.spatial_ref.attrs["crs_wkt"]
+        return write_vrt(self.draft, BandTable.from_cube(self.cube), statistics, geobox(self.cube).affine, crs_wkt, tags)
+
+    def _tell(self, clipped: int) -> None:
+        stored = self.draft.stored
+        limit = np.inf if stored.dtype == "float32" else np.iinfo(stored.dtype).max * stored.scale
+        name = self.work.target.name
+        warnings.warn(f"{clipped} values beyond ±{limit:.4g} were clipped in {name}; dtype='float32' keeps finite ones", stacklevel=4)
+
+    def _windows(self) -> Iterator[tuple[Place, int, Corner]]:
+        """Every window of which there is a checksum: its tile, its number in the tile, and where it is."""
+        for place in self.places:
+            top, left = self.draft.starts[0][place[0]], self.draft.starts[1][place[1]]
+            bottom, right = (
+                starts[k + 1] if k + 1 < len(starts) else size
+                for k, starts, size in zip(place, self.draft.starts, self.draft.shape[1:], strict=True)
+            )
+            for number, window in enumerate(self.draft.windows((top, left, bottom - top, right - left))):
+                yield place, number, window
 
     def verify(self, path: Path) -> None:
-        """Read every window of the finished file back and compare it with what was streamed.
+        """Read every window of the finished file back and compare it with what was stored.
 
         Raises
         ------
         RunFailed
             A window, the grid or the nodata value differs.
         """
+        stored, box = self.draft.stored, geobox(self.cube)
         with rasterio.open(path) as file:
-            same_nodata = file.nodata is not None and np.array_equal([file.nodata], [self.stored.nodata], equal_nan=True)
-            if file.transform != self.grid.transform or not same_nodata:
+            same_nodata = file.nodata is not None and np.array_equal([file.nodata], [stored.nodata], equal_nan=True)
+            if file.transform != box.affine or not same_nodata:
                 raise RunFailed(f"the grid or nodata value read back differs ({file.transform!r}, {file.nodata}); nothing was left")
             if file.crs != rasterio.crs.CRS.from_wkt(self.cube.spatial_ref.attrs["crs_wkt"]):
-                warnings.warn(f"GeoTIFF cannot hold the CRS {self.grid.crs} exactly; check the one in the file", stacklevel=2)
-        windows = sorted(self.checksums)
-        workers = min(4, os.cpu_count() or 1)
-        shares = [windows[len(windows) * i // workers : len(windows) * (i + 1) // workers] for i in range(workers)]
-        with ThreadPoolExecutor(workers) as pool:
-            wrong = [key for share in pool.map(lambda share: self._differing(path, share), shares) for key in share]
-        if wrong:
-            band, row, col, _, _ = wrong[0]
+                warnings.warn(f"GeoTIFF cannot hold the CRS {box.crs} exactly; check the one in the file", stacklevel=2)
+        with ThreadPoolExecutor(_threads()) as pool:
+            found = [wrong for tile in pool.map(lambda place: self._differing(path, place), self.places) for wrong in tile]
+        if found:
+            band, row, col = min(found)
+            total = sum(1 for _ in self._windows()) * self.draft.shape[0]
             where = f"first in band {band + 1} at row {row}, column {col}"
-            raise RunFailed(f"{len(wrong)} of {len(windows)} windows read back differ from what was written, {where}; nothing was left")
+            raise RunFailed(f"{len(found)} of {total} windows read back differ from what was written, {where}; nothing was left")
 
-    def _differing(self, path: Path, keys: list[tuple[int, int, int, int, int]]) -> list[tuple[int, int, int, int, int]]:
+    def _differing(self, path: Path, place: Place) -> list[tuple[int, int, int]]:
+        record = self._record(place)
+        windows = [(number, Window(c, r, w, h)) for number, (r, c, h, w) in enumerate(self.draft.windows(tuple(record["corner"])))]
         with rasterio.open(path) as file:
             return [
-                key
-                for key in keys
-                if zlib.crc32(file.read(key[0] + 1, window=Window(key[2], key[1], key[4], key[3]))) != self.checksums[key]
+                (band, window.row_off, window.col_off)
+                for band, expected in enumerate(record["crc"])
+                for number, window in windows
+                if crc32(file.read(band + 1, window=window)) != expected[number]
             ]
 
 
-def _overview_factors(rows: int, cols: int, side: int) -> list[int]:
-    """Halve until one block holds the image, or its shorter side is one pixel.
+def _threads() -> int:
+    return min(4, os.cpu_count() or 1)
 
-    Examples
-    --------
-    >>> _overview_factors(2048, 1000, 512), _overview_factors(400, 512, 512)
-    ([2, 4], [])
+
+def _compress(draft: Path, final: Path, layout: Draft) -> None:
+    """Copy the draft in the order of a COG: directories, smallest overview first, full image last.
+
+    Level 1, because after the predictor it finds nearly all there is: on a fused scene two thirds of the time of level 6, and 3 % smaller.
     """
-    factors = [2**power for power in range(1, 32)]
-    return [factor for factor in factors if max(rows, cols) > side * factor // 2 and min(rows, cols) >= factor]
-
-
-def _finish(draft: Path, final: Path, side: int, stored: StoredType) -> None:
-    """Give the draft overviews, and copy it in the order of a COG: directories, smallest overview first, full image last."""
-    with rasterio.open(draft, "r+") as file:
-        if factors := _overview_factors(file.height, file.width, side):
-            file.build_overviews(factors, Resampling.average)
-    copy(
-        draft,
-        final,
-        driver="GTiff",
-        COPY_SRC_OVERVIEWS="YES",
-        TILED="YES",
-        BLOCKXSIZE=str(side),
-        BLOCKYSIZE=str(side),
-        COMPRESS="DEFLATE",
-        PREDICTOR="3" if stored.dtype == "float32" else "2",
-        INTERLEAVE="BAND",
-        BIGTIFF="IF_SAFER",
-        NUM_THREADS="ALL_CPUS",
-    )
-
-
-def _software() -> str:
-    try:
-        return f"geofuse {version('geofuse')}"
-    except PackageNotFoundError:
-        return "geofuse"
+    options = {
+        **{"COPY_SRC_OVERVIEWS": "YES", "TILED": "YES", "BLOCKXSIZE": str(layout.side), "BLOCKYSIZE": str(layout.side)},
+        **{"COMPRESS": "DEFLATE", "ZLEVEL": "1", "PREDICTOR": "3" if layout.stored.dtype == "float32" else "2", "INTERLEAVE": "BAND"},
+        **{"PHOTOMETRIC": "MINISBLACK", "ALPHA": "NO", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"},
+    }
+    final.unlink(missing_ok=True)
+    if np.prod(layout.shape, dtype=np.int64) <= _COPY_HERE:
+        copy_here(str(draft), str(final), options)
+    else:
+        translate(draft, final, options)

@@ -1,17 +1,13 @@
-"""Where an output may be written, and a hidden place beside it where it can be made."""
+"""Where an output may be written."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from rasterio.errors import RasterioError
-
-from geofuse.errors import OutputRefused, RunFailed
+from geofuse.errors import OutputRefused
 
 
 def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, needed: int = 0) -> Path:
@@ -57,13 +53,3 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, neede
 
 def _prefix(target: Path) -> str:
     return f".{target.name}.geofuse-"
-
-
-@contextmanager
-def scratch_folder(target: Path) -> Iterator[Path]:
-    """Hidden folder beside the output, removed on success, failure and interrupt; failures to write become `RunFailed`."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=_prefix(target), dir=target.parent, ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
-    except (RasterioError, OSError) as error:
-        raise RunFailed(f"could not write {target} ({error}); nothing was left there. Check the free disk space and try again") from error

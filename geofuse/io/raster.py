@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geofuse.errors import RunFailed
+from geofuse.io.fingerprint import fingerprint
 from geofuse.values import decode
 
 # A chunk of all bands, decoded. Large enough for sequential reads, small enough that a few workers fit in a laptop.
@@ -56,6 +57,10 @@ class RasterArray:
     def shape(self) -> tuple[int, int, int]:
         """Bands, rows and columns."""
         return len(self.indexes), self.height, self.width
+
+    def __dask_tokenize__(self) -> Any:
+        """Name the array by its file as it is now: another content under the same path is another array."""
+        return astuple(self), sorted(fingerprint(self.path).items())
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
         """Read and decode what is selected: an integer, slice or list along each axis, each axis by itself."""

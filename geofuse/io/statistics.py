@@ -28,6 +28,8 @@ class BandStatistics:
     ('3.0', '75')
     """
 
+    _columns = ("pixels", "count", "minimum", "maximum", "mean", "squares")
+
     def __init__(self, bands: int) -> None:
         self.pixels = np.zeros(bands, dtype=np.int64)
         self.count = np.zeros(bands, dtype=np.int64)
@@ -42,14 +44,28 @@ class BandStatistics:
         self.pixels[band] += pixels
         if values.size == 0:
             return
-        seen, new = int(self.count[band]), values.size
-        mean = float(values.mean(dtype=np.float64))
-        shift = mean - self.mean[band]
-        self.squares[band] += float(values.var(dtype=np.float64)) * new + shift**2 * seen * new / (seen + new)
+        mean, squares = _moments(values)
+        self._merge(band, values.size, mean, squares, float(values.min()), float(values.max()))
+
+    def _merge(self, band: int, new: int, mean: float, squares: float, low: float, high: float) -> None:
+        seen, shift = int(self.count[band]), mean - self.mean[band]
+        self.squares[band] += squares + shift**2 * seen * new / (seen + new)
         self.mean[band] += shift * new / (seen + new)
         self.count[band] += new
-        self.minimum[band] = min(self.minimum[band], float(values.min()))
-        self.maximum[band] = max(self.maximum[band], float(values.max()))
+        self.minimum[band] = min(self.minimum[band], low)
+        self.maximum[band] = max(self.maximum[band], high)
+
+    def to_lists(self) -> dict[str, list[float]]:
+        """All that was gathered, as plain JSON values that `merge` takes."""
+        return {name: getattr(self, name).tolist() for name in self._columns}
+
+    def merge(self, lists: dict[str, list[float]]) -> None:
+        """Take in what another one gathered; the result depends on the order by rounding only."""
+        columns = [lists[name] for name in self._columns]
+        for band, (pixels, count, low, high, mean, squares) in enumerate(zip(*columns, strict=True)):
+            self.pixels[band] += int(pixels)
+            if count:
+                self._merge(band, int(count), mean, squares, low, high)
 
     @property
     def valid_percent(self) -> float:
@@ -65,3 +81,13 @@ class BandStatistics:
         deviation = float(np.sqrt(self.squares[band] / self.count[band]))
         numbers = {"MINIMUM": self.minimum[band], "MAXIMUM": self.maximum[band], "MEAN": self.mean[band], "STDDEV": deviation}
         return tags | {f"STATISTICS_{key}": repr(float(value)) for key, value in numbers.items()}
+
+
+def _moments(values: NDArray[Any]) -> tuple[float, float]:
+    """Mean, and sum of squared deviations from it."""
+    if values.dtype.kind == "f":
+        return float(values.mean(dtype=np.float64)), float(values.var(dtype=np.float64)) * values.size
+    # Integers of 16 bits: both sums are exact in float64, and one pass through a matrix product beats three through `var`.
+    wide = values.ravel().astype(np.float64)
+    total, squares = int(wide.sum()), int(wide @ wide)
+    return total / values.size, (squares * values.size - total**2) / values.size

@@ -1,66 +1,96 @@
-"""Walk over a cube tile by tile, computing each dask chunk once and holding only a few at a time."""
+"""Run the tiles of a lazy array on the active dask scheduler, and tell of each as it is done."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Collection
 from typing import Any
 
+import dask.base
 import numpy as np
-from numpy.typing import NDArray
-from rasterio.windows import Window
 
-# Decoded tiles held at a time, where one tile is not larger than this already.
-_BATCH_BYTES = 256 * 2**20
-
-Tile = tuple[int, int, NDArray[np.float32]]
-"""First row, first column, and the values of all bands."""
+Place = tuple[int, int]
+"""Row and column of a tile among the tiles."""
 
 
-def tiles(data: Any, side: int) -> tuple[int, Iterator[Tile]]:
-    """Return the number of tiles, and all bands of each with its first row and column, row by row."""
+def as_tiles(data: Any, side: int) -> Any:
+    """The array in dask chunks of all bands; one in memory is cut into squares of ``side`` pixels."""
+    import dask.array as da
+
     if not hasattr(data, "__dask_graph__"):
-        _, rows, cols = data.shape
-        corners = [(top, left) for top in range(0, rows, side) for left in range(0, cols, side)]
-        return len(corners), ((top, left, data[:, top : top + side, left : left + side]) for top, left in corners)
-    data = data.rechunk({0: -1})
-    return data.numblocks[1] * data.numblocks[2], _computed(data)
+        return da.from_array(data, chunks=(-1, side, side), name=False)
+    return data.rechunk({0: -1})
 
 
-def _computed(data: Any) -> Iterator[Tile]:
-    """Compute dask blocks on the active scheduler, as many at a time as it has workers and memory allows."""
-    import dask
-
-    tops, lefts = (np.concatenate([[0], np.cumsum(sizes)[:-1]]).tolist() for sizes in data.chunks[1:])
-    places = [(i, j) for i in range(len(tops)) for j in range(len(lefts))]
-    largest = int(np.prod([max(sizes) for sizes in data.chunks])) * data.dtype.itemsize
-    batch = max(1, min(_workers(), _BATCH_BYTES // largest))
-    for start in range(0, len(places), batch):
-        chosen = places[start : start + batch]
-        computed = list(dask.compute(*[data.blocks[:, i, j] for i, j in chosen]))
-        for i, j in chosen:
-            yield tops[i], lefts[j], computed.pop(0)
+def starts(data: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """First rows and first columns of the tiles."""
+    tops, lefts = (tuple(np.concatenate([[0], np.cumsum(sizes)[:-1]]).tolist()) for sizes in data.chunks[1:])
+    return tops, lefts
 
 
-def _workers() -> int:
-    """Count the workers of the active dask scheduler."""
-    import dask
+def run_tiles(
+    data: Any, work: Callable[[np.ndarray, int, int], Any], wanted: Collection[Place], done: Callable[[Place, Any], None]
+) -> None:
+    """Compute tiles, work on each where it is computed, and hand over what comes of it.
 
-    if "distributed" in sys.modules:
-        try:
-            return max(1, sum(sys.modules["distributed"].default_client().ncores().values()))
-        except ValueError:
-            pass  # no cluster
-    return int(dask.config.get("num_workers", None) or os.cpu_count() or 1)
+    The whole graph goes to the scheduler at once, which is what schedulers are made for: no worker waits for another one's tile, and what
+    neighbours share is read once. Memory stays flat because tiles end in ``work``, whose result should be small.
+
+    Parameters
+    ----------
+    data : dask.array.Array
+        Shape (B, H, W), one chunk along the bands.
+    work : callable
+        ``work(tile, top, left)``; picklable.
+    wanted : collection of (row, column)
+        Tiles to compute, by their place among the tiles.
+    done : callable
+        Told of each tile, in the order of completion, in this thread.
+    """
+    tops, lefts = starts(data)
+    results = data.map_blocks(
+        _worked, work, tops, lefts, dtype=object, meta=np.empty((0, 0, 0), object), chunks=((1,), (1,) * len(tops), (1,) * len(lefts))
+    )
+    keys = [(results.name, 0, *place) for place in sorted(wanted)]
+    if not keys:
+        return
+    graph = results.__dask_optimize__(results.__dask_graph__(), keys)
+    get = dask.base.get_scheduler(collections=[results])
+    client = getattr(get, "__self__", None)
+    if "distributed" in sys.modules and isinstance(client, sys.modules["distributed"].Client):
+        _run_there(client, graph, keys, done)
+    else:
+        _run_here(get, graph, keys, done)
 
 
-def cut(top: int, left: int, tile: NDArray[np.float32], side: int) -> Iterator[tuple[Window, NDArray[np.float32]]]:
-    """Cut a tile along the blocks of the file, so that a window never spans two."""
-    _, height, width = tile.shape
-    rows = [top, *range((top // side + 1) * side, top + height, side), top + height]
-    cols = [left, *range((left // side + 1) * side, left + width, side), left + width]
-    for first, stop in pairwise(rows):
-        for west, east in pairwise(cols):
-            yield Window(west, first, east - west, stop - first), tile[:, first - top : stop - top, west - left : east - left]
+def _worked(tile: np.ndarray, work: Callable[[np.ndarray, int, int], Any], tops: Any, lefts: Any, block_id: Any = None) -> np.ndarray:
+    out = np.empty((1, 1, 1), object)
+    out[0, 0, 0] = work(tile, tops[block_id[1]], lefts[block_id[2]])
+    return out
+
+
+def _run_here(get: Any, graph: Any, keys: list[Any], done: Callable[[Place, Any], None]) -> None:
+    """Threads, processes, or neither."""
+    from dask.callbacks import Callback
+
+    awaited = set(keys)
+
+    def after(key: Any, value: Any, *_: Any) -> None:
+        if key in awaited:
+            done(key[2:], value[0, 0, 0])
+            value[0, 0, 0] = None  # the scheduler holds it to the end
+
+    with Callback(posttask=after):
+        get(graph, keys)
+
+
+def _run_there(client: Any, graph: Any, keys: list[Any], done: Callable[[Place, Any], None]) -> None:
+    """A cluster; every result is let go as soon as it is here."""
+    from distributed import as_completed
+
+    futures = client.get(graph, keys, sync=False)
+    waiting = as_completed(futures, with_results=True)
+    del futures
+    for future, value in waiting:
+        done(future.key[2:], value[0, 0, 0])
+        future.release()

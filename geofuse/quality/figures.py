@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK, FAINT, MAIN, OTHER, BASELINE = "#22313f", "#d9dee3", "#1b7f8c", "#e07b39", "#a9b4bd"
-BASELINES = ("bicubic", "regression", "gsa", "cnmf")
+BASELINES = ("bicubic", "regression", "gsa", "cnmf", "hysure", "mlp")
 
 Draw = Callable[[Axes, Mapping[str, Any]], None]
 

@@ -1,16 +1,20 @@
-"""The one file that builds dask graphs: one task per output tile, which reads its own halo and returns its core.
+"""The one file that builds dask graphs: a task for every output tile, and one that reads for a group of neighbouring tiles.
 
-Reading the halo from the lazy source inside each task, and not through overlapping chunks, keeps memory bounded by the number of tasks
-that run at once: nothing is held for a neighbour.
+A tile needs a halo as wide as a fifth of itself, so tiles that read for themselves would read the scene nearly twice. Instead a group of
+tiles shares one read, whose halo weighs less the larger the group is; what was read is let go when the last of its tiles is done. Nothing is
+held for a neighbouring group: memory stays bounded by the tasks that run at once and the groups that they belong to.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import dask
 import dask.array as da
 import numpy as np
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
 
 from geofuse.grid import Window
 from geofuse.model import Model
@@ -27,21 +31,45 @@ def fuse_tile(
     msi: np.ndarray,
     scene_pair: Any,
     core: Window,
-    fine: Window,
-    coarse: Window,
+    windows: tuple[Window, Window],
+    group: tuple[Window, Window],
     device: str,
     output: Output = "reflectance",
 ) -> np.ndarray:
-    """Fuse one tile: apply the model to the halo'd window and keep the core; (B, rows, cols) float32."""
+    """Fuse one tile.
+
+    Parameters
+    ----------
+    model : Model
+    hsi, msi : ndarray
+        What was read for the tile's group.
+    scene_pair : GridPair
+    core : Window
+        The tile, on the working fine grid.
+    windows, group : tuple of Window
+        The tile with its halo, and what was read, on the fine and on the coarse working grid.
+    device : str
+    output : str
+        ``reflectance`` or ``uncertainty``.
+
+    Returns
+    -------
+    ndarray, shape (B, rows, cols), float32
+    """
+    (fine, coarse), (fine_read, coarse_read) = windows, group
+    own_hsi, own_msi = (
+        np.asarray(image[(slice(None), *window.offset(-read.top, -read.left).slices)], np.float32)
+        for image, window, read in ((hsi, coarse, coarse_read), (msi, fine, fine_read))
+    )
     make = model.apply if output == "reflectance" else model.deviation
     with torch_threads(1):  # dask runs as many of these at once as there are cores
-        made = make(np.asarray(hsi, np.float32), np.asarray(msi, np.float32), scene_pair, fine, coarse, device)
-    rows, cols = core.offset(-fine.top, -fine.left).slices
-    return np.ascontiguousarray(made[:, rows, cols])
+        return make(own_hsi, own_msi, scene_pair, fine, coarse, device, core)
 
 
-def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", output: Output = "reflectance") -> da.Array:
+def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", group: int = 1, output: Output = "reflectance") -> da.Array:
     """The fused image, or its standard deviation, as a lazy array, shape (B, H, W), chunked by tiles.
+
+    Its name says what it is computed from: the same model on the same scene gives the same name, in another process too.
 
     Parameters
     ----------
@@ -52,24 +80,48 @@ def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", outp
         Fine pixels along each side of a tile; methods that are not local get the whole scene as one tile.
     device : str
         Torch device.
+    group : int
+        Tiles along each side of a group, which are read together.
     output : str
         ``reflectance`` or ``uncertainty``.
     """
     pair = scene.pair
     if not model.tiled:
         tile = max(pair.output.shape)
-    everything = Window(0, pair.fine.shape[0], 0, pair.fine.shape[1])
-    builder = model.builder(pair)
+    tiles = tile_windows(pair.output, tile)
+    name = f"fuse_tile-{tokenize(model, scene.hsi.data, scene.msi.data, pair, tile, device, output)}"
     shared = dask.delayed(model, pure=False, traverse=False)
     shared_pair = dask.delayed(pair, pure=False, traverse=False)
-    run = dask.delayed(fuse_tile, pure=False)
-    rows = []
-    for band_of_tiles in tile_windows(pair.output, tile):
-        row = []
-        for core in band_of_tiles:
-            fine = core.grown(model.halo, everything) if model.tiled else everything
-            coarse = builder.coarse_window(fine)
-            task = run(shared, scene.hsi_window(coarse), scene.msi_window(fine), shared_pair, core, fine, coarse, device, output)
-            row.append(da.from_delayed(task, (len(scene.bands), *core.shape), dtype=np.float32, meta=np.empty((0, 0, 0), np.float32)))
-        rows.append(row)
-    return da.concatenate([da.concatenate(row, axis=2) for row in rows], axis=1)
+    tasks: dict[Any, Any] = {}
+    dependencies = [shared, shared_pair]
+    for members in _groups(len(tiles), len(tiles[0]), group):
+        windows = {(i, j): _windows(scene, model, tiles[i][j]) for i, j in members}
+        read = _union([fine for fine, _ in windows.values()]), _union([coarse for _, coarse in windows.values()])
+        hsi, msi = dask.delayed(scene.hsi_window(read[1]), pure=False), dask.delayed(scene.msi_window(read[0]), pure=False)
+        dependencies += [hsi, msi]
+        for i, j in members:
+            tasks[name, 0, i, j] = (
+                fuse_tile, shared.key, hsi.key, msi.key, shared_pair.key, tiles[i][j], windows[i, j], read, device, output,
+            )  # fmt: skip
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies=dependencies)
+    chunks = ((len(scene.bands),), tuple(row[0].shape[0] for row in tiles), tuple(window.shape[1] for window in tiles[0]))
+    return da.Array(graph, name, chunks, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
+
+
+def _windows(scene: Scene, model: Model, core: Window) -> tuple[Window, Window]:
+    """What a tile needs of both images."""
+    height, width = scene.pair.fine.shape
+    everything = Window(0, height, 0, width)
+    fine = core.grown(model.halo, everything) if model.tiled else everything
+    return fine, model.builder(scene.pair).coarse_window(fine)
+
+
+def _groups(rows: int, cols: int, size: int) -> Iterator[list[tuple[int, int]]]:
+    """Places of tiles, group by group."""
+    for top in range(0, rows, size):
+        for left in range(0, cols, size):
+            yield [(i, j) for i in range(top, min(top + size, rows)) for j in range(left, min(left + size, cols))]
+
+
+def _union(windows: list[Window]) -> Window:
+    return Window(min(w.top for w in windows), max(w.bottom for w in windows), min(w.left for w in windows), max(w.right for w in windows))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import geofuse.io.cog as cog
 from geofuse.cube import geobox, wrap
 from geofuse.errors import InvalidCube, OutputRefused, RunFailed
 from geofuse.io.cog import CogReceipt, write_cog
+from geofuse.io.draft import Draft
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output
 from geofuse.io.statistics import BandStatistics
@@ -45,6 +47,20 @@ def scene(bands: int = 3, rows: int = 700, cols: int = 600, chunks: int | None =
         wavelength=wavelength,
         fwhm=np.linspace(5, 7, bands),
     )
+
+
+def failing(error: type[BaseException], after: int = 3) -> xr.DataArray:
+    """A lazy cube of four tiles, of which only the first so many can be computed."""
+    computed: list[object] = []
+
+    def fail(block: np.ndarray, block_id: tuple[int, ...]) -> np.ndarray:
+        computed.append(block_id)
+        if len(computed) > after:
+            raise error
+        return block
+
+    cube = scene(1, 64, 64, chunks=32)
+    return cube.copy(data=cube.data.map_blocks(fail, dtype="float32", meta=np.empty((0, 0, 0), "f4")))
 
 
 def left_in(folder: Path) -> list[str]:
@@ -194,14 +210,27 @@ class TestStreaming:
         with rasterio.open(reference.path) as one, rasterio.open(receipt.path) as two:
             np.testing.assert_array_equal(one.read(), two.read())
 
-    def test_few_tiles_are_held_at_a_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("geofuse.io.stream._BATCH_BYTES", 3 * 2 * 100 * 100 * 4)
-        batches = []
-        original = dask.compute
-        monkeypatch.setattr(dask, "compute", lambda *args, **kwargs: batches.append(len(args)) or original(*args, **kwargs))
-        with dask.config.set(num_workers=8):
-            write_cog(scene(2, 500, 400, chunks=100), tmp_path / "a.tif", progress=False)
-        assert batches == [3] * 6 + [2]
+    def test_few_tiles_are_held_at_a_time(self, tmp_path: Path) -> None:
+        """One a worker, and one that is being handed on."""
+        alive, most, lock = 0, 0, threading.Lock()
+
+        def count(step: int) -> None:
+            nonlocal alive, most
+            with lock:
+                alive, most = alive + step, max(most, alive + step)
+
+        def seen(block: np.ndarray) -> np.ndarray:
+            tile = block.copy()
+            count(1)
+            weakref.finalize(tile, count, -1)
+            return tile
+
+        cube = scene(2, 500, 400, chunks=100)
+        lazy = cube.copy(data=cube.data.map_blocks(seen, dtype="float32", meta=np.empty((0, 0, 0), "f4")))
+        with dask.config.set(num_workers=3):
+            write_cog(lazy, tmp_path / "a.tif", progress=False)
+        assert 1 <= most <= 4
+        assert alive == 0
 
     def test_memory_does_not_follow_the_scene(self, tmp_path: Path) -> None:
         program = """
@@ -291,48 +320,63 @@ class TestFailures:
     def untouched(self, old: Path) -> bool:
         return left_in(old.parent) == ["a.tif"] and old.read_text() == "precious"
 
-    @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RunFailed, ZeroDivisionError])
-    def test_while_computing(self, old: Path, error: type[BaseException]) -> None:
-        def fail_late(block: np.ndarray, block_id: tuple[int, ...]) -> np.ndarray:
-            if block_id == (0, 1, 1):
-                raise error
-            return block
-
-        cube = scene(1, 64, 64, chunks=32)
-        lazy = cube.copy(data=cube.data.map_blocks(fail_late, dtype="float32", meta=np.empty((0, 0, 0), "f4")))
+    @pytest.mark.parametrize("error", [RunFailed, ZeroDivisionError, InvalidCube])
+    def test_what_another_run_would_not_mend_leaves_nothing(self, old: Path, error: type[BaseException]) -> None:
         with pytest.raises(error), dask.config.set(scheduler="synchronous"):
-            write_cog(lazy, old, overwrite=True, progress=False)
+            write_cog(failing(error), old, overwrite=True, progress=False)
         assert self.untouched(old)
 
-    @pytest.mark.parametrize("step", ["_finish", "copy"])
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError])
+    def test_what_was_finished_is_kept(self, old: Path, error: type[BaseException]) -> None:
+        with pytest.raises(RunFailed if error is OSError else error) as raised, dask.config.set(scheduler="synchronous"):
+            write_cog(failing(error), old, overwrite=True, progress=False)
+        assert error is MemoryError or "kept in .a.tif.geofuse" in str(raised.value)
+        assert left_in(old.parent) == [".a.tif.geofuse", "a.tif"]
+        assert old.read_text() == "precious"
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError])
+    def test_nothing_is_kept_where_nothing_was_finished_or_it_was_not_wanted(self, old: Path, error: type[BaseException]) -> None:
+        for options in ({"cube": failing(error, after=0)}, {"cube": failing(error), "resume": False}):
+            with pytest.raises(RunFailed if error is OSError else error), dask.config.set(scheduler="synchronous"):
+                write_cog(**options, path=old, overwrite=True, progress=False)
+            assert self.untouched(old)
+
+    @pytest.mark.parametrize("step", ["_compress", "copy_here"])
     def test_while_finishing(self, old: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+        """A full disk: the tiles are kept, and the next run compresses them."""
+
         def fail(*args: Any, **kwargs: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(cog, step, fail)
-        with pytest.raises(RunFailed, match="No space left"):
-            write_cog(scene(1), old, overwrite=True, progress=False)
-        assert self.untouched(old)
+        cube = scene(1, chunks=512)
+        with monkeypatch.context() as patch:
+            patch.setattr(cog, step, fail)
+            with pytest.raises(RunFailed, match=r"No space left.*kept in \.a\.tif\.geofuse"):
+                write_cog(cube, old, overwrite=True, progress=False)
+        assert old.read_text() == "precious"
+        write_cog(cube, old, overwrite=True, progress=False)
+        assert left_in(old.parent) == ["a.tif"]
+        assert open_hsi(old).shape == cube.shape
 
     def test_pixels_that_are_not_those_written(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def spoil(draft: Path, final: Path, *args: Any) -> None:
-            with rasterio.open(draft, "r+") as file:
-                pixel = rasterio.windows.Window(599, 699, 1, 1)
-                file.write(file.read(2, window=pixel) + 1, 2, window=pixel)
-            finish(draft, final, *args)
+        def spoil(vrt: Path, final: Path, draft: Draft) -> None:
+            with draft.path(0).open("r+b") as file:
+                pixel = draft.read(file.fileno(), 0, 1, (699, 599, 1, 1))
+                draft.write(file.fileno(), 0, 1, 699, 599, pixel + pixel.dtype.type(1))
+            compress(vrt, final, draft)
 
-        finish = cog._finish
-        monkeypatch.setattr(cog, "_finish", spoil)
+        compress = cog._compress
+        monkeypatch.setattr(cog, "_compress", spoil)
         with pytest.raises(RunFailed, match=r"1 of 12 windows.*band 2 at row 512, column 512"):
             write_cog(scene(3), old, overwrite=True, progress=False)
         assert self.untouched(old)
 
     def test_headers_without_pixels(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def empty(draft: Path, final: Path, *args: Any) -> None:
-            with rasterio.open(draft) as file, rasterio.open(final, "w", **(file.profile | {"sparse_ok": True})):
+        def empty(vrt: Path, final: Path, *args: Any) -> None:
+            with rasterio.open(vrt) as file, rasterio.open(final, "w", **(file.profile | {"driver": "GTiff", "sparse_ok": True})):
                 pass
 
-        monkeypatch.setattr(cog, "_finish", empty)
+        monkeypatch.setattr(cog, "_compress", empty)
         with pytest.raises(RunFailed, match="windows read back differ"):
             write_cog(scene(3), old, overwrite=True, progress=False)
         assert self.untouched(old)

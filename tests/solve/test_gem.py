@@ -129,10 +129,11 @@ def test_stages() -> None:
     """The bilateral stage is for few bands."""
     names: list[str] = []
     few, many = fitted(made_up(), tick=names.append), fitted(made_up(msi_bands=8))
-    assert [s.kind for s in few.stages] == ["upsample", "guided", "mixed"]
-    assert [s.kind for s in many.stages] == ["upsample", "guided"]
+    assert [s.kind for s in few.stages] == ["upsample", "upsample", "guided", "mixed"]
+    assert [s.kind for s in many.stages] == ["upsample", "upsample", "guided"]
     assert [s.kind for s in fitted(made_up(msi_bands=FEW_BANDS)).stages][-1] == "mixed"
-    assert names == ["noise and subspace", "prior covariance", "trust", "stage upsample", "stage guided", "stage mixed"]
+    assert names[:5] == ["noise and subspace", "prior covariance", "trust", "stage upsample", "displacement of the bands"]
+    assert names[5:] == ["stage upsample", "stage guided", "stage mixed"]
     assert few.reach == 2 * few.guide.reach
     for stage in few.stages:
         assert stage.prior.share.sum() == pytest.approx(1)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from affine import Affine
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import geofuse
+from geofuse.cube import wrap
 from geofuse.grid import GridPair, Window
 from geofuse.model import Model
 from geofuse.response.psf import PsfBuilder
 from geofuse.scene import Scene
 from geofuse.tiles.graph import lazy_mosaic
-from tests.crops import small_cubes
+from tests.crops import small_cubes, small_model
 
 REQUIREMENT = 1e-4  # reflectance
 
@@ -92,18 +95,20 @@ class Surveyor:
     def builder(self, pair: GridPair) -> PsfBuilder:
         return PsfBuilder(pair, (pair.ratio / 2, pair.ratio / 2))
 
-    def apply(self, hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, device: str) -> np.ndarray:
+    def apply(
+        self, hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, device: str, core: Window
+    ) -> np.ndarray:
         self.given.append((hsi.shape, msi.shape, fine, coarse))
-        rows, cols = np.mgrid[fine.slices]
-        return np.concatenate([rows[None], cols[None], np.ones((175, *fine.shape))]).astype(np.float32)
+        rows, cols = np.mgrid[core.slices]
+        return np.concatenate([rows[None], cols[None], np.ones((175, *core.shape))]).astype(np.float32)
 
 
 @settings(max_examples=8, deadline=None, phases=[Phase.generate])  # shrinking would take minutes
-@given(tile=st.integers(16, 200), halo=st.integers(0, 60))
-def test_every_tile_lands_in_its_place_and_reads_its_halo_alone(tile: int, halo: int) -> None:
+@given(tile=st.integers(16, 200), halo=st.integers(0, 60), group=st.integers(1, 4))
+def test_every_tile_lands_in_its_place_and_gets_its_halo_alone(tile: int, halo: int, group: int) -> None:
     scene, model = Scene.of(*small_cubes()), Surveyor(halo)
     output, size = scene.pair.output, scene.pair.fine.shape
-    mosaic = lazy_mosaic(scene, model, tile)  # type: ignore[arg-type]
+    mosaic = lazy_mosaic(scene, model, tile, group=group)  # type: ignore[arg-type]
     assert mosaic.shape == (177, *output.shape)
     assert max(mosaic.chunks[1] + mosaic.chunks[2]) <= tile
     assert model.given == [], "nothing is computed before it is asked for"
@@ -133,3 +138,48 @@ def test_a_task_is_a_tile() -> None:
     names = [key if isinstance(key, str) else key[0] for key in graph]
     assert sum(name.startswith("fuse_tile") for name in names) == 12
     assert sum(name.startswith("Surveyor") for name in names) == 1
+
+
+class Counting:
+    """An image that counts the pixels that are read from it."""
+
+    ndim, dtype = 3, np.dtype(np.float32)
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape, self.read = shape, 0
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, cols = (range(*s.indices(n)) for s, n in zip(key[1:], self.shape[1:], strict=True))
+        self.read += len(rows) * len(cols)
+        return np.zeros((self.shape[0], len(rows), len(cols)), np.float32)
+
+
+@pytest.mark.parametrize(("group", "limit"), [(1, 2.0), (3, 1.3)])
+def test_a_group_reads_together(group: int, limit: float) -> None:
+    """Pixels read of each image, over its pixels; the chunks of the source do not matter."""
+    sources = Counting((177, 288, 288)), Counting((4, 2400, 2400))
+    cubes = [
+        wrap(
+            da.from_array(source, chunks=(-1, chunk, chunk), lock=False, asarray=False, fancy=True, meta=np.empty((0, 0, 0), np.float32)),
+            transform=Affine(pixel, 0, 4e5, 0, -pixel, 5.8e6),
+            crs=32633,
+            names=[str(k) for k in range(source.shape[0])],
+        )
+        for source, chunk, pixel in zip(sources, (100, 700), (30.0, 3.6), strict=True)
+    ]
+    for source in sources:
+        source.read = 0
+    mosaic = lazy_mosaic(Scene.of(*cubes), Surveyor(75), 400, group=group)  # type: ignore[arg-type]
+    assert mosaic.map_blocks(lambda tile: tile[:1, :1, :1], dtype="f4").sum().compute(scheduler="threads") > 0
+    for source in sources:
+        assert 1 <= source.read / (source.shape[1] * source.shape[2]) <= limit
+
+
+def test_the_same_mosaic_has_the_same_name(tmp_path: Path) -> None:
+    """So that an interrupted run is known again in another process; and another model or tile makes another image."""
+    scene, model = Scene.of(*small_cubes()), small_model()
+    again = Model.load(model.save(tmp_path / "m.safetensors"))
+    name = lazy_mosaic(scene, model, 70).name
+    assert lazy_mosaic(Scene.of(*small_cubes()), again, 70).name == name
+    assert lazy_mosaic(scene, model, 71).name != name
+    assert lazy_mosaic(scene, small_model("fuse"), 70).name != name
