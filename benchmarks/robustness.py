@@ -50,8 +50,8 @@ def outcome(scene: str, response: str, trouble: str, folder: Path, method: str =
     plain = geofuse.fuse(hsi, msi, method="bicubic", progress=False).values
     cover = cloud(pair)
     everywhere, near, far = cover >= 0, cover > 0, distance_transform_edt(cover == 0) > FAR
-    scores = (psnr(pair.truth, fused, where) for where in (everywhere, near, far))
-    return Outcome(*scores, psnr(pair.truth, plain, everywhere), tuple(model.report["warnings"]))
+    over, close, away = (psnr(pair.truth, fused, where) for where in (everywhere, near, far))
+    return Outcome(over, close, away, psnr(pair.truth, plain, everywhere), tuple(model.report["warnings"]))
 
 
 def main() -> None:
@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", "../shared/data")))
     parser.add_argument("--warnings", action="store_true")
     asked = parser.parse_args()
-    print("| scene | response | trouble | PSNR | loss | loss under the cloud | loss far from it | above bicubic |\n|---|---|---|---|---|---|---|---|")
+    print(
+        "| scene | response | trouble | PSNR | loss | loss under the cloud | loss far from it | above bicubic |\n|---|---|---|---|---|---|---|---|"
+    )
     for scene in asked.scenes:
         for response in asked.responses:
             calm = outcome(scene, response, "none", asked.data)

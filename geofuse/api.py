@@ -140,7 +140,8 @@ def _fit(
     network_seconds: float | None = None,
     uncertainty: bool = False,
 ) -> Model:
-    from geofuse.fitting import NETWORK_SECONDS, Settings, fit_scene
+    from geofuse.fitting import fit_scene
+    from geofuse.ground import NETWORK_SECONDS, Settings
 
     table, name = response_table(srf, scene)
     settings = Settings(method, table, name, seed, _device(device), progress, network_seconds or NETWORK_SECONDS, uncertainty=uncertainty)

@@ -67,7 +67,7 @@ class Clouds:
         far = [self._distance(_smooth(image, seen.used)) for image in (seen.msi, predicted)]
         # The fringe is blamed on whom the core next to it is.
         votes = [uniform_filter((core & blamed).astype(float), 5, mode="constant") for blamed in (far[0] >= far[1], far[0] < far[1])]
-        fringe = binary_dilation(core, np.ones((3, 3)))
+        fringe = binary_dilation(core, np.ones((3, 3), bool))
         where = np.where(fringe, np.where(votes[0] >= votes[1], 1, 2), 0)
         hidden = seen.psf.upsample(torch.as_tensor(where == 1)[None].float())[0].numpy() > 0.5
         hsi, msi = np.where(where == 2, np.nan, sample.hsi), np.where(hidden, np.nan, sample.msi)
@@ -114,7 +114,7 @@ def find_clouds(samples: Sequence[Sample], builder: PsfBuilder) -> tuple[Clouds 
         found = _usual(samples, seen, hsi[:, keep], msi[:, keep])
         errors = [_smooth(v.msi - found._predicted(s), v.used) for s, v in zip(samples, seen, strict=True)]
         # A neighbour of what is far may be touched by it already.
-        far = np.concatenate([binary_dilation(found._far(e), np.ones((3, 3)))[v.used] for e, v in zip(errors, seen, strict=True)])
+        far = np.concatenate([binary_dilation(found._far(e), np.ones((3, 3), bool))[v.used] for e, v in zip(errors, seen, strict=True)])
         if np.array_equal(far, ~keep):
             break
         keep = ~far

@@ -43,10 +43,11 @@ def correct_geometry(patches: Sequence[Patch], coordinates: Coordinates) -> np.n
     ndarray, shape (4,), or None
         Standard deviations (rows, columns) and shift (rows, columns), fine pixels.
     """
-    if any(p.place is None for p in patches):
+    place = patches[0].place
+    if place is None:
         return None
     seen = [p.encode(coordinates) for p in patches]
-    builder = patches[0].place[0]
+    builder = place[0]
     told, ratio = np.array([*builder.sigma, *builder.shift]), builder.pair.ratio
     used = [_always_complete(p, s, told, ratio) for p, s in zip(patches, seen, strict=True)]
     whiten = np.linalg.inv(np.linalg.cholesky(_expected(seen, coordinates.mixing)))

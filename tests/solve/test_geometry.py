@@ -38,7 +38,8 @@ def test_the_right_geometry_is_kept(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [((1.7, 1.7), (0.0, 0.0)), ((2.3, 2.3), (0.0, 0.0)), ((2.0, 2.0), (-0.3, 0.3)), ((1.8, 2.3), (0.0, 0.0)), ((2.4, 2.4), (1.0, -1.0))]
+    "told",
+    [((1.7, 1.7), (0.0, 0.0)), ((2.3, 2.3), (0.0, 0.0)), ((2.0, 2.0), (-0.3, 0.3)), ((1.8, 2.3), (0.0, 0.0)), ((2.4, 2.4), (1.0, -1.0))],
 )
 def test_the_wrong_one_is_found_and_put_right(told: Geometry) -> None:
     pair = made_up()
