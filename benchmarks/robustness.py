@@ -50,8 +50,8 @@ def outcome(scene: str, response: str, trouble: str, folder: Path, method: str =
     plain = geofuse.fuse(hsi, msi, method="bicubic", progress=False).values
     cover = cloud(pair)
     everywhere, near, far = cover >= 0, cover > 0, distance_transform_edt(cover == 0) > FAR
-    over_all, close, away = (psnr(pair.truth, fused, where) for where in (everywhere, near, far))
-    return Outcome(over_all, close, away, psnr(pair.truth, plain, everywhere), tuple(model.report["warnings"]))
+    over, close, away = (psnr(pair.truth, fused, where) for where in (everywhere, near, far))
+    return Outcome(over, close, away, psnr(pair.truth, plain, everywhere), tuple(model.report["warnings"]))
 
 
 def main() -> None:

@@ -135,7 +135,8 @@ def _fit(
     seed: int,
     uncertainty: bool = False,
 ) -> Model:
-    from geofuse.fitting import Settings, fit_scene
+    from geofuse.fitting import fit_scene
+    from geofuse.ground import Settings
 
     table, name = response_table(srf, scene)
     settings = Settings(method, table, name, seed, _device(device), progress, uncertainty=uncertainty)

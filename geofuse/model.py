@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from geofuse.align.clouds import Clouds
 from geofuse.align.register import Registration
 from geofuse.baselines.scene import BASELINES, apply_baseline
 from geofuse.errors import RefusedInput
@@ -23,6 +24,7 @@ from geofuse.network.complementary import ComplementaryFilters
 from geofuse.network.paper_scene import PaperScene
 from geofuse.response.estimate import EffectiveResponse
 from geofuse.response.psf import PsfBuilder
+from geofuse.scene import Sample
 from geofuse.solve.gem import Gem
 from geofuse.solve.patch import Patch, make_patch
 from geofuse.solve.uncertainty import Uncertainty
@@ -54,6 +56,8 @@ class Model:
         The network of ``mossfuse-paper``.
     uncertainty : Uncertainty or None
         Standard deviations, where they were asked for.
+    clouds : Clouds or None
+        How to know what only one image shows, where there is such a thing; the estimator leaves it out, and the other image decides.
     report : dict
         Plain JSON values: what the fit found.
     """
@@ -67,6 +71,7 @@ class Model:
     filters: ComplementaryFilters | None = None
     paper: PaperScene | None = None
     uncertainty: Uncertainty | None = None
+    clouds: Clouds | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -135,8 +140,8 @@ class Model:
         inner = (core or fine).offset(-fine.top, -fine.left).slices
         like = torch.zeros(1, dtype=torch.float32, device=device)
         with torch.inference_mode():
-            patch = make_patch(hsi, msi, self.builder(pair), fine, coarse, like)
-            fused = self.fuse_patch(patch, inner)
+            patch, believed = self._patches(Sample(hsi, msi, fine, coarse), pair, like)
+            fused = self.fuse_patch(believed, inner)
         out = np.ascontiguousarray(fused.cpu().numpy())
         valid = _valid(patch, pair, fine, coarse)[inner]
         if not valid.all():
@@ -165,11 +170,24 @@ class Model:
         inner = (core or fine).offset(-fine.top, -fine.left).slices
         like = torch.zeros(1, dtype=torch.float32, device=device)
         with torch.inference_mode():
-            patch = make_patch(hsi, msi, self.builder(pair), fine, coarse, like)
-            weights = self.gem.weights(self.gem.observe(patch))[:, *inner]
+            patch, believed = self._patches(Sample(hsi, msi, fine, coarse), pair, like)
+            weights = self.gem.weights(self.gem.observe(believed))[:, *inner]
             out: np.ndarray = self.uncertainty.deviation(weights.contiguous()).cpu().numpy()
         out[:, ~_valid(patch, pair, fine, coarse)[inner]] = np.nan
         return out
+
+    def _patches(self, sample: Sample, pair: GridPair, like: torch.Tensor) -> tuple[Patch, Patch]:
+        """A window as it is, and as the estimator believes it."""
+        builder = self.builder(pair)
+
+        def patch(s: Sample) -> Patch:
+            return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like)
+
+        given = patch(sample)
+        if self.clouds is None or self.gem is None:
+            return given, given
+        cleared, where = self.clouds.clear(sample, builder)
+        return given, patch(cleared) if where.any() else given
 
     def fuse_patch(self, patch: Patch, inner: tuple[slice, slice] = (slice(None), slice(None))) -> torch.Tensor:
         """Fused reflectance of the inner rows and columns of a patch, shape (B, H, W), before nodata is put back."""
@@ -221,6 +239,8 @@ class Model:
             arrays |= {f"filters.{k}": v for k, v in self.filters.arrays().items()}
         if self.uncertainty is not None:
             arrays |= {f"uncertainty.{k}": v for k, v in self.uncertainty.arrays().items()}
+        if self.clouds is not None:
+            arrays |= {f"clouds.{k}": v for k, v in self.clouds.arrays().items()}
         header = {
             "method": self.method,
             "ratio": self.ratio,
@@ -273,6 +293,7 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         gem=Gem.from_arrays(part("gem.")) if header["method"] not in BASELINES else None,
         filters=ComplementaryFilters(**part("filters.")) if part("filters.") else None,
         uncertainty=Uncertainty.from_arrays(part("uncertainty.")) if part("uncertainty.") else None,
+        clouds=Clouds(**part("clouds.")) if part("clouds.") else None,
         report=header["report"],
     )
 

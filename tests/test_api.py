@@ -331,7 +331,7 @@ def test_evaluate() -> None:
     ],
 )
 def test_refusals(call: Callable[[Any, Any], Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geofuse.fitting.register", lambda *_: pytest.fail("refuse before the work"))
+    monkeypatch.setattr("geofuse.ground.register", lambda *_: pytest.fail("refuse before the work"))
     with pytest.raises(RefusedInput, match=message):
         call(*small_cubes())
 

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
 
 import geofuse
-from geofuse.align.register import Registration
 from geofuse.cube import wrap
-from geofuse.errors import PairMismatch, RefusedInput
-from geofuse.fitting import (
-    METHODS,
-    Ground,
-    Settings,
-    _refuse_baseline_offset,
-    block_mean,
-    check_method,
-    colocated,
-    lay_ground,
-    read_sample,
-    warnings_of,
-)
-from geofuse.response.estimate import EffectiveResponse
-from tests.crops import small_cubes, small_model, small_pair
+from geofuse.errors import RefusedInput
+from geofuse.fitting import METHODS, check_method
+from tests.crops import small_cubes, small_model
 from tests.pairs import bell_responses, boxes, made_up_scene, naive_psf
 
 BANDS, RATIO, COARSE = 30, 4, 32
@@ -100,95 +84,6 @@ def test_only_methods_that_exist() -> None:
         check_method("gme")
 
 
-@pytest.fixture(scope="module")
-def ground() -> Ground:
-    scene = geofuse.api.pair(*small_cubes())
-    sample = read_sample(scene)
-    return lay_ground(scene.pair, sample, sample, Settings(progress=False), lambda step: None, scene.bands.good)
-
-
-def test_colocated_is_the_msi_through_the_psf(ground: Ground) -> None:
-    """Spectra that are compared belong to one place: each by a Gaussian sum written out, in the order of the coarse pixels."""
-    hsi, msi = colocated(ground.patches)
-    coarse, fine = small_pair()
-    (sy, sx), (dy, dx) = ground.geometry.sigma, ground.geometry.shift
-    rows, cols = np.arange(fine.values.shape[1]), np.arange(fine.values.shape[2])
-    found = 0
-    for spectrum, seen in zip(hsi.T, msi.T, strict=True):
-        i, j = np.argwhere(np.abs(coarse.values / 1e4 - spectrum[:, None, None]).max(0) < 1e-6)[0]
-        col, row = ~fine.transform * (coarse.transform * (j + 0.5, i + 0.5))
-        if min(row, col, len(rows) - row, len(cols) - col) < 5 * max(sy, sx):
-            continue
-        wy = np.exp(-((rows - row + 0.5 - dy) ** 2) / (2 * sy**2))
-        wx = np.exp(-((cols - col + 0.5 - dx) ** 2) / (2 * sx**2))
-        expected = np.einsum("byx,y,x->b", fine.values / 1e4, wy, wx) / (wy.sum() * wx.sum())
-        assert seen == pytest.approx(expected, rel=2e-3)
-        found += 1
-    assert found > 100
-
-
-def with_response(ground: Ground, bands: int) -> Ground:
-    response = EffectiveResponse(np.ones((bands, 177)) / 177, np.zeros(bands), np.zeros(bands))
-    return replace(ground, response=response)
-
-
-def test_warnings(ground: Ground) -> None:
-    model = small_model()
-    assert model.gem is not None
-
-    def told(ground: Ground, rho: float) -> str:
-        assert model.gem is not None
-        return " ".join(warnings_of(ground, replace(model, gem=replace(model.gem, trust=replace(model.gem.trust, rho=rho)))))
-
-    assert told(ground, 0.0) == ""
-    assert "other light" in told(replace(ground, geometric=0.0), 0.2)
-    assert "wrong PSF or registration" in told(replace(ground, geometric=0.9), 0.2)
-    assert "edge of its range" in told(replace(ground, geometry=replace(ground.geometry, at_limit=True)), 0.0)
-    assert "fewer than 3 bands" in told(with_response(ground, 2), 0.0)
-    assert "fewer than 3 bands" not in told(with_response(ground, 3), 0.0)
-
-
-def test_few_coarse_pixels_are_warned_of() -> None:
-    hsi, msi = small_cubes()
-    model = geofuse.fit(hsi[:, :8, :8], msi, method="fuse", progress=False)
-    assert any("Fewer than 100 coarse pixels" in w for w in model.report["warnings"])
-
-
-@pytest.mark.parametrize(
-    ("offset", "refused"),
-    [
-        ((0.1, 0.1, 0.1), True),
-        ((-0.1, -0.09, -0.11), True),
-        ((0.1, 0.1, -0.1), False),
-        ((0.02, 0.02, 0.02), False),
-        ((0.3, 0.3, 0.3), False),
-    ],
-)
-def test_constant_offset(offset: tuple[float, ...], refused: bool) -> None:
-    """Near a tenth and of one sign in every band is Sentinel-2's; anything else is not."""
-    response = EffectiveResponse(np.ones((3, 5)), np.array(offset), np.zeros(3))
-    if not refused:
-        _refuse_baseline_offset(response, np.zeros((3, 7)))
-        return
-    with pytest.raises(PairMismatch, match=r"-1000 counts \(-0\.1\)"):
-        _refuse_baseline_offset(response, np.zeros((3, 7)))
-
-
-@given(rows=st.integers(1, 50), cols=st.integers(1, 50), side=st.integers(1, 20), seed=st.integers(0, 99))
-def test_block_mean(rows: int, cols: int, side: int, seed: int) -> None:
-    """Against a loop over blocks."""
-    rng = np.random.default_rng(seed)
-    image = np.where(rng.random((rows, cols)) < 0.3, np.nan, rng.random((rows, cols)))
-    small = block_mean(image, side)
-    assert max(small.shape) <= side
-    step = -(-max(rows, cols) // side)
-    for i, row in enumerate(small):
-        for j, value in enumerate(row):
-            block = image[i * step : (i + 1) * step, j * step : (j + 1) * step]
-            inside = block[np.isfinite(block)]
-            assert value == pytest.approx(inside.mean() if inside.size else np.nan, nan_ok=True)
-
-
 def test_auto_chooses_by_validation() -> None:
     """The table of the reduced scene is in the report, and the method is one of those that explain both images."""
     model = geofuse.fit(*small_cubes(), method="auto", progress=False)
@@ -211,9 +106,3 @@ def test_torch_is_left_as_it_was() -> None:
     before = torch.get_num_threads(), torch.is_grad_enabled()
     geofuse.fit(*small_cubes(), method="bicubic", progress=False)
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == before
-
-
-def test_geometry_can_be_given(ground: Ground) -> None:
-    given_geometry = Registration((3.0, 3.0), (0.0, 0.0), 0.1)
-    again = lay_ground(ground.pair, ground.samples, ground.samples, Settings(progress=False), lambda step: None, geometry=given_geometry)
-    assert again.geometry is given_geometry

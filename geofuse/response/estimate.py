@@ -79,6 +79,12 @@ def estimate_response(hsi: np.ndarray, msi: np.ndarray, good: np.ndarray | None 
     return EffectiveResponse(matrix, offset, relative_misfit(matrix, offset, hsi, msi))
 
 
+def non_negative_response(hsi: np.ndarray, msi: np.ndarray) -> np.ndarray:
+    """A smooth, non-negative response (M, B) of middling smoothness, from spectra (B, N) and (M, N): quick, where its shape does not matter."""
+    gram, smooth = hsi @ hsi.T, SMOOTHNESS[len(SMOOTHNESS) // 2]
+    return np.stack([_fit(gram, hsi @ band, smooth) for band in msi])
+
+
 def scaled_table(table: np.ndarray, hsi: np.ndarray, msi: np.ndarray, name: str) -> EffectiveResponse:
     """A response table (M, B), its rows normalised, with gain and offset towards the data left as they are."""
     matrix = table / table.sum(1, keepdims=True)

@@ -34,11 +34,11 @@ def hsi_noise(pixels: np.ndarray) -> tuple[np.ndarray, int]:
     """
     bands, count = pixels.shape
     centred = pixels - pixels.mean(1, keepdims=True)
-    sigma = neighbour_noise(centred)
+    start = sigma = neighbour_noise(centred)
     rank = min(MAX_RANK, bands, max(count // 4, 1))
     if count >= 2 * bands:
         for _ in range(ROUNDS):
-            sigma, rank = _factor_round(centred, sigma)
+            sigma, rank = _factor_round(centred, sigma, start)
     floor = RELATIVE_FLOOR * np.sqrt((pixels**2).mean(1))
     supported = max(1, min(bands, count // 4))
     return np.maximum(sigma, np.maximum(floor, FLOOR)), min(max(rank, MIN_RANK), MAX_RANK, supported)
@@ -60,7 +60,7 @@ def neighbour_noise(centred: np.ndarray, neighbours: int = 3) -> np.ndarray:
     return np.maximum(sigma, 1e-2 * np.median(sigma) + 1e-9)
 
 
-def _factor_round(centred: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, int]:
+def _factor_round(centred: np.ndarray, sigma: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, int]:
     bands, count = centred.shape
     whitened = centred / sigma[:, None]
     value, vector = np.linalg.eigh(whitened @ whitened.T / count)
@@ -73,7 +73,10 @@ def _factor_round(centred: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, i
     freedom = max(count - rank, 1) / count * np.clip(1 - (signal**2).sum(1), 0.2, None)
     sigma = sigma * np.sqrt(np.maximum(residual, 1e-12) / freedom)
     smooth = median_filter(sigma, 15, mode="nearest")
-    return np.clip(sigma, np.maximum(0.4 * smooth, 0.05 * np.median(sigma)), 4 * smooth), rank
+    # A band that its neighbours cannot predict may well be that noisy. Held down to what is usual it would become a component of its own, and
+    # its noise signal.
+    highest = np.maximum(4 * smooth, 2 * start)
+    return np.clip(sigma, np.maximum(0.4 * smooth, 0.05 * np.median(sigma)), highest), rank
 
 
 def msi_noise(images: list[np.ndarray], block: int = 8, quantile: float = 0.1) -> np.ndarray:
