@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from geofuse.align.register import MIN_PIXELS
 from geofuse.response.images import mix
 from geofuse.solve.coordinates import Coordinates
 from geofuse.solve.em import as_like
@@ -50,6 +51,8 @@ def correct_geometry(patches: Sequence[Patch], coordinates: Coordinates) -> np.n
     builder = place[0]
     told, ratio = np.array([*builder.sigma, *builder.shift]), builder.pair.ratio
     used = [_always_complete(p, s, told, ratio) for p, s in zip(patches, seen, strict=True)]
+    if sum(int(u.sum()) for u in used) < MIN_PIXELS:
+        return None
     whiten = np.linalg.inv(np.linalg.cholesky(_expected(seen, coordinates.mixing)))
 
     def error(geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
