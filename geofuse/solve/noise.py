@@ -14,6 +14,7 @@ ROUNDS = 6
 MIN_RANK, MAX_RANK = 10, 20
 EDGE = 1.1  # singular values must exceed the Marchenko-Pastur edge by this factor
 RELATIVE_FLOOR = 3e-3  # of a band's root mean square: no sensor is better calibrated than that
+NOISY, AROUND = 3.0, 41  # times the level of that many bands around, beyond which a band is noisy
 FLOOR = 1e-6  # reflectance: what is left of a band that is zero everywhere
 
 
@@ -48,15 +49,19 @@ def neighbour_noise(centred: np.ndarray, neighbours: int = 3) -> np.ndarray:
     """Residual standard deviation of each band regressed on its ``neighbours`` nearest on either side; shape (B,)."""
     bands, count = centred.shape
     covariance = centred @ centred.T / count
-    sigma = np.empty(bands)
+    left, passed = np.empty(bands), np.eye(bands)
     for b in range(bands):
         near = [i for i in range(b - neighbours, b + neighbours + 1) if i != b and 0 <= i < bands][: max(1, count // 3)]
         block = covariance[np.ix_(near, near)]
         ridge = 1e-9 * np.trace(block) / len(near) + 1e-30
         weight = np.linalg.solve(block + ridge * np.eye(len(near)), covariance[near, b])
         residual = covariance[b, b] - weight @ covariance[near, b]
-        # The prediction carries the neighbours' own noise; equal levels are assumed for this first guess.
-        sigma[b] = np.sqrt(max(residual, 0) * count / max(count - len(near), 1) / (1 + weight @ weight))
+        left[b] = max(residual, 0) * count / max(count - len(near), 1)
+        passed[b, near] = weight**2
+    # The prediction carries the neighbours' own noise. Equal levels are assumed for this first guess, but of bands that are far noisier.
+    equal = np.sqrt(left / passed.sum(1))
+    apart = np.sqrt(np.clip(np.linalg.solve(passed, left), 0, left))
+    sigma = np.where(apart > NOISY * median_filter(apart, AROUND, mode="nearest"), apart, equal)
     return np.maximum(sigma, 1e-2 * np.median(sigma) + 1e-9)
 
 

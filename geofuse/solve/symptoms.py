@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from geofuse.solve.coordinates import Coordinates
 from geofuse.solve.patch import Patch
 
 STRIPED = 2.0  # variance of line means, over what independent pixels would give
 NOISY = 0.2  # signal-to-noise ratio of a band, relative to the median band's
+LOUDER, AROUND = 3.0, 41  # times the noise of that many bands around
 MIN_LINE = 8  # pixels, for a line to have a mean
 
 
@@ -52,7 +54,9 @@ def striping(patches: Sequence[Patch], coordinates: Coordinates) -> tuple[float,
 
 
 def noisy_bands(patches: Sequence[Patch], coordinates: Coordinates) -> np.ndarray:
-    """Bands whose signal-to-noise ratio is far below the others', bool (B,)."""
+    """Bands whose signal-to-noise ratio is far below the others', and whose noise is far above its neighbours'; bool (B,)."""
     power = np.mean([p.hsi[:, p.hsi_valid].double().square().mean(1).cpu().numpy() for p in patches if bool(p.hsi_valid.any())], axis=0)
     ratio = np.sqrt(power) / coordinates.sigma
-    return np.asarray(ratio < NOISY * np.median(ratio))
+    # A band with next to no signal is dark, not noisy.
+    louder = coordinates.sigma > LOUDER * median_filter(coordinates.sigma, AROUND, mode="nearest")
+    return np.asarray((ratio < NOISY * np.median(ratio)) & louder)
