@@ -7,6 +7,8 @@ from typing import Any
 
 from geofuse.quality.figures import BASELINES, scored
 
+NOTABLE_SHIFT = 0.05  # fine pixels
+
 
 def summary_sentences(report: Mapping[str, Any]) -> list[str]:
     """Say in plain sentences what was made, how the pair fits, how good the result is, and what it cost.
@@ -26,7 +28,8 @@ def summary_sentences(report: Mapping[str, Any]) -> list[str]:
     >>> summary_sentences({"method": "gem", "bands": {"names": ["a", "b"]}, "geometry": {"ratio": 4.0}})
     ['Fused with gem: 2 bands, on pixels 4 times finer than those of the hyperspectral image.']
     """
-    written = (_what(report), _geometry(report), _disagreement(report), _residuals(report), _validation(report), _cost(report))
+    parts = (_what, _geometry, _coregistration, _disagreement, _learned, _residuals, _uncertainty, _validation, _cost)
+    written = [part(report) for part in parts]
     return [sentence for sentence in written if sentence]
 
 
@@ -57,6 +60,29 @@ def _geometry(report: Mapping[str, Any]) -> str:
     if sigma is not None:
         parts.append(f"a hyperspectral pixel sees the ground through a Gaussian of σ = {sigma:.2f} fine pixels")
     return ("Estimated from the pair: " + ", and ".join(parts) + ".") if parts else ""
+
+
+def _coregistration(report: Mapping[str, Any]) -> str:
+    largest = _number(report, "coregistration", "largest_px")
+    if largest is None or largest < NOTABLE_SHIFT:
+        return ""
+    return f"Bands of the hyperspectral image lie up to {largest:.2f} fine pixels beside the others; in the fused cube they lie there too."
+
+
+def _learned(report: Mapping[str, Any]) -> str:
+    weights = _number(report, "network", "weights")
+    if weights is None:
+        return ""
+    if weights:
+        return f"{weights:.0f} weights of filters were learned from the scene, and coarse pixels held out from learning confirmed them."
+    return "Coarse pixels held out from learning did not confirm what filters learned from the scene: they were left out."
+
+
+def _uncertainty(report: Mapping[str, Any]) -> str:
+    factor = _number(report, "uncertainty", "factor")
+    if factor is None:
+        return ""
+    return f"Standard deviations were calibrated on the scene at reduced resolution, which multiplied the estimator's own variance by {factor:.2f}."
 
 
 def _disagreement(report: Mapping[str, Any]) -> str:

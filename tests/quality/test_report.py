@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from geofuse.errors import InvalidCube
 from geofuse.quality.plain import to_plain
 from geofuse.quality.report import Report
+from geofuse.quality.sentences import summary_sentences
 
 WAVELENGTHS = np.linspace(450, 2400, 40)
 VALIDATION = [
@@ -315,3 +316,19 @@ def test_nothing_heavy_is_imported_and_pyplot_is_left_alone() -> None:
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules), 'use'"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"coregistration": {"largest_px": 0.19}}, "up to 0.19 fine pixels"),
+        ({"coregistration": {"largest_px": 0.01}}, ""),
+        ({"network": {"weights": 1216}}, "1216 weights .* confirmed them"),
+        ({"network": {"weights": 0}}, "did not confirm"),
+        ({"network": {"steps": 10}}, ""),  # the published network
+        ({"uncertainty": {"factor": 1.051}}, r"by 1\.05"),
+    ],
+)
+def test_what_was_learned_and_estimated_is_said(found: dict[str, Any], said: str) -> None:
+    sentences = " ".join(summary_sentences(found))
+    assert re.search(said, sentences) if said else sentences == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import geofuse
 from geofuse.cube import wrap
 from geofuse.grid import GridPair, Window
 from geofuse.model import Model
+from geofuse.network.complementary import ComplementaryFilters
 from geofuse.response.psf import PsfBuilder
 from geofuse.scene import Scene
 from geofuse.tiles.graph import lazy_mosaic
@@ -36,7 +38,13 @@ def cubes(berlin: tuple[Path, Path]) -> tuple[xr.DataArray, xr.DataArray]:
 
 @pytest.fixture(scope="module", params=["fuse", "gem", "mossfuse"])
 def model(request: pytest.FixtureRequest, cubes: tuple[xr.DataArray, xr.DataArray]) -> Model:
-    return geofuse.fit(*cubes, method=request.param, progress=False)
+    found = geofuse.fit(*cubes, method=request.param, progress=False)
+    if request.param != "mossfuse":
+        return found
+    assert found.gem is not None  # filters that do something, whatever this scene has to teach
+    rank, scale = found.gem.coordinates.rank, found.gem.guide.scale
+    weight = 0.02 * np.random.default_rng(0).normal(size=(rank, 4 * (rank + len(scale))))
+    return replace(found, filters=ComplementaryFilters(weight, scale))
 
 
 @pytest.mark.parametrize("tile", [64, pytest.param(150, marks=pytest.mark.slow)])
