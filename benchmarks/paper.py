@@ -1,0 +1,51 @@
+"""How far the published network gets: its loss, and the quality of the image, against seconds of training.
+
+Run from the repository root: ``python -m benchmarks.paper [--seconds 60,120,240] [--scene jasper] [--response qb4] [--device cpu]``.
+Each budget is a training of its own, with its own schedule; prints Markdown. True operators, noise 35/40 dB, ratio 4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geofuse.network.paper_scene import fit_paper
+from geofuse.quality.metrics import score
+from tests.pairs import on_grids
+from tests.scenes import simulate
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    """Print one row a budget."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", default="60,120,240")
+    parser.add_argument("--scene", default="jasper")
+    parser.add_argument("--response", default="qb4")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
+    case = simulate(options.scene, 4, options.response, folder)
+    pair = on_grids(case)
+    patch = pair.patch()
+    print("| seconds | steps | loss at 1 %, 25 %, 50 %, 75 %, end | PSNR, dB | SAM | converged |\n|---|---|---|---|---|---|")
+    for seconds in map(float, options.seconds.split(",")):
+        made = fit_paper(patch, pair.grids, seconds=seconds, seed=0, device=options.device, progress=True)
+        losses = np.asarray(made.fit.losses)
+        places = [min(len(losses) - 1, int(share * len(losses))) for share in (0.01, 0.25, 0.5, 0.75, 1)]
+        window = max(1, len(losses) // 20)
+        curve = " → ".join(f"{losses[max(0, p - window) : p + 1].mean():.3f}" for p in places)
+        with torch.no_grad():
+            fused = np.clip(made.apply(patch).cpu().numpy(), 0, 1)
+        found = score(case.truth, fused, 4)
+        converged = "yes" if made.fit.converged else "no"
+        print(f"| {seconds:.0f} | {len(losses)} | {curve} | {found['psnr_db']:.2f} | {found['sam_deg']:.2f} | {converged} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
