@@ -22,6 +22,7 @@ from geofuse.solve.em import as_like
 from geofuse.solve.patch import Observation, Patch
 
 STEPS = 4
+MIN_PIXELS = 40  # coarse pixels that both images hold in full
 PROBE = 0.02  # of a coarse pixel
 FARTHEST, NARROWEST = 0.5, 0.2  # coarse pixels: what can be corrected, and the sharpest PSF
 # What the four parameters must explain of χ²: this many times what they do by chance, and this share of it. Contradictions of other kinds (light,
@@ -50,6 +51,8 @@ def correct_geometry(patches: Sequence[Patch], coordinates: Coordinates) -> np.n
     builder = place[0]
     told, ratio = np.array([*builder.sigma, *builder.shift]), builder.pair.ratio
     used = [_always_complete(p, s, told, ratio) for p, s in zip(patches, seen, strict=True)]
+    if sum(int(u.sum()) for u in used) < MIN_PIXELS:
+        return None
     whiten = np.linalg.inv(np.linalg.cholesky(_expected(seen, coordinates.mixing)))
 
     def error(geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
