@@ -23,6 +23,7 @@ from geofuse.solve.em import as_like
 from geofuse.solve.patch import Observation, Patch
 
 STEPS = 4
+MIN_PIXELS = 40  # coarse pixels that both images hold in full
 PROBE = 0.02  # of a coarse pixel
 FARTHEST, NARROWEST = 0.5, 0.2  # coarse pixels: what can be corrected, and the sharpest PSF
 # What the four parameters must explain of χ²: this many times what they do by chance, and this share of it. Contradictions of other kinds (light,
