@@ -26,7 +26,7 @@ from geofuse.response.psf import PsfBuilder
 from geofuse.scene import Sample, Scene, usable
 from geofuse.solve.gem import Gem, fit_closed_form, fit_gem
 from geofuse.tiles.plan import sample_windows, validation_window
-from geofuse.tiles.threads import fastest_thread_count, torch_threads
+from geofuse.tiles.threads import torch_threads
 
 METHODS = ("auto", "mossfuse", "gem", "fuse", "hysure", "regression", "gsa", "cnmf", "mlp", "bicubic", "mossfuse-paper")
 BAYESIAN = ("auto", "mossfuse", "gem", "fuse")
@@ -44,7 +44,7 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
     """
     check_method(settings.method, settings.uncertainty)
     start = time.monotonic()
-    with torch_threads(fastest_thread_count()), torch.no_grad(), bar(desc="fitting", unit="step", enabled=settings.progress) as progress:
+    with torch_threads(1), torch.no_grad(), bar(desc="fitting", unit="step", enabled=settings.progress) as progress:
 
         def tick(step: str) -> None:
             progress.set_postfix_str(step)
