@@ -16,7 +16,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from geofuse.align.register import MIN_PIXELS
 from geofuse.response.images import mix
 from geofuse.solve.coordinates import Coordinates
 from geofuse.solve.em import as_like
