@@ -57,7 +57,7 @@ def quality_against_seconds(pairs: pd.DataFrame, path: Path) -> None:
         axis.set_xlabel("seconds, fit and apply")
         _gain_axis(axis, "y")
     axes[0, 0].set_ylabel("PSNR against the told closed form, dB")
-    figure.legend(*_legend(axes), loc="outside lower center", ncols=10, fontsize=8, frameon=False)
+    figure.legend(*_legend(axes), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     _save(figure, path)
 
 
@@ -86,7 +86,7 @@ def gains(pairs: pd.DataFrame, path: Path) -> None:
         for edge in range(len(names) - 1):
             axis.axhline(edge + 0.5, color="0.9", lw=0.6)
         _gain_axis(axis, "x")
-    figure.legend(*_legend(axes), loc="outside lower center", ncols=10, fontsize=8, frameon=False)
+    figure.legend(*_legend(axes), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     _save(figure, path)
 
 
