@@ -283,6 +283,7 @@ def _fit_stages(gem: Gem, seen: Sequence[Observation], covariance: np.ndarray, t
     share = np.sum([s.masked(w).sum((1, 2)).double().cpu().numpy() for s, w in zip(seen, weights, strict=True)], axis=0) / pixels
     images = [torch.empty(0)] * len(seen)
     few = len(gem.coordinates.msi_sigma) <= FEW_BANDS
+    # The first stage again once the bands lie on each other: what it found before was drawn with displaced ones.
     for kind in ("upsample", "upsample", "guided", "mixed") if few else ("upsample", "upsample", "guided"):
         tick(f"stage {kind}")
         drafts = [gem.draft(kind, s, z) for s, z in zip(seen, images, strict=True)]
