@@ -60,7 +60,8 @@ def neighbour_noise(centred: np.ndarray, neighbours: int = 3) -> np.ndarray:
         passed[b, near] = weight**2
     # The prediction carries the neighbours' own noise. Equal levels are assumed for this first guess, but of bands that are far noisier.
     equal = np.sqrt(left / passed.sum(1))
-    apart = np.sqrt(np.clip(np.linalg.solve(passed, left), 0, left))
+    # Least squares: bands that are copies of each other make the system singular.
+    apart = np.sqrt(np.clip(np.linalg.lstsq(passed, left)[0], 0, left))
     sigma = np.where(apart > NOISY * median_filter(apart, AROUND, mode="nearest"), apart, equal)
     return np.maximum(sigma, 1e-2 * np.median(sigma) + 1e-9)
 

@@ -110,3 +110,13 @@ def test_msi_noise_is_floored() -> None:
 @given(rows=st.integers(2, 20), cols=st.integers(2, 20))
 def test_small_msi(rows: int, cols: int) -> None:
     assert np.isfinite(msi_noise([np.random.default_rng(0).random((2, rows, cols))])).all()
+
+
+def test_bands_that_are_copies_of_each_other() -> None:
+    """Their mutual prediction is exact, and the equations for their noise singular."""
+    rng = np.random.default_rng(0)
+    pixels = rng.random((10, 4)) @ rng.normal(size=(4, 500)) + 5 + 0.01 * rng.normal(size=(10, 500))
+    for bands in (2, 10):
+        sigma, _ = hsi_noise(np.repeat(pixels[: bands // 2 or 1], 2, axis=0))
+        assert np.isfinite(sigma).all()
+        assert (sigma > 0).all()
