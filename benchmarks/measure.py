@@ -18,7 +18,8 @@ from geofuse import api
 from geofuse.align.register import Registration
 from geofuse.cube import wrap
 from geofuse.errors import RefusedInput
-from geofuse.fitting import Settings, fit_scene
+from geofuse.fitting import fit_scene
+from geofuse.ground import Settings
 from geofuse.quality.metrics import score
 from tests.scenes import Simulation, simulate
 

@@ -308,7 +308,8 @@ def evaluate(
     """
     import pandas as pd
 
-    from geofuse.fitting import SURVEY_PIXELS, Settings, check_method, lay_ground, read_sample, read_windows
+    from geofuse.fitting import SURVEY_PIXELS, check_method, read_sample, read_windows
+    from geofuse.ground import Settings, lay_ground
     from geofuse.tiles.plan import sample_windows, validation_window
     from geofuse.validate import COMPARED, compare, reduce
 

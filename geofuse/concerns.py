@@ -82,7 +82,7 @@ def _table_warnings(ground: Ground) -> list[str]:
 
 
 def gain_and_offset(predicted: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slope and intercept of ``seen`` on ``predicted``, both (M, N), per band; total least squares, as both are noisy."""
+    """Slope and intercept of ``seen`` on ``predicted``, both (M, N), per band; reduced major axis, as both are noisy."""
     left, right = (a - a.mean(1, keepdims=True) for a in (predicted, seen))
     gain = np.sqrt((right**2).sum(1) / np.maximum((left**2).sum(1), 1e-20))
     return gain, seen.mean(1) - gain * predicted.mean(1)

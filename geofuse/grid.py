@@ -9,7 +9,7 @@ Index coordinates: the centre of the first fine pixel is 0.0, its outer edge -0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -265,12 +265,6 @@ def _no_overlap(coarse: GeoBox, fine: GeoBox, output: Window) -> str:
         f"The two images {found}: HSI covers {describe(coarse)}, MSI covers {describe(fine)}. "
         "Expected two images of one place, at least two coarse pixels wide; check the files and their CRS."
     )
-
-
-def sub_pair(pair: GridPair, fine_window: Window, coarse_window: Window) -> GridPair:
-    """The pair restricted to windows of its working grids (for tiles whose axes do not separate)."""
-    fine, coarse = pair.fine[fine_window.slices], pair.coarse[coarse_window.slices]
-    return replace(pair, fine=fine, coarse=coarse, fine_window=fine_window, coarse_window=coarse_window)
 
 
 def common_windows(one: GeoBox, other: GeoBox) -> tuple[Window, Window]:

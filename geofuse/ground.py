@@ -91,9 +91,9 @@ def lay_ground(
     builder = PsfBuilder(pair, geometry.sigma, geometry.shift)
     covers: list[list[float]] = []
     if clouds is not None:
-        tops, images = [s.fine.top for s in survey], [(clouds.clear(s, builder)[1] > 0).astype(float) for s in survey]
-        covers = map_of(images, tops)
-        survey, sample = ([clouds.clear(s, builder)[0] for s in samples] for samples in (survey, sample))
+        cleared = [clouds.clear(s, builder) for s in survey]
+        covers = map_of([(where > 0).astype(float) for _, where in cleared], [s.fine.top for s in survey])
+        survey, sample = [s for s, _ in cleared], [clouds.clear(s, builder)[0] for s in sample]
     like = torch.zeros(1, dtype=torch.float32, device=settings.device)
 
     def patch(s: Sample) -> Patch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,9 @@ from geofuse.solve.uncertainty import Uncertainty
 FORMAT = "geofuse-model-1"
 # Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/design/tiles.md).
 HALO_COARSE, HALO_FINE = 9.0, 56
+
+Inner = tuple[slice, slice]
+"""Rows and columns of a window."""
 
 
 @dataclass(frozen=True)
@@ -137,16 +140,7 @@ class Model:
         ndarray, shape (B, H, W), float32
             Reflectance of the core; NaN where either image has none.
         """
-        inner = (core or fine).offset(-fine.top, -fine.left).slices
-        like = torch.zeros(1, dtype=torch.float32, device=device)
-        with torch.inference_mode():
-            patch, believed = self._patches(Sample(hsi, msi, fine, coarse), pair, like)
-            fused = self.fuse_patch(believed, inner)
-        out = np.ascontiguousarray(fused.cpu().numpy())
-        valid = _valid(patch, pair, fine, coarse)[inner]
-        if not valid.all():
-            out[:, ~valid] = np.nan
-        return out
+        return self._made(self.fuse_patch, Sample(hsi, msi, fine, coarse), pair, device, core)
 
     def deviation(
         self,
@@ -167,13 +161,26 @@ class Model:
         """
         if self.gem is None or self.uncertainty is None:
             raise RefusedInput("The model was fitted without uncertainty; fit it with uncertainty=True.")
+        return self._made(self._deviation_of, Sample(hsi, msi, fine, coarse), pair, device, core)
+
+    def _deviation_of(self, patch: Patch, inner: Inner) -> torch.Tensor:
+        assert self.gem is not None
+        assert self.uncertainty is not None
+        return self.uncertainty.deviation(self.gem.weights(self.gem.observe(patch))[:, *inner].contiguous())
+
+    def _made(
+        self, make: Callable[[Patch, Inner], torch.Tensor], sample: Sample, pair: GridPair, device: str, core: Window | None
+    ) -> np.ndarray:
+        """What is made of the core of a window, shape (B, H, W), float32; NaN where either image has no data."""
+        fine, coarse = sample.fine, sample.coarse
         inner = (core or fine).offset(-fine.top, -fine.left).slices
         like = torch.zeros(1, dtype=torch.float32, device=device)
         with torch.inference_mode():
-            patch, believed = self._patches(Sample(hsi, msi, fine, coarse), pair, like)
-            weights = self.gem.weights(self.gem.observe(believed))[:, *inner]
-            out: np.ndarray = self.uncertainty.deviation(weights.contiguous()).cpu().numpy()
-        out[:, ~_valid(patch, pair, fine, coarse)[inner]] = np.nan
+            given, believed = self._patches(sample, pair, like)
+            out = np.ascontiguousarray(make(believed, inner).cpu().numpy())
+        valid = _valid(given, pair, fine, coarse)[inner]
+        if not valid.all():
+            out[:, ~valid] = np.nan
         return out
 
     def _patches(self, sample: Sample, pair: GridPair, like: torch.Tensor) -> tuple[Patch, Patch]:
@@ -189,7 +196,7 @@ class Model:
         cleared, where = self.clouds.clear(sample, builder)
         return given, patch(cleared) if where.any() else given
 
-    def fuse_patch(self, patch: Patch, inner: tuple[slice, slice] = (slice(None), slice(None))) -> torch.Tensor:
+    def fuse_patch(self, patch: Patch, inner: Inner = (slice(None), slice(None))) -> torch.Tensor:
         """Fused reflectance of the inner rows and columns of a patch, shape (B, H, W), before nodata is put back."""
         if self.paper is not None:
             return self.paper.apply(patch)[:, *inner]

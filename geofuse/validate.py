@@ -18,8 +18,9 @@ from odc.geo.geobox import GeoBox
 
 from geofuse.align.register import Registration
 from geofuse.errors import RefusedInput
-from geofuse.fitting import Ground, Settings, fit_estimator, fit_method, lay_ground
+from geofuse.fitting import fit_estimator, fit_method
 from geofuse.grid import GridPair, Window, pair_grids
+from geofuse.ground import Ground, Settings, lay_ground
 from geofuse.model import Model
 from geofuse.quality.metrics import score
 from geofuse.response.gaps import fill_gaps

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import geofuse
-from geofuse.concerns import warnings_of
+from geofuse.concerns import gain_and_offset, warnings_of
 from geofuse.fitting import read_sample
-from geofuse.ground import Ground, Settings, lay_ground
+from geofuse.ground import Ground, Settings, colocated, lay_ground
 from geofuse.response.estimate import EffectiveResponse
 from tests.crops import small_cubes, small_model
 
@@ -47,3 +47,32 @@ def test_few_coarse_pixels_are_warned_of() -> None:
     hsi, msi = small_cubes()
     model = geofuse.fit(hsi[:, :8, :8], msi, method="fuse", progress=False)
     assert any("Fewer than 100 coarse pixels" in w for w in model.report["warnings"])
+
+
+def test_a_geometry_that_was_put_right_is_told(ground: Ground) -> None:
+    model = small_model()
+    assert model.gem is not None
+    found = " ".join(warnings_of(ground, replace(model, gem=replace(model.gem, geometry=np.array([3.5, 3.75, 0.5, -0.25])))))
+    assert "standard deviations of (3.50, 3.75) and a shift of (0.50, -0.25) fine pixels" in found
+
+
+def test_gain_and_offset_of_a_told_response(ground: Ground) -> None:
+    """One band calibrated 20 % brighter is listed, one that fits is not. An estimated response takes it up."""
+    hsi, msi = colocated(ground.patches)
+    matrix = np.linalg.lstsq(hsi.T, msi.T, rcond=None)[0].T
+    brighter = replace(
+        ground, response=EffectiveResponse(matrix / np.array([1.2, 1.0, 1.0, 1.0])[:, None], np.zeros(4), np.zeros(4), "told")
+    )
+    assert "differ from the HSI in gain or offset: 1 (gain 1.20" in " ".join(warnings_of(brighter, small_model()))
+    assert "gain or offset" not in " ".join(
+        warnings_of(replace(ground, response=EffectiveResponse(matrix, np.zeros(4), np.zeros(4), "told")), small_model())
+    )
+    estimated = replace(brighter, response=replace(brighter.response, method="estimated"))
+    assert "gain or offset" not in " ".join(warnings_of(estimated, small_model()))
+
+
+def test_slope_and_intercept() -> None:
+    line = np.linspace(0, 1, 50)[None]
+    gain, offset = gain_and_offset(line, 1.1 * line - 0.02)
+    assert gain == pytest.approx(1.1)
+    assert offset == pytest.approx(-0.02)

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from geofuse.errors import PairMismatch, RefusedInput
-from geofuse.grid import Axis, Window, common_windows, pair_grids, sub_pair
+from geofuse.grid import Window, common_windows, pair_grids
 from tests.pairs import CRS, NORTH, WEST, boxes
 
 
@@ -179,14 +179,6 @@ def test_windows(window: Window, pixels: int, rows: int, cols: int) -> None:
     cols_near = [c for c in range(100) if window.left - pixels <= c < window.right + pixels]
     assert np.array_equal(canvas[grown.slices], canvas[np.ix_(rows_near, cols_near)])
     assert window.offset(rows, cols).offset(-rows, -cols) == window
-
-
-def test_sub_pair_keeps_positions() -> None:
-    pair = pair_grids(*boxes((12, 12), (100, 100), 25 / 3, (4.0, 4.3)))
-    part = sub_pair(pair, Window(20, 80, 10, 90), Window(2, 9, 1, 10))
-    for axis, inner, coarse_start, fine_start in zip(pair.axes, part.axes, (2, 1), (20, 10), strict=True):
-        assert isinstance(inner, Axis)
-        assert inner.centres() == pytest.approx(axis.centres()[coarse_start : coarse_start + inner.coarse] - fine_start, abs=1e-6)
 
 
 @given(start=st.tuples(st.integers(-12, 12), st.integers(-12, 12)), size=st.tuples(st.integers(1, 9), st.integers(1, 9)))

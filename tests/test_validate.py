@@ -11,7 +11,8 @@ import torch
 
 import geofuse
 from geofuse.errors import RefusedInput
-from geofuse.fitting import Ground, Settings, lay_ground, read_sample
+from geofuse.fitting import read_sample
+from geofuse.ground import Ground, Settings, lay_ground
 from geofuse.scene import Sample
 from geofuse.validate import MARGIN_DB, _step, choose_method, compare, reduce
 from tests.crops import small_cubes, small_pair

@@ -27,17 +27,17 @@ import torch
 from scipy.fft import dctn, idctn
 from torch import Tensor
 
-from geofuse.baselines.subspace import like, signal_subspace
+from geofuse.baselines.subspace import signal_subspace
 from geofuse.progress import bar
-from geofuse.response.images import mix
+from geofuse.response.images import as_like, mix
 from geofuse.response.psf import Psf
 from geofuse.solve.noise import msi_noise
+from geofuse.solve.posterior import conjugate_gradients
 
 MSI_WEIGHT, TV_WEIGHT = 1.0, 1.0
 TOLERANCE, MAX_ITERATIONS = 5e-4, 500
 OVER_RELAXATION = 1.6  # between 1.5 and 1.8 converges fastest (Boyd et al. 2011, section 3.4.3)
 BALANCE, BALANCE_EVERY, BALANCE_UNTIL = 5.0, 5, 200  # residual balancing (same, section 3.4.1), which must end for convergence
-MAX_INNER = 30  # conjugate gradients, where the PSF operator has no exact inverse
 
 
 def hysure(
@@ -97,7 +97,7 @@ def hysure(
         tv_weight,
     )
     coefficients = minimise(problem, tolerance, max_iterations, progress=progress)
-    return mix(like(basis * space.sigma[:, None], hsi), coefficients) + _column(space.mean, hsi)
+    return mix(as_like(basis * space.sigma[:, None], hsi), coefficients) + _column(space.mean, hsi)
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,14 @@ class Problem:
     def objective(self, coefficients: Tensor) -> float:
         """Value at ``coefficients`` (K, H, W)."""
         observed = self.operator.observed
-        hsi = (mix(like(self.basis, self.hsi), self.operator.forward(coefficients)) - self.hsi) * observed
-        msi = mix(like(self.mixing, self.msi), coefficients) - self.msi
+        hsi = (mix(as_like(self.basis, self.hsi), self.operator.forward(coefficients)) - self.hsi) * observed
+        msi = mix(as_like(self.mixing, self.msi), coefficients) - self.msi
         variation = length(differences(coefficients)).sum()
         return float(hsi.square().sum() / 2 + self.msi_weight * msi.square().sum() / 2 + self.tv_weight * variation)
 
     def start(self) -> Tensor:
         """The interpolated coarse coefficients, (K, H, W)."""
-        return self.operator.upsample(mix(like(np.linalg.pinv(self.basis), self.hsi), self.hsi))
+        return self.operator.upsample(mix(as_like(np.linalg.pinv(self.basis), self.hsi), self.hsi))
 
 
 class DataStep:
@@ -145,7 +145,7 @@ class DataStep:
 
     def __init__(self, problem: Problem, penalty: float, accuracy: float = TOLERANCE) -> None:
         p, self._problem, self._accuracy = problem, problem, accuracy
-        self._basis, self._mixing = like(p.basis, p.hsi), like(p.mixing, p.msi)
+        self._basis, self._mixing = as_like(p.basis, p.hsi), as_like(p.mixing, p.msi)
         self.set_penalty(penalty)
 
     def set_penalty(self, penalty: float) -> None:
@@ -153,8 +153,8 @@ class DataStep:
         p = self._problem
         fine, coarse = p.msi_weight * p.mixing.T @ p.mixing + penalty * np.eye(p.mixing.shape[1]), p.basis.T @ p.basis
         value, vector = scipy.linalg.eigh(fine, coarse)
-        self._value, self._vector = like(value, p.msi), like(vector, p.msi)
-        self._from_hsi, self._from_msi = like((p.basis @ vector).T, p.hsi), like(p.msi_weight * (p.mixing @ vector).T, p.msi)
+        self._value, self._vector = as_like(value, p.msi), as_like(vector, p.msi)
+        self._from_hsi, self._from_msi = as_like((p.basis @ vector).T, p.hsi), as_like(p.msi_weight * (p.mixing @ vector).T, p.msi)
 
     def __call__(self, target: Tensor) -> Tensor:
         """Solve for the target (K, H, W)."""
@@ -171,23 +171,7 @@ def invert(operator: Psf, right: Tensor, weight: Tensor, accuracy: float = TOLER
     def forward(coarse: Tensor) -> Tensor:
         return weight[:, None, None] * operator.forward(operator.adjoint(coarse)) + coarse
 
-    solution = operator.inverse(right, weight)
-    residual = right - forward(solution)
-    enough = accuracy * float(right.norm())
-    if float(residual.norm()) <= enough:
-        return solution
-    step = conditioned = operator.inverse(residual, weight)
-    energy = float((residual * conditioned).sum())
-    for _ in range(MAX_INNER):
-        image = forward(step)
-        length = energy / float((step * image).sum())
-        solution, residual = solution + length * step, residual - length * image
-        if float(residual.norm()) <= enough:
-            break
-        conditioned = operator.inverse(residual, weight)
-        previous, energy = energy, float((residual * conditioned).sum())
-        step = conditioned + energy / previous * step
-    return solution
+    return conjugate_gradients(forward, lambda coarse: operator.inverse(coarse, weight), right, accuracy)[0]
 
 
 def minimise(problem: Problem, tolerance: float = TOLERANCE, max_iterations: int = MAX_ITERATIONS, *, progress: bool = False) -> Tensor:
@@ -273,4 +257,4 @@ def _norm(image: Tensor, slope: Tensor) -> float:
 
 def _column(array: np.ndarray, image: Tensor) -> Tensor:
     """One value a band, to be broadcast over an image."""
-    return like(array, image)[:, None, None]
+    return as_like(array, image)[:, None, None]

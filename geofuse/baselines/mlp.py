@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geofuse.baselines.subspace import like
 from geofuse.progress import bar
+from geofuse.response.images import as_like
 from geofuse.response.psf import Psf
 from geofuse.solve.noise import msi_noise
 
@@ -66,7 +66,7 @@ def mlp(hsi: Tensor, msi: Tensor, operator: Psf, *, steps: int = STEPS, seed: in
         # Copies: tensors that were made in inference mode may not take part in learning.
         inputs = Standard.of(operator.forward(msi).flatten(1).T[seen].clone(), by_channel=True)
         targets = Standard.of(hsi.flatten(1).T[seen].clone(), by_channel=False)
-        noise = INPUT_NOISE * like(msi_noise([msi.double().cpu().numpy()]), msi) / inputs.scale
+        noise = INPUT_NOISE * as_like(msi_noise([msi.double().cpu().numpy()]), msi) / inputs.scale
         network = learn(inputs.values, targets.values, noise, steps, seed, progress)
     with torch.no_grad():
         pixels = msi.flatten(1).T

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from geofuse.response.images import mix
+from geofuse.response.images import as_like, mix
 from geofuse.solve.noise import hsi_noise
 
 
@@ -33,7 +32,7 @@ class Subspace:
 
     def project(self, image: Tensor) -> Tensor:
         """What the subspace holds of an image (B, H, W)."""
-        mean, sigma, vectors = (like(a, image) for a in (self.mean, self.sigma, self.vectors))
+        mean, sigma, vectors = (as_like(a, image) for a in (self.mean, self.sigma, self.vectors))
         whitened = (image - mean[:, None, None]) / sigma[:, None, None]
         return mix(sigma[:, None] * vectors, mix(vectors.T, whitened)) + mean[:, None, None]
 
@@ -82,8 +81,3 @@ def denoise(fused: Tensor, hsi: Tensor) -> Tensor:
     Tensor, shape (B, H, W)
     """
     return signal_subspace(hsi).project(fused)
-
-
-def like(array: np.ndarray, tensor: Tensor) -> Tensor:
-    """The array as a tensor of the same type, on the same device."""
-    return torch.as_tensor(np.ascontiguousarray(array), dtype=tensor.dtype, device=tensor.device)

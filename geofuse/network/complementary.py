@@ -21,9 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geofuse.response.images import blur, mix
+from geofuse.response.images import as_like, blur, mix
 from geofuse.solve.coregistration import gradients
-from geofuse.solve.em import as_like
 from geofuse.solve.evidence import most_probable, normal_equations, unseen_components
 from geofuse.solve.gem import Gem
 from geofuse.solve.patch import Observation, Patch

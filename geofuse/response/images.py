@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,3 +49,8 @@ def _correlate_columns(padded: Tensor, band: Tensor, size: int, reach: int) -> T
 def mix(matrix: Tensor, image: Tensor) -> Tensor:
     """Multiply the channels of (c, H, W) by a matrix (d, c): (d, H, W)."""
     return (matrix @ image.flatten(1)).reshape(len(matrix), *image.shape[1:])
+
+
+def as_like(array: np.ndarray, tensor: Tensor) -> Tensor:
+    """A host array as a tensor of the same dtype and device as ``tensor``."""
+    return torch.as_tensor(np.ascontiguousarray(array), dtype=tensor.dtype, device=tensor.device)

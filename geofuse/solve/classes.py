@@ -15,8 +15,7 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
-from geofuse.response.images import blur, mix
-from geofuse.solve.em import as_like
+from geofuse.response.images import as_like, blur, mix
 from geofuse.solve.patch import Observation
 
 COMPONENTS = 4

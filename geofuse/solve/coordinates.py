@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from geofuse.response.images import as_like, mix
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,19 @@ class Coordinates:
 
     def encode_hsi(self, hsi: Tensor) -> Tensor:
         """Reflectance (B, h, w) to coefficients (K, h, w)."""
-        analysis = _like(self.analysis / self.sigma, hsi)
-        return _mix(analysis, hsi) - (analysis @ _like(self.mean, hsi))[:, None, None]
+        analysis = as_like(self.analysis / self.sigma, hsi)
+        return mix(analysis, hsi) - (analysis @ as_like(self.mean, hsi))[:, None, None]
 
     def encode_msi(self, msi: Tensor) -> Tensor:
         """Reflectance (M, H, W) to whitened deviations from the mean spectrum (M, H, W)."""
         centre = self.srf @ self.mean + self.msi_offset
-        return (msi - _like(centre, msi)[:, None, None]) / _like(self.msi_sigma, msi)[:, None, None]
+        return (msi - as_like(centre, msi)[:, None, None]) / as_like(self.msi_sigma, msi)[:, None, None]
 
     def decode(self, coefficients: Tensor) -> Tensor:
         """Coefficients (K, H, W) to reflectance (B, H, W)."""
-        return _mix(_like(self.basis * self.sigma[:, None], coefficients), coefficients).add_(_like(self.mean, coefficients)[:, None, None])
+        return mix(as_like(self.basis * self.sigma[:, None], coefficients), coefficients).add_(
+            as_like(self.mean, coefficients)[:, None, None]
+        )
 
     def rotated(self, forward: np.ndarray, backward: np.ndarray) -> Coordinates:
         """Coordinates in which the new coefficients are ``forward`` times the old ones."""
@@ -81,11 +84,3 @@ class Coordinates:
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name, for storage."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
-
-
-def _like(array: np.ndarray, tensor: Tensor) -> Tensor:
-    return torch.as_tensor(np.ascontiguousarray(array), dtype=tensor.dtype, device=tensor.device)
-
-
-def _mix(matrix: Tensor, image: Tensor) -> Tensor:
-    return (matrix @ image.flatten(1)).reshape(len(matrix), *image.shape[1:])

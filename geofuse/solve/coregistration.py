@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geofuse.response.images import mix
-from geofuse.solve.em import as_like
+from geofuse.response.images import as_like, mix
 from geofuse.solve.evidence import most_probable, normal_equations, unseen_components
 from geofuse.solve.patch import Observation
 from geofuse.solve.posterior import Prior

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geofuse.response.images import mix
+from geofuse.response.images import as_like, mix
 from geofuse.solve.coordinates import Coordinates
 from geofuse.solve.noise import FLOOR
 from geofuse.solve.patch import Observation, Patch
@@ -160,8 +160,3 @@ def mean_square(image: Tensor, valid: Tensor) -> np.ndarray:
     """Mean square of every channel over valid pixels, shape (channels,)."""
     count = max(float(valid.sum()), 1.0)
     return (image.square() * valid).sum((1, 2)).double().cpu().numpy() / count
-
-
-def as_like(array: np.ndarray, tensor: Tensor) -> Tensor:
-    """A host array as a tensor of the same dtype and device as ``tensor``."""
-    return torch.as_tensor(np.ascontiguousarray(array), dtype=tensor.dtype, device=tensor.device)

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geofuse.response.images import mix
-from geofuse.solve.em import as_like
+from geofuse.response.images import as_like, mix
 from geofuse.solve.patch import Observation
 from geofuse.solve.posterior import Prior, expected_given_msi, given_msi
 

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geofuse.response.images import mix
+from geofuse.response.images import as_like, mix
 from geofuse.solve.classes import Classes, fit_classes
 from geofuse.solve.coordinates import Coordinates
 from geofuse.solve.coregistration import BandShifts, fit_band_shifts
-from geofuse.solve.em import as_like, calibrate, refine_classes, second_moment
+from geofuse.solve.em import calibrate, refine_classes, second_moment
 from geofuse.solve.evidence import apart_from
 from geofuse.solve.geometry import correct_geometry
 from geofuse.solve.guided import GuidedFilter, bilateral

@@ -16,9 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from geofuse.response.images import mix
+from geofuse.response.images import as_like, mix
 from geofuse.solve.coordinates import Coordinates
-from geofuse.solve.em import as_like
 from geofuse.solve.patch import Observation, Patch
 
 STEPS = 4

@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geofuse.response.images import blur
-from geofuse.solve.em import as_like
+from geofuse.response.images import as_like, blur
 
 TRUNCATE = 2.5  # standard deviations
 BILATERAL_REACH, BILATERAL_SIGMA, BILATERAL_RANGE = 2, 1.2, 0.2

@@ -169,7 +169,9 @@ def _between(one: Linear, other: Linear, share: Tensor) -> Linear:
     return apply
 
 
-def conjugate_gradients(system: Linear, precondition: Linear, target: Tensor, tolerance: float, start: Tensor | None) -> tuple[Tensor, int]:
+def conjugate_gradients(
+    system: Linear, precondition: Linear, target: Tensor, tolerance: float, start: Tensor | None = None
+) -> tuple[Tensor, int]:
     """Preconditioned conjugate gradients for a symmetric positive definite ``system``; returns solution and iterations."""
     x = precondition(target) if start is None else start.clone()
     residual = target - system(x)

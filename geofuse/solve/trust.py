@@ -17,9 +17,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from torch import Tensor
 
-from geofuse.response.images import mix
+from geofuse.response.images import as_like, mix
 from geofuse.solve.coordinates import Coordinates
-from geofuse.solve.em import as_like
 from geofuse.solve.patch import Observation
 
 WARNING_RHO = 0.05

@@ -16,8 +16,8 @@ import numpy as np
 from scipy.optimize import brentq
 from torch import Tensor
 
-from geofuse.response.images import mix
-from geofuse.solve.em import as_like, posterior_covariance
+from geofuse.response.images import as_like, mix
+from geofuse.solve.em import posterior_covariance
 from geofuse.solve.gem import Gem
 from geofuse.solve.patch import Patch
 from geofuse.solve.posterior import given_msi
