@@ -103,7 +103,8 @@ def test_the_closed_form_with_everything_estimated(shared_data: Path, kind: str)
 def test_as_good_as_the_prototype(shared_data: Path, case: tuple[str, str, int]) -> None:
     name, kind, ratio = case
     pair = on_grids(simulate(name, ratio, kind, shared_data))
-    assert psnr(pair.truth, applied(fitted(pair), pair)) > PROTOTYPE[case] - 0.5
+    behind = 0.41 if case == ("ip", "s2", 8) else 0.4  # measured there: 0.402 dB
+    assert psnr(pair.truth, applied(fitted(pair), pair)) > PROTOTYPE[case] - behind
 
 
 def test_it_explains_both_observations() -> None:
