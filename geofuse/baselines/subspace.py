@@ -49,6 +49,7 @@ def signal_subspace(hsi: Tensor, rank: int | None = None) -> Subspace:
 
     Examples
     --------
+    >>> import torch
     >>> found = signal_subspace(torch.rand(5, 8, 8), rank=2)
     >>> found.vectors.shape, found.deviation.shape
     ((5, 2), (2,))
