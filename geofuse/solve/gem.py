@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from geofuse.response.images import as_like, mix
+from geofuse.solve.blends import ALIKE
 from geofuse.solve.classes import Classes, fit_classes
 from geofuse.solve.coordinates import Coordinates
 from geofuse.solve.coregistration import BandShifts, fit_band_shifts
@@ -36,6 +37,8 @@ from geofuse.solve.trust import Trust, harmonised, measure_trust
 CLASSES = 12
 FIRST_ROUNDS, LATER_ROUNDS = 8, 3
 SHRINKAGE = 300.0  # pixels' worth of the pooled statistics in every class
+# Relative residuals at which stages stop: the first, which only shows where bands are displaced; those between; the last.
+DRAFT_TOLERANCES, TOLERANCE = (1e-2, 1e-3), 1e-4
 FEW_BANDS = 5
 FEW_RIDGE, MANY_RIDGE = 1e-2, 1e-3
 
@@ -115,17 +118,31 @@ class Gem:
         if filters is None:
             return z
         change = filters.change(self.aligned(z), self.filled(seen, z).m)
-        return self.run(apart_from(seen, change)) + change
+        return self.run(apart_from(seen, change), z - change).add_(change)
 
-    def run(self, seen: Observation) -> Tensor:
-        """Run all stages one after the other; coefficients (K, H, W)."""
+    def run(self, seen: Observation, z: Tensor | None = None) -> Tensor:
+        """Run all stages one after the other; coefficients (K, H, W).
+
+        With an estimate ``z`` at hand the first stage, which only shows where bands are displaced, is left out.
+        """
         weights = self.weights(seen)
-        z = torch.empty(0)
-        for stage in self.stages:
+        first, dual = (0 if z is None or self.shifts is None else 1), None
+        z = torch.empty(0) if first == 0 else z
+        for stage, tolerance in zip(self.stages[first:], self._tolerances()[first:], strict=True):
             draft = self.draft(stage.kind, seen, z)
-            found = solve(draft.seen, draft.base, weights, stage.prior, self.coordinates.mixing).z
-            z = found if draft.apart is None else found + draft.apart
+            found = solve(
+                draft.seen, draft.base, weights, stage.prior, self.coordinates.mixing, tolerance=tolerance, alike=ALIKE, start=dual
+            )
+            z = found.z if draft.apart is None else found.z.add_(draft.apart)
+            dual = (
+                found.x if stage.kind == "upsample" else None
+            )  # the next stage may do the same once more, with a slightly other observation
         return z
+
+    def _tolerances(self) -> list[float]:
+        """Relative residual that each stage stops at."""
+        behind = len(self.stages) - 1
+        return [DRAFT_TOLERANCES[min(k, 1)] for k in range(behind)] + [TOLERANCE]
 
     def draft(self, kind: str, seen: Observation, z: Tensor) -> Draft:
         """What a stage of this kind starts from, after the estimate ``z`` of the one before it."""
@@ -170,7 +187,7 @@ class Gem:
         """Prior mean image of a stage, from the estimate ``z`` of the one before it."""
         if kind == "upsample":
             return seen.psf.upsample(seen.y)
-        guided = self.guide(z, seen.m)
+        guided = self.guide(z, seen.m, seen.origin)
         if kind == "guided":
             return guided
         return (guided + bilateral(z, self.features(seen))) / 2
