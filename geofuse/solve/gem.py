@@ -126,8 +126,11 @@ class Gem:
         With an estimate ``z`` at hand the first stage, which only shows where bands are displaced, is left out.
         """
         weights = self.weights(seen)
-        first, dual = (0 if z is None or self.shifts is None else 1), None
-        z = torch.empty(0) if first == 0 else z
+        first, dual = 0, None
+        if z is not None and self.shifts is not None:
+            first = 1
+        else:
+            z = torch.empty(0)
         for stage, tolerance in zip(self.stages[first:], self._tolerances()[first:], strict=True):
             draft = self.draft(stage.kind, seen, z)
             found = solve(
@@ -150,8 +153,8 @@ class Gem:
         if self.shifts is None or not z.numel():
             return Draft(seen, z, None, self.base(kind, seen, z))
         apart = self.shifts.change(z)
-        seen = apart_from(seen, apart)
-        return Draft(seen, z - apart, apart, self.base(kind, seen, z - apart))
+        seen, aligned = apart_from(seen, apart), z - apart
+        return Draft(seen, aligned, apart, self.base(kind, seen, aligned))
 
     def aligned(self, z: Tensor) -> Tensor:
         """The estimate with its bands where the MSI has them."""
@@ -190,7 +193,7 @@ class Gem:
         guided = self.guide(z, seen.m, seen.origin)
         if kind == "guided":
             return guided
-        return (guided + bilateral(z, self.features(seen))) / 2
+        return guided.add_(bilateral(z, self.features(seen))).div_(2)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that was learned, by dotted names, for storage."""

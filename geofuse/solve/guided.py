@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geofuse.response.images import as_like
-from geofuse.solve.lattice import STRIPE, Lattice
+from geofuse.response.images import STRIPE, as_like
+from geofuse.solve.lattice import Lattice
 
 TRUNCATE = 2.5  # standard deviations
 # Standard deviation of the window in steps of the lattice, at least. With 1.3 instead no score of twelve Wald tests moves by 0.002 dB.
@@ -66,11 +66,11 @@ class GuidedFilter:
             for size, at in zip(image.shape[1:], origin, strict=True)
         )
         slopes, intercept = self._regressed(image, guide, rows, cols)
-        intercept, slopes = cols.spread(intercept), [cols.spread(slope) for slope in slopes]
+        *slopes_across, across = [cols.spread(coefficient) for coefficient in (*slopes, intercept)]
         out = torch.empty_like(image)
         for fine, near, _, scatter in rows.stripes():
-            stripe = scatter @ intercept[:, near]
-            for slope, shown in zip(slopes, guide[:, fine], strict=True):
+            stripe = scatter @ across[:, near]
+            for slope, shown in zip(slopes_across, guide[:, fine], strict=True):
                 stripe.addcmul_(scatter @ slope[:, near], shown)
             out[:, fine] = stripe
         return out

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STRIPE = 16  # pixels: a stripe of 20 coefficients of a tile stays in a core's cache
+from geofuse.response.images import STRIPE
+
 BLOCK = 32  # outputs
 
 

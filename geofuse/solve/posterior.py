@@ -150,8 +150,8 @@ def expected_given_msi(seen: Observation, weights: Tensor, prior: Prior, mixing:
 
 
 def _condition(seen: Observation, base: Tensor, weights: Tensor, mean: Tensor, gain: Tensor, mixing: np.ndarray) -> Tensor:
-    centre = base + blend(weights, mean) if bool(mean.any()) else base
-    centre = centre + class_mix(weights, gain, seen.m - mix(as_like(mixing, base), centre))
+    centre = blend(weights, mean).add_(base)
+    centre += class_mix(weights, gain, seen.m - mix(as_like(mixing, base), centre))
     return centre if seen.valid is None else torch.where(seen.valid, centre, base)
 
 
