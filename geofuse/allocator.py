@@ -20,4 +20,5 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):  # not Linux, or not glibc
         return False
     settings = ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, LARGEST), (M_TRIM_THRESHOLD, LARGEST))
-    return all([mallopt(parameter, value) == 1 for parameter, value in settings])
+    heard = [mallopt(parameter, value) for parameter, value in settings]
+    return all(heard)
