@@ -1,0 +1,224 @@
+"""What a run costs, before it is run: ``python -m benchmarks.cost_model --side 10980 --bands 224 --ratio 6 --workers 8``.
+
+    seconds = start + fit + graph
+            + max( sum over tiles of [read + solve + decode + store + schedule] / workers,  tiles x schedule,  bytes of the draft / disk )
+            + max( compress / cores, bytes of the output / disk ) + verify / cores + hash
+
+Tiles, halos, groups and memory are those of `geofuse.planning` and `geofuse.tiles.plan`; the other numbers are processor seconds, measured by
+``python -m benchmarks.cost_model --measure``, which writes docs/benchmarks/constants.json and takes some minutes. ``--docs`` writes the
+tables of docs/scaling.md from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dask
+import dask.array as da
+from affine import Affine
+
+from benchmarks.environment import ROOT
+from geofuse.cube import wrap
+from geofuse.errors import RefusedInput
+from geofuse.planning import Plan, make_plan
+from geofuse.scene import Scene
+from geofuse.tiles.plan import tile_windows
+
+CONSTANTS = ROOT / "docs" / "benchmarks" / "constants.json"
+METHODS = ("fuse", "gem", "mossfuse")
+PLENTY = 10**13  # bytes of memory: the plan is then what is fastest
+VERIFIERS = 4  # threads that read the output back, at most
+FIT_BANDS = 64  # of the scene that the fit was measured on
+OVERVIEWS = 4 / 3  # pixels of the image and its overviews, over those of the image
+ITEM = 2  # bytes of a stored number
+
+# Name: unit, what it is, how it is measured (by `benchmarks.cost_constants`). All seconds are of one core.
+MEANING = {
+    "start": ("s", "interpreter, libraries, opening", "`geofuse fuse --plan`"),
+    **{f"fit_{m}": ("s", f"fit of `{m}`, 64 bands", "`fit` on 1024²") for m in METHODS},
+    "fit_band": ("s/band", "more for each further band", "`fit` of `fuse` at 64 and 177 bands"),
+    "read_hsi": ("s/value", "read and decode the HSI", "the whole file, tiled DEFLATE"),
+    "read_msi": ("s/value", "read and decode the MSI", "the whole file, tiled DEFLATE"),
+    **{f"solve_{m}": ("s/pixel", f"`{m}`, each pixel that a tile sees", "a tile of 512² and its halo, less `decode`") for m in METHODS},
+    "decode": ("s/value", "coefficients to bands", "a tile of 512², 64 bands"),
+    "store": ("s/value", "round, checksum, statistics, overviews, write", "draft of 2048², 64 bands"),
+    "compress": ("s/value", "DEFLATE level 1 into the COG", "the same, in the child process"),
+    "verify": ("s/value", "read the COG back, compare checksums", "the same"),
+    "hash": ("s/byte", "SHA-256 of the COG", "the same"),
+    "stored": ("bytes/value", "size of the COG, overviews included", "the same; fused embedded scene, int16"),
+    "graph": ("s/tile", "build and optimise the graph", "`benchmarks.simulate`, 64 × 64 tiles"),
+    "schedule": ("s/tile", "dask's threads and the journal", "the same, tiles that take no time"),
+    "graph_memory": ("bytes/tile", "the graph in memory, at the peak", "the same"),
+    "disk": ("bytes/s", "sequential writing, forced to disk", "1 GB"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is asked: a square scene of ``side`` fine pixels; ``cores`` are those of the machine that finishes the file (as ``workers`` if 0)."""
+
+    side: int = 10_980
+    bands: int = 224
+    ratio: float = 6.0
+    method: str = "gem"
+    workers: int = 8
+    msi_bands: int = 4
+    memory: int = PLENTY
+    tile: int | str = "auto"
+    cores: int = 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes: processor seconds and wall-clock seconds by stage, bytes, and the plan behind them."""
+
+    cpu: dict[str, float]
+    wall: dict[str, float]
+    read: float
+    draft: float
+    output: float
+    seen: float
+    """Pixels that tiles see with their halos, over pixels of the output."""
+    overhead: float
+    """Seconds that graph and scheduling add, over seconds of the whole."""
+    plan: Plan
+
+    @property
+    def cpu_seconds(self) -> float:
+        """All cores together."""
+        return sum(self.cpu.values())
+
+    @property
+    def seconds(self) -> float:
+        """From start to end."""
+        return sum(self.wall.values())
+
+
+def load(path: Path = CONSTANTS) -> dict[str, float]:
+    """Values of the constants.
+
+    Raises
+    ------
+    RefusedInput
+        They were not measured, or some are missing.
+    """
+    found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["values"] if path.exists() else {}
+    missing = [name for name in MEANING if name not in found]
+    if missing:
+        raise RefusedInput(f"{path} lacks {', '.join(missing)}; expected all constants. Run python -m benchmarks.cost_model --measure.")
+    return found
+
+
+def empty_scene(side: int, bands: int, ratio: float, msi_bands: int, chunks: tuple[int, int] = (-1, -1)) -> Scene:
+    """A lazy scene without content, of pixels of 10 m; ``chunks`` are the sides of those of the HSI and of the MSI."""
+    coarse = -(-side // ratio)
+    sizes = {"hsi": (bands, int(coarse), 10.0 * ratio, chunks[0]), "msi": (msi_bands, side, 10.0, chunks[1])}
+    cubes = {
+        name: wrap(
+            da.zeros((count, size, size), chunks=(count, chunk, chunk), dtype="float32"),
+            transform=Affine(pixel, 0, 4e5, 0, -pixel, 6e6),
+            crs="EPSG:32633",
+            names=[str(k) for k in range(count)],
+        )
+        for name, (count, size, pixel, chunk) in sizes.items()
+    }
+    return Scene.of(cubes["hsi"], cubes["msi"])
+
+
+def planned(run: Run) -> tuple[Plan, int]:
+    """The plan of a run, and how many pixels its tiles see."""
+    scene = empty_scene(run.side, run.bands, run.ratio, run.msi_bands)
+    with dask.config.set(num_workers=run.workers):
+        plan = make_plan(scene, tile=run.tile, memory=run.memory, closed_form=run.method == "fuse")  # type: ignore[arg-type]
+    pair, everything = scene.pair, scene.pair.fine_window.offset(-scene.pair.fine_window.top, -scene.pair.fine_window.left)
+    seen = (window.grown(plan.halo, everything).shape for row in tile_windows(pair.output, plan.tile) for window in row)
+    return plan, sum(height * width for height, width in seen)
+
+
+def predict(run: Run, constants: dict[str, float]) -> Cost:
+    """What a run takes."""
+    plan, seen = planned(run)
+    k, (bands, height, width) = constants, plan.shape
+    values = float(bands * height * width)
+    read = plan.bytes_read / 4  # values; the plan counts them as float32
+    msi_share = run.msi_bands / (run.msi_bands + bands / plan.ratio**2)
+    cpu = {
+        "start": k["start"],
+        "fit": k[f"fit_{run.method}"] + k["fit_band"] * (bands - FIT_BANDS),
+        "graph": k["graph"] * plan.tiles,
+        "schedule": k["schedule"] * plan.tiles,
+        "read": read * (msi_share * k["read_msi"] + (1 - msi_share) * k["read_hsi"]),
+        "solve": seen * k[f"solve_{run.method}"],
+        "decode": values * k["decode"],
+        "store": values * k["store"],
+        "compress": values * k["compress"],
+        "verify": values * k["verify"],
+        "hash": values * k["stored"] * k["hash"],
+    }
+    draft, output = OVERVIEWS * ITEM * values, k["stored"] * values
+    cores, disk = run.cores or run.workers, k["disk"]
+    tiles = cpu["read"] + cpu["solve"] + cpu["decode"] + cpu["store"]
+    unscheduled = max(tiles / run.workers, draft / disk)
+    wall = {stage: cpu[stage] for stage in ("start", "fit", "graph")} | {
+        "tiles": max((tiles + cpu["schedule"]) / run.workers, cpu["schedule"], draft / disk),
+        "compress": max(cpu["compress"] / cores, output / disk),
+        "verify": cpu["verify"] / min(cores, VERIFIERS),
+        "hash": cpu["hash"],
+    }
+    overhead = (wall["graph"] + wall["tiles"] - unscheduled) / sum(wall.values())
+    return Cost(cpu, wall, plan.bytes_read / 2, draft, output, seen / (height * width), overhead, plan)
+
+
+def told(run: Run, cost: Cost) -> str:
+    """A page for people."""
+    cpu, wall = (", ".join(f"{stage} {seconds:.3g}" for stage, seconds in d.items()) for d in (cost.cpu, cost.wall))
+    return "\n".join(
+        (
+            str(cost.plan),
+            f"method   {run.method}, rank 20",
+            f"seen     {cost.seen:.2f} pixels for one of the output",
+            f"cpu      {cost.cpu_seconds:.0f} s = {cost.cpu_seconds / 3600:.2f} core hours: {cpu}",
+            f"wall     {cost.seconds:.0f} s = {cost.seconds / 3600:.2f} hours with {run.workers} workers: {wall}",
+            f"overhead {100 * cost.overhead:.1f} % for graph and scheduling",
+            f"bytes    {cost.read / 1e9:.1f} GB read as int16, {cost.draft / 1e9:.1f} GB of draft, {cost.output / 1e9:.1f} GB of output",
+        )
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; the exit status is 0 or 2 (refused)."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cost_model", description=(__doc__ or "").splitlines()[0])
+    default = Run()
+    for name in ("side", "bands", "ratio", "workers", "msi-bands", "memory", "cores"):
+        value = getattr(default, name.replace("-", "_"))
+        parser.add_argument(f"--{name}", type=type(value), default=value)
+    parser.add_argument("--tile", type=lambda text: text if text == "auto" else int(text), default="auto")
+    parser.add_argument("--method", choices=METHODS, default=default.method)
+    parser.add_argument("--measure", action="store_true", help="measure the constants on this machine, and write them down")
+    parser.add_argument("--docs", action="store_true", help="write the tables of docs/scaling.md")
+    given = vars(parser.parse_args(arguments))
+    measure, docs = given.pop("measure"), given.pop("docs")
+    try:
+        if measure:
+            from benchmarks.cost_constants import write_constants
+
+            write_constants(CONSTANTS)
+        if docs:
+            from benchmarks.cost_tables import write_docs
+
+            write_docs()
+        if not (measure or docs):
+            print(told(Run(**given), predict(Run(**given), load())))
+    except RefusedInput as refusal:
+        print(f"benchmark: {refusal}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
