@@ -1,7 +1,7 @@
 """What a run costs, before it is run: ``python -m benchmarks.cost_model --side 10980 --bands 224 --ratio 6 --workers 8``.
 
     seconds = start + fit + graph
-            + max( sum over tiles of [read + solve + decode + store + schedule] / workers,  tiles x schedule,  bytes of the draft / disk )
+            + max( sum over tiles of [read + solve + decode + store] / workers + tiles x schedule,  bytes of the draft / disk )
             + max( compress / cores, bytes of the output / disk ) + verify / cores + hash
 
 Tiles, halos, groups and memory are those of `geofuse.planning` and `geofuse.tiles.plan`; the other numbers are processor seconds, measured by
@@ -51,16 +51,32 @@ MEANING = {
     "verify": ("s/value", "read the COG back, compare checksums", "the same"),
     "hash": ("s/byte", "SHA-256 of the COG", "the same"),
     "stored": ("bytes/value", "size of the COG, overviews included", "the same; fused embedded scene, int16"),
-    "graph": ("s/tile", "build and optimise the graph", "`benchmarks.simulate`, 64 × 64 tiles"),
-    "schedule": ("s/tile", "dask's threads and the journal", "the same, tiles that take no time"),
-    "graph_memory": ("bytes/tile", "the graph in memory, at the peak", "the same"),
+    "graph": ("s/tile", "build, optimise and order the graph", "`benchmarks.simulate`, 64 × 64 tiles that take no time"),
+    "schedule": ("s/tile", "dask's threads, journal, merging what it holds", "the same"),
+    "graph_cluster": ("s/tile", "graph, packed and sent to dask.distributed", "32 × 32 tiles; client, scheduler, workers in one process"),
+    "schedule_cluster": ("s/tile", "scheduler, workers' overhead, journal", "the same"),
+    "graph_memory": ("bytes/tile", "the graph in memory, at the peak", "64 × 64 tiles"),
     "disk": ("bytes/s", "sequential writing, forced to disk", "1 GB"),
 }
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is asked: a square scene of ``side`` fine pixels; ``cores`` are those of the machine that finishes the file (as ``workers`` if 0)."""
+    """What is asked.
+
+    Attributes
+    ----------
+    side, bands, ratio, msi_bands : int or float
+        A square scene of ``side`` fine pixels.
+    method : str
+    workers, cores : int
+        Tasks at once, one to a core; cores of the machine that finishes the file (0: as many).
+    memory : int
+        Bytes that the run may use.
+    tile : int or "auto"
+    cluster : bool
+        ``dask.distributed`` schedules.
+    """
 
     side: int = 10_980
     bands: int = 224
@@ -71,6 +87,7 @@ class Run:
     memory: int = PLENTY
     tile: int | str = "auto"
     cores: int = 0
+    cluster: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,8 +167,8 @@ def predict(run: Run, constants: dict[str, float]) -> Cost:
     cpu = {
         "start": k["start"],
         "fit": k[f"fit_{run.method}"] + k["fit_band"] * (bands - FIT_BANDS),
-        "graph": k["graph"] * plan.tiles,
-        "schedule": k["schedule"] * plan.tiles,
+        "graph": k["graph_cluster" if run.cluster else "graph"] * plan.tiles,
+        "schedule": k["schedule_cluster" if run.cluster else "schedule"] * plan.tiles,
         "read": read * (msi_share * k["read_msi"] + (1 - msi_share) * k["read_hsi"]),
         "solve": seen * k[f"solve_{run.method}"],
         "decode": values * k["decode"],
@@ -165,7 +182,7 @@ def predict(run: Run, constants: dict[str, float]) -> Cost:
     tiles = cpu["read"] + cpu["solve"] + cpu["decode"] + cpu["store"]
     unscheduled = max(tiles / run.workers, draft / disk)
     wall = {stage: cpu[stage] for stage in ("start", "fit", "graph")} | {
-        "tiles": max((tiles + cpu["schedule"]) / run.workers, cpu["schedule"], draft / disk),
+        "tiles": max(tiles / run.workers + cpu["schedule"], draft / disk),
         "compress": max(cpu["compress"] / cores, output / disk),
         "verify": cpu["verify"] / min(cores, VERIFIERS),
         "hash": cpu["hash"],
@@ -198,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         value = getattr(default, name.replace("-", "_"))
         parser.add_argument(f"--{name}", type=type(value), default=value)
     parser.add_argument("--tile", type=lambda text: text if text == "auto" else int(text), default="auto")
+    parser.add_argument("--cluster", action="store_true", help="dask.distributed schedules")
     parser.add_argument("--method", choices=METHODS, default=default.method)
     parser.add_argument("--measure", action="store_true", help="measure the constants on this machine, and write them down")
     parser.add_argument("--docs", action="store_true", help="write the tables of docs/scaling.md")

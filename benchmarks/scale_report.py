@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from benchmarks.scale import Row
 
 READY = "ready-made"
-HEADER = "side, bands, method, scheduler, seconds, CPU s, CPU µs a pixel, × ready-made, peak MB, planned MB, read MB, written MB, output MB, "
+HEADER = (
+    "side, bands, method, scheduler, seconds, CPU s, CPU µs a pixel, × ready-made, peak MB, planned MB, read MB, written MB, output MB, "
+)
 HEADER += "open, fit, apply, write, load"
 STAGES = ("open", "fit", "apply", "write")
 
