@@ -52,9 +52,9 @@ class Trial:
 
 TRIALS = (
     Trial(22, 2, "threads", 0.05),  # a Sentinel-2 tile
-    Trial(64, 8, "threads", 0.05),
+    Trial(64, 8, "threads", 0.03),
     Trial(100, 32, "threads", 0.1),
-    Trial(64, 16, "distributed", 0.2),
+    Trial(64, 16, "distributed", 0.1),
     Trial(64, 2, "threads", 0.0),  # what the engine alone takes
     Trial(100, 2, "threads", 0.0),
     Trial(200, 2, "threads", 0.0),
