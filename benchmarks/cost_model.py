@@ -18,20 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import dask
-import dask.array as da
-from affine import Affine
-
+from benchmarks.cost_run import Run, planned, values_read
 from benchmarks.environment import ROOT
-from geofuse.cube import wrap
 from geofuse.errors import RefusedInput
-from geofuse.planning import Plan, make_plan
-from geofuse.scene import Scene
-from geofuse.tiles.plan import tile_windows
+from geofuse.planning import Plan
 
 CONSTANTS = ROOT / "docs" / "benchmarks" / "constants.json"
 METHODS = ("fuse", "gem", "mossfuse")
-PLENTY = 10**13  # bytes of memory: the plan is then what is fastest
 VERIFIERS = 4  # threads that read the output back, at most
 FIT_BANDS = 64  # of the scene that the fit was measured on
 OVERVIEWS = 4 / 3  # pixels of the image and its overviews, over those of the image
@@ -58,36 +51,6 @@ MEANING = {
     "graph_memory": ("bytes/tile", "the graph in memory, at the peak", "64 × 64 tiles"),
     "disk": ("bytes/s", "sequential writing, forced to disk", "1 GB"),
 }
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is asked.
-
-    Attributes
-    ----------
-    side, bands, ratio, msi_bands : int or float
-        A square scene of ``side`` fine pixels.
-    method : str
-    workers, cores : int
-        Tasks at once, one to a core; cores of the machine that finishes the file (0: as many).
-    memory : int
-        Bytes that the run may use.
-    tile : int or "auto"
-    cluster : bool
-        ``dask.distributed`` schedules.
-    """
-
-    side: int = 10_980
-    bands: int = 224
-    ratio: float = 6.0
-    method: str = "gem"
-    workers: int = 8
-    msi_bands: int = 4
-    memory: int = PLENTY
-    tile: int | str = "auto"
-    cores: int = 0
-    cluster: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,45 +94,18 @@ def load(path: Path = CONSTANTS) -> dict[str, float]:
     return found
 
 
-def empty_scene(side: int, bands: int, ratio: float, msi_bands: int, chunks: tuple[int, int] = (-1, -1)) -> Scene:
-    """A lazy scene without content, of pixels of 10 m; ``chunks`` are the sides of those of the HSI and of the MSI."""
-    coarse = -(-side // ratio)
-    sizes = {"hsi": (bands, int(coarse), 10.0 * ratio, chunks[0]), "msi": (msi_bands, side, 10.0, chunks[1])}
-    cubes = {
-        name: wrap(
-            da.zeros((count, size, size), chunks=(count, chunk, chunk), dtype="float32"),
-            transform=Affine(pixel, 0, 4e5, 0, -pixel, 6e6),
-            crs="EPSG:32633",
-            names=[str(k) for k in range(count)],
-        )
-        for name, (count, size, pixel, chunk) in sizes.items()
-    }
-    return Scene.of(cubes["hsi"], cubes["msi"])
-
-
-def planned(run: Run) -> tuple[Plan, int]:
-    """The plan of a run, and how many pixels its tiles see."""
-    scene = empty_scene(run.side, run.bands, run.ratio, run.msi_bands)
-    with dask.config.set(num_workers=run.workers):
-        plan = make_plan(scene, tile=run.tile, memory=run.memory, closed_form=run.method == "fuse")  # type: ignore[arg-type]
-    pair, everything = scene.pair, scene.pair.fine_window.offset(-scene.pair.fine_window.top, -scene.pair.fine_window.left)
-    seen = (window.grown(plan.halo, everything).shape for row in tile_windows(pair.output, plan.tile) for window in row)
-    return plan, sum(height * width for height, width in seen)
-
-
 def predict(run: Run, constants: dict[str, float]) -> Cost:
     """What a run takes."""
     plan, seen = planned(run)
     k, (bands, height, width) = constants, plan.shape
     values = float(bands * height * width)
-    read = plan.bytes_read / 4  # values; the plan counts them as float32
-    msi_share = run.msi_bands / (run.msi_bands + bands / plan.ratio**2)
+    read_msi, read_hsi = (values_read(run, plan, ratio) for ratio in (1.0, plan.ratio))
     cpu = {
         "start": k["start"],
         "fit": k[f"fit_{run.method}"] + k["fit_band"] * (bands - FIT_BANDS),
         "graph": k["graph_cluster" if run.cluster else "graph"] * plan.tiles,
         "schedule": k["schedule_cluster" if run.cluster else "schedule"] * plan.tiles,
-        "read": read * (msi_share * k["read_msi"] + (1 - msi_share) * k["read_hsi"]),
+        "read": read_msi * k["read_msi"] + read_hsi * k["read_hsi"],
         "solve": seen * k[f"solve_{run.method}"],
         "decode": values * k["decode"],
         "store": values * k["store"],
@@ -188,7 +124,7 @@ def predict(run: Run, constants: dict[str, float]) -> Cost:
         "hash": cpu["hash"],
     }
     overhead = (wall["graph"] + wall["tiles"] - unscheduled) / sum(wall.values())
-    return Cost(cpu, wall, plan.bytes_read / 2, draft, output, seen / (height * width), overhead, plan)
+    return Cost(cpu, wall, ITEM * (read_msi + read_hsi), draft, output, seen / (height * width), overhead, plan)
 
 
 def told(run: Run, cost: Cost) -> str:
@@ -202,7 +138,7 @@ def told(run: Run, cost: Cost) -> str:
             f"cpu      {cost.cpu_seconds:.0f} s = {cost.cpu_seconds / 3600:.2f} core hours: {cpu}",
             f"wall     {cost.seconds:.0f} s = {cost.seconds / 3600:.2f} hours with {run.workers} workers: {wall}",
             f"overhead {100 * cost.overhead:.1f} % for graph and scheduling",
-            f"bytes    {cost.read / 1e9:.1f} GB read as int16, {cost.draft / 1e9:.1f} GB of draft, {cost.output / 1e9:.1f} GB of output",
+            f"bytes    {cost.read / 1e9:.1f} GB read as int16, whole blocks of the files, {cost.draft / 1e9:.1f} GB of draft, {cost.output / 1e9:.1f} GB of output",
         )
     )
 
@@ -211,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; the exit status is 0 or 2 (refused)."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost_model", description=(__doc__ or "").splitlines()[0])
     default = Run()
-    for name in ("side", "bands", "ratio", "workers", "msi-bands", "memory", "cores"):
+    for name in ("side", "bands", "ratio", "workers", "msi-bands", "memory", "cores", "block"):
         value = getattr(default, name.replace("-", "_"))
         parser.add_argument(f"--{name}", type=type(value), default=value)
     parser.add_argument("--tile", type=lambda text: text if text == "auto" else int(text), default="auto")

@@ -7,11 +7,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.cost_model import CONSTANTS, MEANING, METHODS, Run, load, planned, predict
+from benchmarks.cost_model import CONSTANTS, MEANING, METHODS, load, predict
+from benchmarks.cost_run import Run, planned, touched
 from benchmarks.environment import ROOT
 from benchmarks.scale import READY, rows_of
 from benchmarks.table import inserted, markdown
-from geofuse.tiles.plan import cuts
 
 DOCS = ROOT / "docs" / "scaling.md"
 COMMAND = "python -m benchmarks.cost_model --docs"
@@ -108,25 +108,23 @@ def halo_table() -> str:
 
 
 def read_table() -> str:
-    """How often a pixel of the MSI is read: as asked of the file, and as the file's blocks make of it."""
+    """How often a pixel is read: as asked of the files, and as their blocks make of it."""
     rows = []
     for ratio in RATIOS:
-        plan, _ = planned(Run(ratio=ratio, bands=64, tile=512))
-        side, length = plan.tile * plan.group, S2_SIDE
-        alone = _touched(length, plan.tile, plan.halo, 1)
-        cells = [f"{alone:.2f}", f"{plan.group} × {plan.group}", f"{plan.times_read:.2f}"]
-        rows.append([f"{ratio:g}", *cells, *(f"{_touched(length, side, plan.halo, block):.2f}" for block in BLOCKS)])
-    head = ["ratio", "tiles of 512 alone", "group", "in groups (both images)", *(f"file blocks of {block}" for block in BLOCKS)]
+        plan, _ = planned(Run(ratio=ratio, tile=512))
+        side = plan.tile * plan.group
+        cells = [f"{ratio:g}", f"{touched(S2_SIDE, 512, plan.halo, 1):.2f}", f"{plan.group} × {plan.group}", f"{plan.times_read:.2f}"]
+        cells += [f"{touched(S2_SIDE, side, plan.halo, block):.2f}" for block in BLOCKS]
+        rows.append([*cells, f"{touched(S2_SIDE, side, plan.halo, BLOCKS[0], ratio):.2f}"])
+    head = [
+        "ratio",
+        "tiles of 512 alone",
+        "group",
+        "in groups",
+        *(f"MSI, blocks of {block}" for block in BLOCKS),
+        f"HSI, blocks of {BLOCKS[0]}",
+    ]
     return markdown(head, rows)
-
-
-def _touched(length: int, side: int, halo: int, block: int) -> float:
-    """Pixels in file blocks that squares of ``side`` and their halos touch, over all pixels of a square image."""
-    total = 0
-    for start, stop in cuts(length, side):
-        first, last = max(start - halo, 0) // block * block, -(-min(stop + halo, length) // block) * block
-        total += min(last, length) - first
-    return (total / length) ** 2
 
 
 def simulation_table(path: Path, values: dict[str, float]) -> str:

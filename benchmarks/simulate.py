@@ -23,7 +23,7 @@ from typing import Any
 import dask
 import numpy as np
 
-from benchmarks.cost_model import empty_scene
+from benchmarks.cost_run import empty_scene
 from benchmarks.environment import environment, remember
 from benchmarks.run import OUT
 from geofuse.grid import GridPair, Window

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.cost_model import MEANING, Run, load, main, planned, predict
+from benchmarks.cost_model import MEANING, load, main, predict
+from benchmarks.cost_run import Run, planned
 from geofuse.errors import RefusedInput
 
 NOTHING = dict.fromkeys(MEANING, 0.0) | {"disk": 1e30}
@@ -44,11 +45,17 @@ def test_each_constant_costs_what_it_is_multiplied_with() -> None:
     assert predict(SMALL, NOTHING | {"stored": 2.0}).output == 2 * values
 
 
-def test_reading_is_split_between_the_images() -> None:
-    """All of both images at least, each at its own rate."""
-    msi, hsi = (predict(SMALL, NOTHING | {name: 1.0}).cpu["read"] for name in ("read_msi", "read_hsi"))
-    assert 4 * 1500**2 < msi < 1.3 * 4 * 1500**2
-    assert 64 * 250**2 < hsi < 1.3 * 64 * 250**2
+def test_files_hand_out_whole_blocks() -> None:
+    """Groups of 3 × 3 tiles of 256 and a halo of 61: rows 0–829 and 707–1500, in blocks of 256 1024 + 988 of 1500.
+
+    The coarse image, 250 × 250, is one block, which each of the four groups decodes.
+    """
+    run = replace(SMALL, tile=256)
+    assert planned(run)[0].group == 3
+    msi, hsi = (predict(run, NOTHING | {name: 1.0}).cpu["read"] for name in ("read_msi", "read_hsi"))
+    assert msi == pytest.approx(4 * (1024 + 988) ** 2)
+    assert hsi == pytest.approx(64 * 4 * 250**2)
+    assert predict(replace(run, block=1), NOTHING | {"read_msi": 1.0}).cpu["read"] == pytest.approx(4 * (829 + 793) ** 2)
 
 
 def test_workers_divide_the_tiles_and_the_disk_and_the_scheduler_do_not() -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmarks.cost_model import empty_scene
+from benchmarks.cost_run import empty_scene
 from benchmarks.simulate import CHUNKS, GROUP, HALO, TILE, Trial, record, simulate, sleeper
 from geofuse.grid import Window
 from geofuse.io.stream import run_tiles
