@@ -11,7 +11,7 @@ from benchmarks.cost_model import CONSTANTS, MEANING, METHODS, load, predict
 from benchmarks.cost_run import Run, planned, touched
 from benchmarks.environment import ROOT
 from benchmarks.scale import READY, rows_of
-from benchmarks.table import inserted, markdown
+from benchmarks.table import NOTHING, inserted, markdown
 
 DOCS = ROOT / "docs" / "scaling.md"
 COMMAND = "python -m benchmarks.cost_model --docs"
@@ -21,7 +21,7 @@ BLOCKS = (256, 512, 1024)
 S2_SIDE, S2_GRID_KM, EMIT_BANDS = 10_980, 100, 285
 AREAS = {"Germany": 357_600, "Europe": 10_200_000}  # km²
 NETWORK = 1.25e9  # bytes a second: 10 Gbit/s
-SIMULATED = "tiles, workers, scheduler, ms a tile, expected s, run s, ratio, build ms/tile, begin ms/tile, schedule ms/tile, kB/tile, MB"
+SIMULATED = "tiles, workers, scheduler, ms a tile, expected s, run s, ratio, build ms/tile, begin ms/tile, schedule ms/tile, kB/tile, MB, load"
 MEASURED = "side, bands, method, CPU s by the model, CPU s, ratio, seconds by the model, seconds, load, "
 MEASURED += "output MB by the model, output MB, written MB by the model, written MB"
 PREFIXES = ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
@@ -137,7 +137,7 @@ def simulation_table(path: Path, values: dict[str, float]) -> str:
         cells = [f"{tiles:,}", str(row["workers"]), row["scheduler"], f"{1000 * row['pause']:.0f}", f"{expected:.1f}", f"{row['run']:.1f}"]
         cells += [f"{row['run'] / expected:.2f}"]
         cells += [f"{1000 * v / tiles:.2f}" for v in (row["build"], row["begin"], row["schedule"] + row["merge"])]
-        rows.append([*cells, f"{row['memory'] / 1e3:.0f}", f"{row['memory'] * tiles / 1e6:.0f}"])
+        rows.append([*cells, f"{row['memory'] / 1e3:.0f}", f"{row['memory'] * tiles / 1e6:.0f}", str(row.get("load", NOTHING))])
     return markdown(SIMULATED.split(", "), rows)
 
 

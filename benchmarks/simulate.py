@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -105,10 +106,11 @@ def simulate(trial: Trial) -> dict[str, Any]:
     dict
         The case, and: processor seconds to make the graph (``build``) and to bring it to the first tile (``begin``: optimise, order);
         wall-clock seconds from there to the last tile (``run``), and processor seconds of the same (``schedule``); of merging what the
-        journal holds (``merge``); seconds that all tiles slept together (``slept``); memory added at the peak, bytes a tile (``memory``).
+        journal holds (``merge``); seconds that all tiles slept together (``slept``); memory added at the peak, bytes a tile (``memory``);
+        how busy the machine was before (``load``).
     """
     scene = empty_scene(trial.side * TILE, 2, 6.0, 1, CHUNKS)
-    model, before = sleeper(trial.pause), _peak()
+    model, before, load = sleeper(trial.pause), _peak(), round(os.getloadavg()[0], 1)
     clocks = [_clocks()]
     mosaic = lazy_mosaic(scene, model, TILE, group=GROUP)  # type: ignore[arg-type]
     clocks.append(_clocks())
@@ -133,7 +135,7 @@ def simulate(trial: Trial) -> dict[str, Any]:
     slept = sum(model.seconds(core.grown(HALO, everything), core) for core in cores)
     wall, cpu = np.diff(clocks, axis=0).T
     times = {"build": cpu[0], "begin": cpu[2], "run": wall[3], "schedule": cpu[3], "merge": cpu[4], "slept": slept}
-    return asdict(trial) | {k: round(v, 3) for k, v in times.items()} | {"memory": round((_peak() - before) / len(places))}
+    return asdict(trial) | {k: round(v, 3) for k, v in times.items()} | {"memory": round((_peak() - before) / len(places)), "load": load}
 
 
 def _clocks() -> tuple[float, float]:

@@ -17,7 +17,7 @@ def folder_of(tmp_path: Path) -> Path:
     found = {"commit": "abc", "environment": "def", "values": CONSTANTS}
     (tmp_path / "constants.json").write_text(json.dumps(found))
     trial = {"side": 10, "workers": 2, "scheduler": "threads", "pause": 0.1}
-    times = {"build": 0.1, "begin": 0.2, "run": 6.0, "schedule": 0.3, "merge": 0.0, "slept": 10.0, "memory": 20_000}
+    times = {"build": 0.1, "begin": 0.2, "run": 6.0, "schedule": 0.3, "merge": 0.0, "slept": 10.0, "memory": 20_000, "load": 0.5}
     (tmp_path / "simulation.json").write_text(json.dumps({"rows": [trial | times]}))
     return tmp_path / "constants.json"
 
@@ -27,7 +27,7 @@ def test_all_tables_find_their_places(tmp_path: Path) -> None:
     page.write_text(DOCS.read_text(encoding="utf-8"), encoding="utf-8")
     write_docs(page, folder_of(tmp_path))
     text = page.read_text(encoding="utf-8")
-    assert "| 100 | 2 | threads | 100 | 5.0 | 6.0 | 1.20 | 1.00 | 2.00 | 3.00 | 20 | 2 |" in text
+    assert "| 100 | 2 | threads | 100 | 5.0 | 6.0 | 1.20 | 1.00 | 2.00 | 3.00 | 20 | 2 | 0.5 |" in text
     assert text.count(COMMAND) == DOCS.read_text(encoding="utf-8").count(COMMAND)
     write_docs(page, tmp_path / "constants.json")
     assert page.read_text(encoding="utf-8") == text
