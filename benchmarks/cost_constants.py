@@ -41,7 +41,7 @@ from geofuse.planning import RANK
 from geofuse.scene import Scene
 from geofuse.tiles.threads import torch_threads
 
-SIDE, WRITTEN, CORE = 1024, 2048, 512
+SIDE, CORE = 1024, 512
 MANY_BANDS = 177
 DISK_BYTES = 10**9
 Values = dict[str, float]
@@ -136,12 +136,12 @@ def _learned(model: Model) -> Model:
 
 
 def _writing(folder: Path) -> Values:
-    """The writer, stage by stage, on one fused tile of the embedded scene, repeated."""
+    """The writer, stage by stage, on the fused embedded scene, four times."""
     hsi, msi = (opened(path) for opened, path in zip((open_hsi, open_msi), scene(folder, SIDE, FIT_BANDS), strict=True))
-    tile = api.fuse(hsi, msi, method="fuse", progress=False)[:, :CORE, :CORE].values
-    cube = ready_made(WRITTEN, FIT_BANDS)
-    data = da.empty(cube.shape, chunks=(FIT_BANDS, CORE, CORE), dtype="float32").map_blocks(lambda block: tile, dtype="float32")
-    cube = cube.copy(data=data)
+    fused = api.fuse(hsi, msi, method="fuse", progress=False)
+    quarter = da.from_array(fused.values[:, : SIDE - 1, : SIDE - 1], chunks=(-1, CORE, CORE), name=False)  # the overlap may lack a column
+    data = da.concatenate([da.concatenate([quarter, quarter], axis=1)] * 2, axis=2).rechunk((-1, CORE, CORE))
+    cube = ready_made(data.shape[1], FIT_BANDS).copy(data=data)
     target = folder / "written.tif"
     with workspace(target, {}, resume=False) as work:
         filled: list[Any] = []
