@@ -21,7 +21,9 @@ BLOCKS = (256, 512, 1024)
 S2_SIDE, S2_GRID_KM, EMIT_BANDS = 10_980, 100, 285
 AREAS = {"Germany": 357_600, "Europe": 10_200_000}  # km²
 NETWORK = 1.25e9  # bytes a second: 10 Gbit/s
-SIMULATED = "tiles, workers, scheduler, ms a tile, expected s, run s, ratio, build ms/tile, begin ms/tile, schedule ms/tile, kB/tile, MB, load"
+SIMULATED = (
+    "tiles, workers, scheduler, ms a tile, expected s, run s, ratio, build ms/tile, begin ms/tile, schedule ms/tile, kB/tile, MB, load"
+)
 MEASURED = "side, bands, method, CPU s by the model, CPU s, ratio, seconds by the model, seconds, load, "
 MEASURED += "output MB by the model, output MB, written MB by the model, written MB"
 PREFIXES = ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
