@@ -22,6 +22,7 @@ RANK = 20  # coefficients
 IMAGES, IMAGES_CLOSED_FORM = 24, 5
 # Interpreter, libraries, metadata; and the sample of the fit, of which the allocator keeps what it held.
 BASE_MEMORY = 900 * 10**6
+GRAPH_MEMORY = 25_000  # a tile's part of the graph and of the scheduler's books (`benchmarks.simulate`, 4,096 to 40,000 tiles)
 PROCESS_MEMORY = 450 * 10**6  # interpreter and libraries of a worker process
 # Pixels read of each image, over its pixels: tiles are read in groups large enough for this, as far as memory allows.
 MOST_READ = 1.3
@@ -140,7 +141,12 @@ class _Cost:
         """Peak memory of the run, all processes together."""
         read = self.reading(tile * group)[0]
         worker = self.task(tile) + (PROCESS_MEMORY + GROUPS_HELD * read if self.processes else 0)
-        return int(BASE_MEMORY + workers * worker + GROUPS_HELD * read)
+        return int(BASE_MEMORY + GRAPH_MEMORY * self.tiles(tile) + workers * worker + GROUPS_HELD * read)
+
+    def tiles(self, tile: int) -> int:
+        """How many there are."""
+        rows, cols = self.pair.output.shape
+        return -(-rows // tile) * -(-cols // tile)
 
     def group(self, tile: int, workers: int, memory: int) -> int:
         """The smallest group that reads little enough, or the largest that memory allows."""
