@@ -20,7 +20,7 @@ import xarray as xr
 from geofuse import api
 from geofuse.bands import BandTable
 from geofuse.errors import OutputRefused, RefusedInput
-from geofuse.io.cog import CogReceipt, disk_space, fill_draft, write_cog
+from geofuse.io.cog import Receipt, disk_space, fill_draft, write_cog
 from geofuse.io.fingerprint import file_sha256, fingerprint
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output
@@ -226,7 +226,7 @@ class Job:
             )
         return model
 
-    def _report(self, fused: xr.DataArray, receipt: CogReceipt, clock: _Clock) -> Report:
+    def _report(self, fused: xr.DataArray, receipt: Receipt, clock: _Clock) -> Report:
         table = BandTable.from_cube(fused)
         about_run = {
             "seconds": clock.laps,
