@@ -149,9 +149,7 @@ def write_cog(
     """
     if is_zarr(path):
         raise OutputRefused(f"The output {path} would be a Zarr store; write it with to_zarr, or let its name end in .tif.")
-    return write_raster(
-        cube, path, dtype=dtype, overwrite=overwrite, progress=progress, block=block, extra_tags=extra_tags, resume=resume
-    )
+    return write_raster(cube, path, dtype=dtype, overwrite=overwrite, progress=progress, block=block, extra_tags=extra_tags, resume=resume)
 
 
 def write_raster(

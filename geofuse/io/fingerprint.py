@@ -45,7 +45,7 @@ def content_size(path: Path) -> int:
 def content_sha256(path: Path) -> str:
     """SHA-256 of a file, or of the list of those of all files in a folder, lower-case hex.
 
-    For a folder it is what ``find . -type f | cut -c3- | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum`` says in it.
+    For a folder it is what ``find * -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`` says in it.
     """
     if path.is_file():
         return file_sha256(path)

@@ -61,7 +61,7 @@ def level_geobox(image: GeoBox, level: int) -> GeoBox:
 
 
 def root_attributes(image: GeoBox, levels: int) -> dict[str, Any]:
-    """Attributes of the root group, which holds the image as ``0`` and overviews as ``1``, ``2``, …
+    """Attributes of the root group, which holds the image as group ``0``, and overviews as ``1``, ``2`` and so on.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def leave(place: Path) -> None:
     for path in place.parent.iterdir():
         if path.is_file():
             path.unlink()
-        elif path == place:
+        elif not path.name.startswith("."):
             shutil.rmtree(path)
     if not any(place.parent.iterdir()):
         place.parent.rmdir()

@@ -63,7 +63,7 @@ class StoreArray(RasterArray):
 
     def take(self, chosen: NDArray[np.intp]) -> StoreArray:
         """Some of the bands."""
-        columns = {key: tuple(getattr(self, key)[i] for i in chosen) for key in ("indexes", "scale", "offset", "nodata")}
+        columns: Any = {key: tuple(getattr(self, key)[i] for i in chosen) for key in ("indexes", "scale", "offset", "nodata")}
         return replace(self, **columns)
 
 
@@ -139,13 +139,19 @@ def _described(folder: Path, group: str, dataset: xr.Dataset, chunks: dict[str, 
     if transform.a < 0:
         raise InvalidCube(f"columns run west; {_BY_YOURSELF}")
     bands, height, width = variable.shape
-    storage = {"scale": encoding.get("scale_factor", 1.0), "offset": encoding.get("add_offset", 0.0), "nodata": encoding.get("_FillValue", np.nan)}
+    storage = {
+        "scale": encoding.get("scale_factor", 1.0),
+        "offset": encoding.get("add_offset", 0.0),
+        "nodata": encoding.get("_FillValue", np.nan),
+    }
     columns: dict[str, Any] = {key: (float(value),) * bands for key, value in storage.items()}
     array = StoreArray(str(folder), tuple(range(1, bands + 1)), height, width, **columns, name=f"{group}/{names[0]}".removeprefix("./"))
     table = BandTable.make(*(known.get(key) for key in ("names", "wavelength", "fwhm", "good")))  # type: ignore[arg-type]
     attrs = {key: value for key, value in known["attrs"].items() if not str(key).startswith(_ABOUT_THE_STORE)}
     rows, cols = chunks[names[0]][1:]
-    return Store(array, (rows, cols), table, transform, known["crs"], attrs, {**encoding, "source": str(folder)})
+    return Store(
+        array, (rows, cols), table, transform, known["crs"], attrs, {**encoding, "dtype": variable.dtype.name, "source": str(folder)}
+    )
 
 
 def finest_group(folder: Path) -> Path:

@@ -138,7 +138,7 @@ def fill_store(store: Path, draft: Draft, cube: xr.DataArray, statistics: BandSt
 def _describe(store: Path, draft: Draft, cube: xr.DataArray, level: int, statistics: BandStatistics) -> None:
     """Write the group of a level, without its pixels."""
     import dask.array as da
-    import zarr
+    from zarr.codecs import BloscCodec
 
     table, grid, stored = BandTable.from_cube(cube), level_geobox(geobox(cube), level), draft.stored
     chunk, shard = chunking(draft.shape[0], draft.side, draft.itemsize)
@@ -161,7 +161,7 @@ def _describe(store: Path, draft: Draft, cube: xr.DataArray, level: int, statist
         **({"scale_factor": stored.scale, "add_offset": 0.0} if stored.dtype != "float32" else {}),
         "chunks": chunk,
         "shards": shard,
-        "compressors": [zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")],
+        "compressors": [BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")],
         # CRS_COORD among them: a plain open_zarr then shows the CRS to rioxarray, which looks for it among the coordinates
         "coordinates": f"wavelength fwhm good {CRS_COORD}",
         "grid_mapping": CRS_COORD,
