@@ -67,7 +67,7 @@ def test_levels_share_the_corner_and_cover_the_image() -> None:
 
 
 def test_a_crs_without_a_code_is_text_alone() -> None:
-    own = '+proj=laea +lat_0=10 +lon_0=-81 +ellps=WGS84 +units=m +no_defs'
+    own = "+proj=laea +lat_0=10 +lon_0=-81 +ellps=WGS84 +units=m +no_defs"
     attributes = array_attributes(GeoBox((2, 3), Affine(1, 0, 0, 0, -1, 0), own))
     assert "proj:code" not in attributes
     assert attributes["proj:wkt2"].startswith("PROJCRS[")

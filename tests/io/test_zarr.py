@@ -14,6 +14,7 @@ import dask
 import numpy as np
 import pytest
 import rasterio
+import rioxarray  # noqa: F401  registers .rio
 import xarray as xr
 import zarr
 from hypothesis import given, settings
@@ -173,7 +174,7 @@ class TestContent:
             np.testing.assert_array_equal(file.read(), levels(pair[1].path)[0])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_round_trip_of_any_cube(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     bands, rows, cols = (data.draw(st.integers(1, high)) for high in (20, 150, 150))
@@ -192,13 +193,14 @@ def test_round_trip_of_any_cube(tmp_path_factory: pytest.TempPathFactory, data: 
             np.testing.assert_array_equal(numbers, file.read())
 
 
-class TestStopped:
-    @pytest.fixture(scope="class")
-    def whole(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        path = tmp_path_factory.mktemp("whole") / "whole.zarr"
-        Source().write(path)
-        return path
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("whole") / "whole.zarr"
+    Source().write(path)
+    return path
 
+
+class TestStopped:
     @pytest.mark.parametrize("after", [1, 11])
     def test_only_unfinished_tiles_are_computed(self, whole: Path, tmp_path: Path, after: int) -> None:
         source, path = Source(), tmp_path / "a.zarr"
