@@ -386,12 +386,13 @@ def test_uncertainty_needs_a_method_and_a_model_that_know_it(tmp_path: Path) -> 
     assert listing(tmp_path) == ["m.safetensors"]
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_model("fuse").save(tmp_path_factory.mktemp("model") / "m.safetensors")
+
+
 class TestZarr:
     """The other way out."""
-
-    @pytest.fixture(scope="class")
-    def model(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return small_model("fuse").save(tmp_path_factory.mktemp("model") / "m.safetensors")
 
     def run(self, folder: Path, name: str, **options: Any) -> Path:
         replace(job(folder, **options), output=folder / name).run()
