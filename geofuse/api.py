@@ -422,7 +422,7 @@ def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), colle
     fused : DataArray
         What `fuse` returned.
     raster : path
-        The COG that `to_cog` wrote; the item goes beside it, as ``.json``.
+        The COG that `to_cog` wrote, or the store of `to_zarr`; the item goes beside it, as ``.json``.
     sources : sequence of geofuse.stac.item.Source
         What the image was made from.
     collection : pystac.Collection, optional

@@ -93,8 +93,9 @@ class Job:
             )
         if is_zarr(self.output):
             check_zarr(self.output)
-        if self.output.resolve() in (Path(self.hsi).resolve(), Path(self.msi).resolve()):
-            raise OutputRefused(f"The output {self.output} is one of the inputs; give it another name.")
+        for path in (Path(self.hsi).resolve(), Path(self.msi).resolve()):
+            if self.output.resolve() in (path, *path.parents):
+                raise OutputRefused(f"The output {self.output} is one of the inputs, or holds one; give it another name.")
         for path in self.reports:
             if path.suffix.lower() not in (".json", ".html"):
                 raise RefusedInput(f"The report {path} must end in .json or .html, to say what it shall be.")

@@ -435,6 +435,8 @@ class TestZarr:
         store = Path(geofuse.to_zarr(geofuse.open_hsi(hsi), tmp_path / "hsi.zarr", progress=False))
         with pytest.raises(OutputRefused, match="is one of the inputs"):
             self.run(tmp_path, "hsi.zarr", files=(store, msi), overwrite=True)
+        with pytest.raises(OutputRefused, match="or holds one"):
+            self.run(tmp_path, "hsi.zarr", files=(store / "0", msi), overwrite=True)
         with pytest.raises(OutputRefused, match="exists"):
             self.run(tmp_path, "hsi.zarr")
         with pytest.raises(OutputRefused, match=r"\.tif .*or \.zarr"):

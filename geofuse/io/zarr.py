@@ -182,11 +182,14 @@ def _shards(draft: Draft, level: int, shard: tuple[int, ...]) -> Iterator[tuple[
 
 
 def _window(draft: Draft, level: int, bands: slice, corner: Corner) -> NDArray[Any]:
+    window = np.empty((bands.stop - bands.start, *corner[2:]), draft.stored.dtype)
     file = os.open(draft.path(level), os.O_RDONLY)
     try:
-        return np.stack([draft.read(file, level, band, corner) for band in range(bands.start, bands.stop)])
+        for plane, band in zip(window, range(bands.start, bands.stop), strict=True):
+            plane[...] = draft.read(file, level, band, corner)
     finally:
         os.close(file)
+    return window
 
 
 def _stored(store: Path, level: int, mode: Any = "r") -> Any:
