@@ -106,6 +106,8 @@ class TestContent:
                 if level == 0:
                     np.testing.assert_array_equal(np.isnan(image.values), np.isnan(cube.values))
                     np.testing.assert_allclose(image.values, cube.values, rtol=0, atol=0.5e-4 + 1e-7)
+            with xr.open_zarr(store.path / str(level), consolidated=True) as alone:
+                assert alone.sizes == dataset.sizes
         assert {"/0", "/1", "/2"} <= set(xr.open_datatree(store.path, engine="zarr").groups)
 
     def test_rioxarray_finds_crs_and_transform(self, pair: Pair) -> None:
@@ -172,6 +174,17 @@ class TestContent:
             return
         with rasterio.open(address) as file:
             np.testing.assert_array_equal(file.read(), levels(pair[1].path)[0])
+
+
+def test_what_holds_no_data_takes_no_space(tmp_path: Path) -> None:
+    cube = scene(2, 200, 200)
+    cube.values[:, :128, :64] = np.nan
+    path = write_zarr(cube, tmp_path / "a.zarr", progress=False, block=64).path
+    shards = {
+        shard.relative_to(path / "0/reflectance/c/0").as_posix() for shard in (path / "0/reflectance/c/0").rglob("*") if shard.is_file()
+    }
+    assert shards == {f"{row}/{col}" for row in range(4) for col in range(4)} - {"0/0", "1/0"}
+    assert (levels(path)[0][:, :128, :64] == -32768).all()
 
 
 @settings(max_examples=8, deadline=None)
