@@ -107,7 +107,7 @@ def _fusing(folder: Path) -> Values:
 def _applying(pair: Scene, models: dict[str, Model]) -> Values:
     """Solve and decode one tile with its halo; scaled to the number of coefficients that plans count with."""
     core = Window(SIDE // 4, SIDE // 4 + CORE, SIDE // 4, SIDE // 4 + CORE)
-    models["mossfuse"] = _learned(models["mossfuse"])
+    models["mossfuse"] = with_filters(models["mossfuse"])
     found: Values = {}
     for method, model in models.items():
         assert model.gem is not None
@@ -125,7 +125,7 @@ def _applying(pair: Scene, models: dict[str, Model]) -> Values:
     return found
 
 
-def _learned(model: Model) -> Model:
+def with_filters(model: Model) -> Model:
     """With learned filters, which the embedded scene has no use for: they cost what they cost, whatever their weights."""
     assert model.gem is not None
     if model.filters is not None:
