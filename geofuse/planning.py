@@ -188,7 +188,7 @@ def make_plan(
         raise RefusedInput(f"The tile size is {tile}; expected 16 pixels or more, or 'auto'.")
     pair = scene.pair
     height, width = pair.output.shape
-    halo = int(np.ceil(max(9 * pair.ratio, 56))) + 5  # as `Model.halo`, with learned filters
+    halo = int(np.ceil(max(8 * pair.ratio, 56))) + 5  # as `Model.halo`, with learned filters
     images = IMAGES_CLOSED_FORM if closed_form else IMAGES
     cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, _in_processes())
     candidates = (max(height, width),) if whole else TILES if tile == "auto" else (tile,)
