@@ -19,6 +19,7 @@ from dask.highlevelgraph import HighLevelGraph
 from geofuse.grid import Window
 from geofuse.model import Model
 from geofuse.scene import Scene
+from geofuse.scheduling import engine
 from geofuse.tiles.plan import tile_windows
 from geofuse.tiles.threads import torch_threads
 
@@ -27,8 +28,8 @@ Output = Literal["reflectance", "uncertainty"]
 
 def fuse_tile(
     model: Model,
-    hsi: np.ndarray,
-    msi: np.ndarray,
+    hsi: np.ndarray | _Apart,
+    msi: np.ndarray | _Apart,
     scene_pair: Any,
     core: Window,
     windows: tuple[Window, Window],
@@ -41,8 +42,8 @@ def fuse_tile(
     Parameters
     ----------
     model : Model
-    hsi, msi : ndarray
-        What was read for the tile's group.
+    hsi, msi : ndarray, or what reads one
+        The part of each image that the tile's group needs.
     scene_pair : GridPair
     core : Window
         The tile, on the working fine grid.
@@ -90,6 +91,7 @@ def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", grou
         tile = max(pair.output.shape)
     tiles = tile_windows(pair.output, tile)
     name = f"fuse_tile-{tokenize(model, scene.hsi.data, scene.msi.data, pair, tile, device, output)}"
+    packs = engine().packs
     shared = dask.delayed(model, pure=False, traverse=False)
     shared_pair = dask.delayed(pair, pure=False, traverse=False)
     tasks: dict[Any, Any] = {}
@@ -97,15 +99,31 @@ def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", grou
     for members in _groups(len(tiles), len(tiles[0]), group):
         windows = {(i, j): _windows(scene, model, tiles[i][j]) for i, j in members}
         read = _union([fine for fine, _ in windows.values()]), _union([coarse for _, coarse in windows.values()])
-        hsi, msi = dask.delayed(scene.hsi_window(read[1]), pure=False), dask.delayed(scene.msi_window(read[0]), pure=False)
-        dependencies += [hsi, msi]
+        images = scene.hsi_window(read[1]), scene.msi_window(read[0])
+        if packs:  # processes that are handed everything: rather than pixels, the way to read them
+            hsi, msi = (_Apart(image) for image in dask.optimize(*images))
+        else:
+            reads = [dask.delayed(image, pure=False) for image in images]
+            dependencies += reads
+            hsi, msi = (each.key for each in reads)
         for i, j in members:
             tasks[name, 0, i, j] = (
-                fuse_tile, shared.key, hsi.key, msi.key, shared_pair.key, tiles[i][j], windows[i, j], read, device, output,
+                fuse_tile, shared.key, hsi, msi, shared_pair.key, tiles[i][j], windows[i, j], read, device, output,
             )  # fmt: skip
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=dependencies)
     chunks = ((len(scene.bands),), tuple(row[0].shape[0] for row in tiles), tuple(window.shape[1] for window in tiles[0]))
     return da.Array(graph, name, chunks, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
+
+
+class _Apart:
+    """An image, perhaps a lazy one, that a task reads for itself."""
+
+    def __init__(self, image: Any) -> None:
+        self._image = image
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        chosen = self._image[key]
+        return np.asarray(chosen.compute(scheduler="synchronous") if isinstance(chosen, da.Array) else chosen)
 
 
 def _windows(scene: Scene, model: Model, core: Window) -> tuple[Window, Window]:
