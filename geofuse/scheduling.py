@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,8 @@ def engine() -> Engine:
         return Engine(1, _cores())
     if dask.config.get("scheduler", None) in ("processes", "multiprocessing"):
         return Engine(1, _cores(), packs=True)
+    if dask.config.get("scheduler", None) in ("synchronous", "sync", "single-threaded"):
+        return Engine(1)
     client = active_client()
     if client is None:
         return Engine(_cores())
@@ -125,15 +128,29 @@ def started(workers: int, memory: int) -> Iterator[None]:
     # Spilling would fill a disk that nobody was asked for, and a paused worker may wait for ever: too much memory ends the worker alone.
     fractions: dict[str, Any] = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
     processes = min(workers, engine().processes)
-    options = {"n_workers": processes, "threads_per_worker": workers // processes, "memory_limit": _MEMORY_LEFT * memory // processes}
+    options = {
+        "n_workers": processes,
+        "threads_per_worker": workers // processes,
+        "memory_limit": _MEMORY_LEFT * memory // processes,
+        "dashboard_address": None,
+        "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},  # what is left without a dashboard asks for a port all the same
+        "silence_logs": logging.CRITICAL,
+    }
     with (
         dask.config.set(fractions),
-        _kind(own)(**options, dashboard_address=None, silence_logs=logging.CRITICAL) as made,
+        _kind(own)(**options) as made,
         Client(made, set_as_default=False) as client,
         client.as_current(),
         dask.config.set(scheduler=None),
     ):
+        client.register_worker_callbacks(_leave_interrupts)
         yield
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal, and the one that runs the others sees to it."""
+    with suppress(ValueError):  # a worker that is but a thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _kind(own: str) -> Any:

@@ -95,11 +95,12 @@ def _run_there(client: Any, graph: Any, keys: list[Any], done: Callable[[Place, 
 
     try:
         futures = client.get(graph, keys, sync=False)
-        waiting = as_completed(futures, with_results=True)
+        batches = as_completed(futures).batches()
         del futures
-        for future, value in waiting:
-            done(future.key[2:], value[0, 0, 0])
-            future.release()
+        for batch in batches:
+            for future, value in zip(batch, client.gather(batch), strict=True):
+                done(future.key[2:], value[0, 0, 0])
+                future.release()
     except KilledWorker as error:
         raise RunStopped(f"A tile ended the workers that tried it, likely for want of memory: give them more, or less work each ({error})") from error
     except (CancelledError, CommClosedError) as error:
