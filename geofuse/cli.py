@@ -121,6 +121,8 @@ def fuse(
     from geofuse.job import Job
     from geofuse.scheduling import scheduler_of
 
+    if scheduler == "cuda" and device not in ("auto", "cuda"):
+        raise RefusedInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
     remote = output if is_remote(output) else None
     place = local_place(output) if remote else Path(output)
     job = Job(

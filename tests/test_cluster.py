@@ -61,7 +61,7 @@ def test_a_cluster_writes_the_same_file_under_the_same_bar(
     tmp_path: Path, model: Path, undisturbed: bytes, threads_as_workers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bars = {}
-    for name in ("synchronous", "threads", threads_as_workers):
+    for name in ("threads", threads_as_workers):
         out = tmp_path / name[:6] / "a.tif"
         out.parent.mkdir()
         with scheduler_of(name):
@@ -74,7 +74,7 @@ def test_a_cluster_writes_the_same_file_under_the_same_bar(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", ["processes", "distributed", "address"])
+@pytest.mark.parametrize("scheduler", ["synchronous", "processes", "distributed", "address"])
 def test_other_processes_write_the_same_file_under_the_same_bar(
     scheduler: str, tmp_path: Path, model: Path, undisturbed: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,7 +99,9 @@ def test_workers_that_do_not_see_the_output_are_refused(
     out, kept = tmp_path / "a.tif", tmp_path / ".a.tif.geofuse"
     monkeypatch.setattr("geofuse.io.sight._read", lambda path: None)
     with scheduler_of(threads_as_workers):
-        with pytest.raises(OutputRefused, match=r"The workers inproc://\S+, inproc://\S+ do not see the output's folder .*a folder that all"):
+        with pytest.raises(
+            OutputRefused, match=r"The workers inproc://\S+, inproc://\S+ do not see the output's folder .*a folder that all"
+        ):
             job(out, model).run()
         assert list(tmp_path.iterdir()) == []
         kept.mkdir()
@@ -207,7 +209,16 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_next_goes_on(tmp_path: 
     out, folder, told = tmp_path / "a.tif", tmp_path / ".a.tif.geofuse", tmp_path / "scheduler.json"
     dask_command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(told)]
     scheduler = subprocess.Popen(dask_command, stderr=subprocess.DEVNULL)
-    worker_command = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(told), "--nthreads", "1", "--no-dashboard"]
+    worker_command = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        "--scheduler-file",
+        str(told),
+        "--nthreads",
+        "1",
+        "--no-dashboard",
+    ]
     worker = subprocess.Popen([*worker_command, "--death-timeout", "20"], stderr=subprocess.DEVNULL)
     try:
         with Client(scheduler_file=str(told), timeout="60s", set_as_default=False) as client:
@@ -235,7 +246,20 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_next_goes_on(tmp_path: 
 def test_a_run_that_is_stopped_leaves_no_process_and_can_go_on(how: int, tmp_path: Path, model: Path, undisturbed: bytes) -> None:
     """Ctrl-C reaches all processes of the terminal; the other signals reach the run alone."""
     out = tmp_path / "a.tif"
-    command = [sys.executable, "-m", "geofuse", "fuse", *map(str, small_files()), "-o", str(out), "--model", str(model), "--tile", "40", "-q"]
+    command = [
+        sys.executable,
+        "-m",
+        "geofuse",
+        "fuse",
+        *map(str, small_files()),
+        "-o",
+        str(out),
+        "--model",
+        str(model),
+        "--tile",
+        "40",
+        "-q",
+    ]
     command += ["--scheduler", "distributed"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while tiles(tmp_path / ".a.tif.geofuse") < 3 and process.poll() is None:

@@ -153,7 +153,9 @@ def test_a_given_cluster_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> N
     assert roomy.tile == max(TILES) > tight.tile
     assert tight.memory <= 10 * 2_200 * 10**6
     assert plan(10**12, 2_200 * 10**6) == tight, "the limit of the run is that of each worker"
-    with pytest.raises(RefusedInput, match="one worker of the cluster with all its threads: start workers with more memory or fewer threads"):
+    with pytest.raises(
+        RefusedInput, match="one worker of the cluster with all its threads: start workers with more memory or fewer threads"
+    ):
         plan(950 * 10**6)
 
 

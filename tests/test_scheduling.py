@@ -68,7 +68,10 @@ def test_a_cluster_gives_the_same_numbers() -> None:
 
 @pytest.mark.parametrize("name", ["cron", "", "Threads", "127.0.0.1:8786"])
 def test_unknown_names_are_refused(name: str) -> None:
-    with pytest.raises(RefusedInput, match=r"expected threads, processes, synchronous, distributed, cuda, or an address"), scheduler_of(name):
+    with (
+        pytest.raises(RefusedInput, match=r"expected threads, processes, synchronous, distributed, cuda, or an address"),
+        scheduler_of(name),
+    ):
         pass
 
 

@@ -34,7 +34,9 @@ def check_folder_seen(folder: Path) -> None:
     finally:
         token.unlink()
     if blind:
-        raise OutputRefused(f"The workers {', '.join(blind)} do not see the output's folder {folder.parent}, into which they write. {_HELP}.")
+        raise OutputRefused(
+            f"The workers {', '.join(blind)} do not see the output's folder {folder.parent}, into which they write. {_HELP}."
+        )
 
 
 def check_files_seen(files: Iterable[str]) -> None:

@@ -102,6 +102,8 @@ def _run_there(client: Any, graph: Any, keys: list[Any], done: Callable[[Place, 
                 done(future.key[2:], value[0, 0, 0])
                 future.release()
     except KilledWorker as error:
-        raise RunStopped(f"A tile ended the workers that tried it, likely for want of memory: give them more, or less work each ({error})") from error
+        raise RunStopped(
+            f"A tile ended the workers that tried it, likely for want of memory: give them more, or less work each ({error})"
+        ) from error
     except (CancelledError, CommClosedError) as error:
         raise RunStopped(f"The dask scheduler was lost ({error})") from error
