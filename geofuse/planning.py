@@ -107,8 +107,7 @@ class _Cost:
     msi_bands: int
     halo: int
     images: int
-    apart: bool
-    """Tasks are in processes of their own, each with an interpreter and with what it reads."""
+    where: Engine
 
     def windows(self, side: int) -> tuple[list[int], list[int]]:
         """Rows of fine pixels, and columns, that squares of the output see with their halos."""
@@ -142,11 +141,11 @@ class _Cost:
         return 4 * (max(rows) * max(cols) * self.msi_bands + max(coarse_rows) * max(coarse_cols) * self.bands), float(max(times))
 
     def total(self, tile: int, workers: int, group: int = 1) -> int:
-        """Peak memory of the run, all processes together."""
-        read = GROUPS_HELD * self.reading(tile * group)[0]
-        if self.apart:
-            return int(BASE_MEMORY + workers * (PROCESS_MEMORY + self.task(tile) + read))
-        return int(BASE_MEMORY + workers * self.task(tile) + read)
+        """Peak memory of the run, all processes together; of one worker of a cluster that others have started."""
+        task, read = self.task(tile), GROUPS_HELD * self.reading(tile * group)[0]
+        if self.where.processes and not self.where.given:
+            return int(BASE_MEMORY + workers * (PROCESS_MEMORY + task + read))
+        return int((PROCESS_MEMORY if self.where.given else BASE_MEMORY) + workers * task + read)
 
     def group(self, tile: int, workers: int, memory: int) -> int:
         """The smallest group that reads little enough, or the largest that memory allows."""
@@ -194,7 +193,7 @@ def make_plan(
     halo = int(np.ceil(max(9 * pair.ratio, 56))) + 5  # as `Model.halo`, with learned filters
     images = IMAGES_CLOSED_FORM if closed_form else IMAGES
     where = engine()
-    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, where.processes > 0 and not where.given)
+    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, where)
     candidates = (max(height, width),) if whole else _tiles(device_memory is not None) if tile == "auto" else (tile,)
     if device_memory is not None:
         candidates = tuple(t for t in candidates if cost.task(t) <= device_memory) or candidates[-1:]
@@ -208,7 +207,7 @@ def make_plan(
             "whole scene as one)."
         )
     group = 1 if whole or where.packs else cost.group(chosen, workers, allowed)
-    copies = where.processes if where.given else 1
+    copies, here = (where.processes, BASE_MEMORY) if where.given else (1, 0)
     rows, cols = cost.windows(chosen * group)
     seen = sum(rows) * sum(cols)
     box = pair.output_geobox
@@ -225,7 +224,7 @@ def make_plan(
         times_read=round(cost.reading(chosen * group)[1], 3),
         bytes_written=2 * cost.bands * height * width,
         memory_per_task=cost.task(chosen),
-        memory=copies * cost.total(chosen, workers, group),
+        memory=copies * cost.total(chosen, workers, group) + here,
         workers=copies * workers,
         device=device,
         device_memory=0 if device_memory is None else cost.task(chosen),

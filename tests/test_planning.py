@@ -148,15 +148,15 @@ def test_a_given_cluster_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr("geofuse.planning.engine", lambda: Engine(4, 10, memory))
         return geofuse.plan(*BERLIN, memory=limit)
 
-    roomy, tight = plan(10**12), plan(2_200 * 10**6)
+    roomy, tight = plan(10**12), plan(1_700 * 10**6)
     assert (roomy.workers, tight.workers) == (40, 40)
     assert roomy.tile == max(TILES) > tight.tile
-    assert tight.memory <= 10 * 2_200 * 10**6
-    assert plan(10**12, 2_200 * 10**6) == tight, "the limit of the run is that of each worker"
+    assert tight.memory <= 10 * 1_700 * 10**6 + BASE_MEMORY
+    assert plan(10**12, 1_700 * 10**6) == tight, "the limit of the run is that of each worker"
     with pytest.raises(
         RefusedInput, match="one worker of the cluster with all its threads: start workers with more memory or fewer threads"
     ):
-        plan(950 * 10**6)
+        plan(500 * 10**6)
 
 
 def test_a_gpu_is_given_what_it_can_hold() -> None:
