@@ -30,6 +30,7 @@ from rasterio.shutil import copy
 DATA = Path(__file__).resolve().parent.parent / "geofuse" / "data"
 # 3 coarse pixels are 25 fine ones, so these crops repeat without a seam in the geometry.
 COARSE, FINE = (78, 57), (650, 475)
+SCHEDULERS = ("threads", "processes")
 
 
 @dataclass
