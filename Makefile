@@ -1,6 +1,7 @@
 # make demo   set up and fuse the embedded scene: pictures, COG, STAC item and reports in demo/
 # make test   set up and run the tests
-# make bench-scale   seconds, memory and bytes of whole scenes (SIDES=1024,2048,4096 BANDS=64 METHODS=gem,fuse SCHEDULERS=threads,processes,distributed)
+# make bench-scale   seconds, memory and bytes of whole scenes, into docs/benchmarks/scale.md; goes on where it was
+#                    (SIZES=1024x64,2048x224 METHODS=fuse,gem SCHEDULERS=threads,processes,distributed)
 # make lint   format, style, types and import direction
 # make bench  the whole benchmark (hours; goes on where it was), into docs/benchmarks/; BENCH='--jobs 2 --seeds 5' adds options
 # make bench-quick   one scene, under three minutes, into bench-quick/
@@ -27,14 +28,13 @@ test: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/pytest --nbmake --nbmake-timeout=600 notebooks
 
-SIDES ?= 1024,2048,4096
-BANDS ?= 64
-METHODS ?= gem,fuse
+SIZES ?= 1024x64,2048x64,4096x64,8192x64,2048x224
+METHODS ?= fuse,gem
 SCHEDULERS ?= threads
 
 bench-scale: export OMP_NUM_THREADS ?= 1
 bench-scale: $(STAMP)
-	$(BIN)/python benchmarks/scale.py --sides $(SIDES) --bands $(BANDS) --methods $(METHODS) --schedulers $(SCHEDULERS)
+	$(BIN)/python -m benchmarks.scale --sizes $(SIZES) --methods $(METHODS) --schedulers $(SCHEDULERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,10 +21,13 @@ MEASURING = ("benchmarks/measure.py", "benchmarks/told.py", "tests/scenes.py")
 LIBRARIES = ("torch", "numpy", "scipy", "xarray", "dask", "geofuse")
 
 
-def code_version(root: Path = ROOT) -> str:
-    """Twelve hexadecimal digits that change when the code behind the figures does, and not with comments, docstrings or layout."""
+def code_version(root: Path = ROOT, without: tuple[str, ...] = WITHOUT) -> str:
+    """Twelve hexadecimal digits that change when the code behind the figures does, and not with comments, docstrings or layout.
+
+    ``without`` names the rooms that change no figure.
+    """
     package = [
-        p for p in sorted((root / "geofuse").rglob("*.py")) if p.relative_to(root / "geofuse").parts[0].removesuffix(".py") not in WITHOUT
+        p for p in sorted((root / "geofuse").rglob("*.py")) if p.relative_to(root / "geofuse").parts[0].removesuffix(".py") not in without
     ]
     digest = hashlib.sha256()
     for path in (*package, *(root / name for name in MEASURING)):

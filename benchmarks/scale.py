@@ -1,9 +1,9 @@
-"""Whole scenes: seconds, peak memory and bytes against size and scheduler. ``make bench-scale``, or ``python benchmarks/scale.py --help``.
+"""Whole scenes: seconds, peak memory and bytes against size and scheduler. ``make bench-scale``, or ``python -m benchmarks.scale --help``.
 
-The scene is the embedded Berlin pair, repeated as often as it takes. Every case is one
-command in a process of its own, watched from outside: its memory is that of the process and its children at any moment, its bytes are
-those that the system counted (libraries that it loads included). Beside each size stands what writing a ready-made dask array of that size to the
-same COG costs, in the same run: the ratios, unlike the seconds, carry over to other machines.
+The scene is the embedded Berlin pair, repeated as often as it takes. Every case is one command in a process of its own, watched from
+outside (`benchmarks.watch`). Beside each size stands what writing a ready-made dask array of that size to the same COG costs, in the same
+run: the ratios, unlike the seconds, carry over to other machines. Each case is written down when it is done, and not measured again with
+the same code on the same machine: a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -11,224 +11,188 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from xml.etree.ElementTree import Element, ElementTree, SubElement
+from typing import Any
 
 import numpy as np
-import psutil
 import rasterio
-from affine import Affine
-from rasterio.shutil import copy
 
-DATA = Path(__file__).resolve().parent.parent / "geofuse" / "data"
+from benchmarks import scale_report, watch
+from benchmarks.environment import ROOT, code_version, environment, remember
+from benchmarks.run import OUT
+
+DATA = ROOT / "geofuse" / "data"
+HSI, MSI = DATA / "berlin_enmap_30m.tif", DATA / "berlin_hires_3p6m.tif"
 # 3 coarse pixels are 25 fine ones, so these crops repeat without a seam in the geometry.
 COARSE, FINE = (78, 57), (650, 475)
-SCHEDULERS = ("threads", "processes")
+SIZES = "1024x64,2048x64,4096x64,8192x64,2048x224"
+READY = "ready-made"
+NO_FIGURES = ("accessors", "cli", "demo", "stac", "view", "__main__")
 
 
-@dataclass
-class Row:
-    """One case, and what it took."""
+@dataclass(frozen=True)
+class Case:
+    """What is run."""
 
     side: int
     bands: int
     method: str
-    scheduler: str
-    seconds: float
-    peak_mb: float
-    planned_mb: float
-    read_mb: float
-    written_mb: float
-    stages: dict[str, float]
+    scheduler: str = "threads"
+    memory: str = "4GB"
+
+
+@dataclass(frozen=True)
+class Row(Case):
+    """One case, and what it took; ``code`` and ``environment`` say with what and where, ``load`` how busy the machine was."""
+
+    seconds: float = 0
+    cpu: float = 0
+    peak_mb: float = 0
+    read_mb: float = 0
+    written_mb: float = 0
+    planned_mb: float = 0
+    output_mb: float = 0
+    stages: dict[str, float] = field(default_factory=dict)
+    load: float = 0
+    code: str = ""
+    environment: str = ""
+
+    @property
+    def case(self) -> Case:
+        """What was run."""
+        return Case(*(getattr(self, f.name) for f in fields(Case)))
 
 
 def scene(folder: Path, side: int, bands: int) -> tuple[Path, Path]:
-    """A pair of ``side`` fine pixels."""
+    """A pair of ``side`` fine pixels, as tiled GeoTIFFs."""
     coarse = int(np.ceil(side * 3 / 25))
-    hsi = repeated(DATA / "berlin_enmap_30m.tif", folder / f"hsi-{side}-{bands}.vrt", coarse, COARSE, bands)
-    msi = repeated(DATA / "berlin_hires_3p6m.tif", folder / f"msi-{side}.vrt", side, FINE, 4)
-    return stored(hsi), stored(msi)
+    hsi = _repeated(HSI, folder / f"hsi-{side}-{bands}.tif", coarse, COARSE, bands)
+    return hsi, _repeated(MSI, folder / f"msi-{side}.tif", side, FINE, 4)
 
 
-def stored(source: Path) -> Path:
-    """The virtual raster as a tiled GeoTIFF, which is what users have: a virtual one of many parts is slow to open."""
-    target = source.with_suffix(".tif")
-    if not target.exists():
-        options = {"TILED": "YES", "BLOCKXSIZE": "256", "BLOCKYSIZE": "256", "COMPRESS": "DEFLATE", "PREDICTOR": "2", "BIGTIFF": "IF_SAFER"}
-        copy(source, target, driver="GTiff", INTERLEAVE="BAND", NUM_THREADS="ALL_CPUS", **options)
-    return target
-
-
-def repeated(source: Path, target: Path, side: int, period: tuple[int, int], bands: int) -> Path:
-    """A virtual raster that repeats the first pixels of a file."""
+def _repeated(source: Path, target: Path, side: int, period: tuple[int, int], bands: int) -> Path:
+    """A raster that repeats the first pixels of a file; bands that the file does not have lie between those that it has."""
+    if target.exists():
+        return target
+    layout = {"driver": "GTiff", "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 2}
     with rasterio.open(source) as file:
-        chosen = np.unique(np.linspace(1, file.count, bands).round().astype(int))
-        root = Element("VRTDataset", rasterXSize=str(side), rasterYSize=str(side))
-        SubElement(root, "SRS").text = file.crs.to_wkt()
-        SubElement(root, "GeoTransform").text = ", ".join(repr(v) for v in file.transform.to_gdal())
-        for number, band in enumerate(chosen, start=1):
-            element = SubElement(root, "VRTRasterBand", dataType="Int16", band=str(number), blockXSize="512", blockYSize="512")
-            SubElement(element, "Description").text = file.descriptions[band - 1]
-            SubElement(element, "NoDataValue").text = repr(file.nodatavals[band - 1])
-            SubElement(element, "Scale").text = "0.0001"
-            metadata = SubElement(element, "Metadata")
-            for key, value in file.tags(band).items():
-                SubElement(metadata, "MDI", key=key).text = value
-            for top in range(0, side, period[0]):
-                for left in range(0, side, period[1]):
-                    rows, cols = min(period[0], side - top), min(period[1], side - left)
-                    part = SubElement(element, "SimpleSource")
-                    SubElement(part, "SourceFilename", shared="1").text = str(source)
-                    SubElement(part, "SourceBand").text = str(band)
-                    SubElement(part, "SourceProperties", RasterXSize=str(file.width), RasterYSize=str(file.height), DataType="Int16")
-                    SubElement(part, "SrcRect", xOff="0", yOff="0", xSize=str(cols), ySize=str(rows))
-                    SubElement(part, "DstRect", xOff=str(left), yOff=str(top), xSize=str(cols), ySize=str(rows))
-    ElementTree(root).write(target)
+        first = file.read(window=((0, period[0]), (0, period[1])))
+        wavelength, fwhm = ([float(file.tags(b)[key]) for b in file.indexes] for key in ("wavelength", "fwhm"))
+        places = np.linspace(0, file.count - 1, bands)
+        places = places.round() if bands <= file.count else places
+        layout |= {"crs": file.crs, "transform": file.transform, "nodata": file.nodata, "dtype": "int16"}
+    layout |= {"width": side, "height": side, "count": bands, "interleave": "band", "num_threads": "all_cpus", "bigtiff": "if_safer"}
+    rows, cols = np.arange(side)[:, None] % period[0], np.arange(side)[None] % period[1]
+    with rasterio.open(target, "w", **layout) as out:
+        out.scales = (1e-4,) * bands
+        for band, place in enumerate(places, start=1):
+            below, share = int(place), place % 1
+            plane = first[below] if not share else (1 - share) * first[below] + share * first[below + 1]
+            out.write(np.rint(plane).astype("int16")[rows, cols], band)
+            out.set_band_description(band, f"band {band}")
+            told = {key: float(np.interp(place, np.arange(len(v)), v)) for key, v in (("wavelength", wavelength), ("fwhm", fwhm))}
+            out.update_tags(band, **told, wavelength_units="nm")
     return target
 
 
-class Watch:
-    """Memory and bytes of a process and its children, looked at twenty times a second."""
-
-    def __init__(self, pid: int) -> None:
-        self.root, self.peak = psutil.Process(pid), 0
-        self.bytes: dict[int, tuple[int, int]] = {}
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-
-    def _look(self) -> None:
-        while not self._over.wait(0.05):
-            total = 0
-            try:
-                family = [self.root, *self.root.children(recursive=True)]
-            except psutil.Error:
-                continue
-            for process in family:
-                try:
-                    total += process.memory_info().rss
-                    counted = process.io_counters()
-                    self.bytes[process.pid] = (counted.read_chars, counted.write_chars)
-                except psutil.Error:
-                    continue
-            self.peak = max(self.peak, total)
-
-    def end(self) -> tuple[float, float, float]:
-        """Peak memory, bytes read and written, in MB."""
-        self._over.set()
-        self._thread.join()
-        read, written = (sum(pair[k] for pair in self.bytes.values()) for k in (0, 1))
-        return self.peak / 1e6, read / 1e6, written / 1e6
-
-
-def measured(command: list[str]) -> tuple[float, float, float, float]:
-    """Run a command; seconds, peak MB, MB read and written."""
-    begin = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    watch = Watch(process.pid)
-    _, said = process.communicate()
-    seconds = time.monotonic() - begin
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)}: {said}")
-    return (seconds, *watch.end())
-
-
-def fused(folder: Path, side: int, bands: int, method: str, scheduler: str, memory: str) -> Row:
+def fused(folder: Path, case: Case) -> dict[str, Any]:
     """One fusion, from files to a file."""
-    hsi, msi = scene(folder, side, bands)
+    hsi, msi = scene(folder, case.side, case.bands)
     out, report = folder / "out.tif", folder / "report.json"
-    command = [sys.executable, "-m", "geofuse", "fuse", str(hsi), str(msi), "-o", str(out), "--method", method, "--scheduler", scheduler]
-    command += ["--memory-limit", memory, "--report", str(report), "--no-stac", "--overwrite", "-q"]
-    found = measured(command)
-    told = json.loads(report.read_text())
-    out.unlink()
-    print(f"peak after each stage, MB: {told['peak_rss_mb_after']}", file=sys.stderr)
-    seconds, peak, read, wrote = _rounded(found)
-    return Row(side, bands, method, scheduler, seconds, peak, round(told["plan"]["memory"] / 1e6), read, wrote, told["seconds"])
+    command = [sys.executable, "-m", "geofuse", "fuse", str(hsi), str(msi), "-o", str(out), "--method", case.method]
+    command += ["--scheduler", case.scheduler, "--memory-limit", case.memory]
+    found = watch.run([*command, "--report", str(report), "--no-stac", "--overwrite", "-q"])
+    told = json.loads(report.read_text(encoding="utf-8"))
+    size = _removed(out)
+    return asdict(found) | {"planned_mb": round(told["plan"]["memory"] / 1e6), "stages": told["seconds"], "output_mb": size}
 
 
-def written(folder: Path, side: int, bands: int) -> Row:
+def written(folder: Path, case: Case) -> dict[str, Any]:
     """The same size, ready made: what writing alone costs."""
     out = folder / "ready.tif"
-    found = measured([sys.executable, __file__, "--ready", str(side), str(bands), str(out)])
-    out.unlink()
-    seconds, peak, read, wrote = _rounded(found)
-    return Row(side, bands, "ready-made", "threads", seconds, peak, 0, read, wrote, {})
+    found = watch.run([sys.executable, "-m", "benchmarks.ready", str(case.side), str(case.bands), str(out)])
+    return asdict(found) | {"output_mb": _removed(out)}
 
 
-def write_ready(side: int, bands: int, out: Path) -> None:
-    """Write a lazy array whose tiles are at hand: the embedded HSI, enlarged, the same in each tile."""
-    import dask.array as da
-    from scipy.ndimage import zoom
-
-    import geofuse
-    from geofuse.cube import wrap
-    from geofuse.io.cog import write_cog
-
-    hsi = geofuse.open_hsi(DATA / "berlin_enmap_30m.tif", chunks=None)
-    chosen = np.unique(np.linspace(0, 176, bands).round().astype(int))
-    texture = np.random.default_rng(0).normal(0, 0.003, (512, 512))
-    tile = np.stack([zoom(plane[:60, :60], 512 / 60, order=1) + texture for plane in np.nan_to_num(hsi.values[chosen])]).astype("float32")
-    empty = da.empty((len(tile), side, side), chunks=(len(tile), 512, 512), dtype="float32")
-    data = empty.map_blocks(lambda block: tile[:, : block.shape[1], : block.shape[2]], dtype="float32")
-    cube = wrap(data, transform=Affine(3.6, 0, 4e5, 0, -3.6, 5.8e6), crs=32633, names=[str(k) for k in chosen])
-    write_cog(cube, out, progress=False, overwrite=True)
+def _removed(path: Path) -> float:
+    size = path.stat().st_size
+    path.unlink()
+    return round(size / 1e6, 1)
 
 
-def _rounded(values: tuple[float, ...]) -> list[float]:
-    return [round(v, 1) for v in values]
+def rows_of(path: Path) -> list[Row]:
+    """What was measured, line by line; a line that a killed run left torn is none."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            rows.append(Row(**json.loads(line)))
+        except ValueError:
+            continue
+    return rows
 
 
-def table(rows: list[Row]) -> str:
-    """Markdown; the last columns are what scales and what carries over to other machines."""
-    head = "| side | bands | method | scheduler | seconds | µs a pixel | × ready-made | peak MB | planned MB | read MB | written MB | open, fit, apply, write (s) |"
-    ready = {(r.side, r.bands): r.seconds for r in rows if r.method == "ready-made"}
-    lines = [head, "|" + "---|" * head.count(" | ") + "---|"]
-    for r in rows:
-        ratio = f"{r.seconds / ready[r.side, r.bands]:.2f}" if (r.side, r.bands) in ready else ""
-        stages = ", ".join(f"{r.stages[k]:.1f}" for k in ("open", "fit", "apply", "write")) if r.stages else ""
-        cells: tuple[object, ...] = (r.side, r.bands, r.method, r.scheduler, r.seconds, f"{1e6 * r.seconds / r.side**2:.1f}", ratio)
-        cells += (f"{r.peak_mb:.0f}", f"{r.planned_mb:.0f}", f"{r.read_mb:.0f}", f"{r.written_mb:.0f}", stages)
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+def cases_of(sizes: str, methods: str, schedulers: str, memory: str) -> list[Case]:
+    """All cases, size by size; ready-made first.
+
+    Examples
+    --------
+    >>> [case.method for case in cases_of("1024x64", "gem,fuse", "threads", "4GB")]
+    ['ready-made', 'gem', 'fuse']
+    """
+    cases = []
+    for side, bands in (map(int, size.split("x")) for size in sizes.replace(" ", ",").split(",")):
+        cases.append(Case(side, bands, READY, memory=memory))
+        cases += [Case(side, bands, method, s, memory) for method in methods.split(",") for s in schedulers.split(",")]
+    return cases
 
 
-def main() -> None:
-    """Run the cases and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sides", default="1024,2048", help="fine pixels along each side, separated by commas")
-    parser.add_argument("--bands", type=int, default=64)
-    parser.add_argument("--methods", default="gem,fuse")
+@cache
+def _code() -> str:
+    return code_version(without=NO_FIGURES)
+
+
+def measure(cases: Sequence[Case], path: Path, folder: Path) -> None:
+    """Measure the cases that were not measured with this code on this machine, and write each down."""
+    where = remember(environment(), path.parent / "environment.json")
+    done = {(row.case, row.code, row.environment) for row in rows_of(path)}
+    for case in cases:
+        if (case, _code(), where) in done:
+            continue
+        load = round(os.getloadavg()[0], 2)
+        found = (written if case.method == READY else fused)(folder, case)
+        row = Row(**asdict(case), **found, load=load, code=_code(), environment=where)
+        with path.open("a", encoding="utf-8") as file:
+            if file.tell() and not path.read_text(encoding="utf-8").endswith("\n"):
+                file.write("\n")
+            file.write(json.dumps(asdict(row)) + "\n")
+        print(scale_report.table([row]).splitlines()[-1], file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cases, and write and print the report; the exit status is 0."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", default=SIZES, help=f"fine pixels along each side x bands (default: {SIZES})")
+    parser.add_argument("--methods", default="fuse,gem")
     parser.add_argument("--schedulers", default="threads")
     parser.add_argument("--memory-limit", default="4GB")
-    parser.add_argument("--folder", type=Path, help="where the outputs are made and removed; a temporary folder by default")
-    parser.add_argument("--json", type=Path, help="write the rows, too")
-    parser.add_argument("--ready", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.ready:
-        write_ready(int(given.ready[0]), int(given.ready[1]), Path(given.ready[2]))
-        return
-    rows = []
+    parser.add_argument("--folder", type=Path, help="where inputs and outputs are made and removed; a temporary folder by default")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of scale.jsonl and scale.md (default: docs/benchmarks)")
+    given = parser.parse_args(arguments)
+    path: Path = given.out / "scale.jsonl"
+    given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.folder) as made:
-        folder = Path(made)
-        for side in map(int, given.sides.split(",")):
-            rows.append(written(folder, side, given.bands))
-            for method in given.methods.split(","):
-                for scheduler in given.schedulers.split(","):
-                    rows.append(fused(folder, side, given.bands, method, scheduler, given.memory_limit))
-                    print(table(rows[-1:]).splitlines()[-1], file=sys.stderr)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(r) for r in rows], indent=1))
-    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, limit {given.memory_limit}\n")
-    print(table(rows))
+        measure(cases_of(given.sizes, given.methods, given.schedulers, given.memory_limit), path, Path(made))
+    known = json.loads((given.out / "environment.json").read_text(encoding="utf-8"))
+    text = scale_report.report(rows_of(path), known)
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

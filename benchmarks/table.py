@@ -150,8 +150,8 @@ def readme_part(frame: pd.DataFrame) -> str:
     return "\n\n".join([caption, means_table(pairs), "Pair by pair, PSNR in dB / SAM in degrees:", markdown(header, rows), source])
 
 
-def inserted(text: str, part: str) -> str:
-    r"""A text with ``part`` between its two marker comments.
+def inserted(text: str, part: str, begin: str = BEGIN, end: str = END) -> str:
+    r"""A text with ``part`` between two marker comments.
 
     Raises
     ------
@@ -167,9 +167,9 @@ def inserted(text: str, part: str) -> str:
     <!-- end of benchmark -->
     b
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
-        raise RefusedInput(f"The place of the table is not marked; expected one line {BEGIN!r} and, below it, one line {END!r}.")
-    return f"{text[: text.index(BEGIN)]}{BEGIN}\n{part}\n{text[text.index(END) :]}"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
+        raise RefusedInput(f"The place of the table is not marked; expected one line {begin!r} and, below it, one line {end!r}.")
+    return f"{text[: text.index(begin)]}{begin}\n{part}\n{text[text.index(end) :]}"
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -117,6 +117,7 @@ def fuse(
     debug: Debug = False,
 ) -> None:
     """Fuse two images into a Cloud-Optimized GeoTIFF with its STAC item."""
+    from geofuse.allocator import keep_freed_memory
     from geofuse.io.remote import is_remote, local_place
     from geofuse.job import Job
     from geofuse.scheduling import scheduler_of
@@ -134,6 +135,7 @@ def fuse(
         if plan:
             print(job.plan())
             return
+        keep_freed_memory()
         _, made = job.run()
     _say(made, output)
 

@@ -23,6 +23,7 @@ RANK = 20  # coefficients
 IMAGES, IMAGES_CLOSED_FORM = 24, 5
 # Interpreter, libraries, metadata; and the sample of the fit, of which the allocator keeps what it held.
 BASE_MEMORY = 900 * 10**6
+GRAPH_MEMORY = 25_000  # a tile's part of the graph and of the scheduler's books (`benchmarks.simulate`, 4,096 to 40,000 tiles)
 PROCESS_MEMORY = 450 * 10**6  # interpreter and libraries of a worker process
 # Pixels read of each image, over its pixels: tiles are read in groups large enough for this, as far as memory allows.
 MOST_READ = 1.3
@@ -142,10 +143,15 @@ class _Cost:
 
     def total(self, tile: int, workers: int, group: int = 1) -> int:
         """Peak memory of the run, all processes together; of one worker of a cluster that others have started."""
-        task, read = self.task(tile), GROUPS_HELD * self.reading(tile * group)[0]
+        task, read, graph = self.task(tile), GROUPS_HELD * self.reading(tile * group)[0], GRAPH_MEMORY * self.tiles(tile)
         if self.where.processes and not self.where.given:
-            return int(BASE_MEMORY + workers * (PROCESS_MEMORY + task + read))
-        return int((PROCESS_MEMORY if self.where.given else BASE_MEMORY) + workers * task + read)
+            return int(BASE_MEMORY + graph + workers * (PROCESS_MEMORY + task + read))
+        return int((PROCESS_MEMORY if self.where.given else BASE_MEMORY + graph) + workers * task + read)
+
+    def tiles(self, tile: int) -> int:
+        """How many there are."""
+        rows, cols = self.pair.output.shape
+        return -(-rows // tile) * -(-cols // tile)
 
     def group(self, tile: int, workers: int, memory: int) -> int:
         """The smallest group that reads little enough, or the largest that memory allows."""
@@ -207,7 +213,7 @@ def make_plan(
             "whole scene as one)."
         )
     group = 1 if whole or where.packs else cost.group(chosen, workers, allowed)
-    copies, here = (where.processes, BASE_MEMORY) if where.given else (1, 0)
+    copies, here = (where.processes, BASE_MEMORY + GRAPH_MEMORY * cost.tiles(chosen)) if where.given else (1, 0)
     rows, cols = cost.windows(chosen * group)
     seen = sum(rows) * sum(cols)
     box = pair.output_geobox

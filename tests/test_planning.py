@@ -229,3 +229,18 @@ def test_a_file_is_planned_as_its_cube(tmp_path: Path) -> None:
     lazy = geofuse.open_hsi(hsi.write(tmp_path / "h.tif")), geofuse.open_msi(msi.write(tmp_path / "m.tif"))
     now = (c.compute() for c in lazy)
     assert geofuse.plan(*lazy) == geofuse.plan(*now)
+
+
+def test_the_graph_of_many_tiles_is_counted() -> None:
+    """Four times the tiles: nothing else that a task or a group holds is larger."""
+
+    def planned(side: int) -> geofuse.Plan:
+        scene = Scene.of(cube(64, side // 6, side // 6, 60.0), cube(4, side, side, 10.0))
+        with dask.config.set(num_workers=2):
+            return make_plan(scene, tile=128, memory=16 * 10**9)
+
+    small, large = planned(12_000), planned(24_000)
+    assert small.group == large.group
+    assert large.tiles > 30_000
+    # 20 to 28 kB a tile were measured at 4,096 to 40,000 tiles: see benchmarks/simulate.py
+    assert 20_000 <= (large.memory - small.memory) / (large.tiles - small.tiles) <= 30_000

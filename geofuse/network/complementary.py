@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geofuse.response.images import as_like, blur, mix
-from geofuse.solve.coregistration import gradients
+from geofuse.response.images import as_like, blur, gradients, mix_gradients
 from geofuse.solve.evidence import most_probable, normal_equations, unseen_components
 from geofuse.solve.gem import Gem
 from geofuse.solve.patch import Observation, Patch
@@ -52,7 +51,12 @@ class ComplementaryFilters:
 
     def change(self, z: Tensor, m: Tensor) -> Tensor:
         """What the filters add to an estimate (K, H, W), beside the whitened MSI (M, H, W)."""
-        return mix(as_like(self.weight, z), features(z, m / as_like(self.scale, m)[:, None, None]))
+        images = _scales(z, m / as_like(self.scale, m)[:, None, None])
+        parts = torch.split(as_like(self.weight, z), [2 * len(image) for image in images], dim=1)
+        change = torch.zeros_like(z)
+        for part, image in zip(parts, images, strict=True):
+            change += mix_gradients(part.contiguous(), image)
+        return change
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All members, for storage."""
@@ -80,10 +84,15 @@ class Learned:
 
 def features(z: Tensor, m: Tensor) -> Tensor:
     """Gradients of estimate (K, H, W) and MSI (M, H, W) at two scales, down and right; shape (4 K + 4 M, H, W)."""
+    return torch.cat([g for image in _scales(z, m) for g in gradients(image)])
+
+
+def _scales(z: Tensor, m: Tensor) -> list[Tensor]:
+    """Estimate and MSI, each as it is and blurred."""
     offsets = torch.arange(-BROAD_REACH, BROAD_REACH + 1, dtype=z.dtype, device=z.device)
     kernel = torch.exp(-0.5 * (offsets / BROAD) ** 2)
     kernel = kernel / kernel.sum()
-    return torch.cat([g for image in (z, m) for scale in (image, blur(image, kernel, mode="replicate")) for g in gradients(scale)])
+    return [scale for image in (z, m) for scale in (image, blur(image, kernel, mode="replicate"))]
 
 
 def fit_filters(gem: Gem, patches: Sequence[Patch], seed: int = 0, *, mask: np.ndarray | None = None, judged: bool = True) -> Learned:

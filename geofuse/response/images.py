@@ -9,6 +9,7 @@ from torch import Tensor
 
 # Rows per block: wide enough for fast matrix products, narrow enough to stay in cache.
 BLOCK = 64
+STRIPE = 16  # rows of 20 coefficients of a tile that stay in a core's cache, and what is made of them
 
 
 def blur(image: Tensor, kernel: Tensor, mode: str = "constant") -> Tensor:
@@ -49,6 +50,31 @@ def _correlate_columns(padded: Tensor, band: Tensor, size: int, reach: int) -> T
 def mix(matrix: Tensor, image: Tensor) -> Tensor:
     """Multiply the channels of (c, H, W) by a matrix (d, c): (d, H, W)."""
     return (matrix @ image.flatten(1)).reshape(len(matrix), *image.shape[1:])
+
+
+def gradients(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences along rows and columns, each of shape (c, H, W); the edge pixels count twice."""
+    return _differences(F.pad(image[None], (1,) * 4, mode="replicate")[0])
+
+
+def mix_gradients(matrix: Tensor, image: Tensor) -> Tensor:
+    """Multiply the gradients of (c, H, W), down and right, by a matrix (d, 2 c): (d, H, W).
+
+    Row blocks follow each other, so that the gradients never leave the cache.
+    """
+    height = image.shape[1]
+    out = image.new_empty(len(matrix), *image.shape[1:])
+    for start in range(0, height, STRIPE):
+        stop = min(start + STRIPE, height)
+        first, last = start == 0, stop == height
+        around = image[:, start - (not first) : stop + (not last)]
+        padded = F.pad(around[None], (1, 1, int(first), int(last)), mode="replicate")[0]
+        out[:, start:stop] = mix(matrix, torch.cat(_differences(padded)))
+    return out
+
+
+def _differences(padded: Tensor) -> tuple[Tensor, Tensor]:
+    return (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2, (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2
 
 
 def as_like(array: np.ndarray, tensor: Tensor) -> Tensor:

@@ -54,6 +54,9 @@ class Psf(Protocol):
     def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
         """Apply (weight · A Aᵀ + 1)⁻¹ per channel; ``weight`` has shape (c,). Exact where every pixel is observed."""
 
+    def square(self, coarse: Tensor) -> Tensor:
+        """A · Aᵀ coarse."""
+
     def sandwich(self, coarse: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
         """A · middle(Aᵀ coarse): ``middle`` maps fine rows (c, rows, W), given with their slice, to as many."""
 
@@ -119,37 +122,56 @@ def _reflect(index: np.ndarray, n: int) -> np.ndarray:
 
 
 class SeparableBlur:
-    """Two small dense matrices, one for rows and one for columns: fine (c, H, W) to (c, n, m) and back."""
+    """Two small banded matrices, one for rows and one for columns: fine (c, H, W) to (c, n, m) and back.
+
+    Fine rows are visited stripe by stripe, with the part of the matrix that is not zero there.
+    """
 
     def __init__(self, rows: np.ndarray, cols: np.ndarray, like: Tensor) -> None:
         self.rows, self.cols = _tensor(rows, like), _tensor(cols, like)
-        self._stripes = list(self._cut(rows))
-
-    def _cut(self, rows: np.ndarray) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Stripes of fine rows, the outputs that see each of them, and their part of the matrix."""
-        height = rows.shape[1]
-        for start in range(0, height, STRIPE):
-            fine = slice(start, min(start + STRIPE, height))
-            seeing = np.flatnonzero(rows[:, fine].any(1))
-            if seeing.size:
-                near = slice(int(seeing[0]), int(seeing[-1]) + 1)
-                yield fine, near, self.rows[near, fine].contiguous()
+        self._row_square, self._col_square = self.rows @ self.rows.T, self.cols @ self.cols.T
+        self._stripes = list(_striped(rows.T, like))
 
     def forward(self, fine: Tensor) -> Tensor:
         """Blur and sample."""
-        return self.rows @ fine @ self.cols.T
+        total = fine.new_zeros(len(fine), len(self.rows), fine.shape[2])
+        for stripe, near, matrix in self._stripes:
+            total[:, near] += matrix.T @ fine[:, stripe]
+        return total @ self.cols.T
 
     def adjoint(self, sampled: Tensor) -> Tensor:
         """Apply the transpose of `forward`."""
-        return self.rows.T @ sampled @ self.cols
+        return _expanded(sampled @ self.cols, self.rows.shape[1], self._stripes)
+
+    def square(self, sampled: Tensor) -> Tensor:
+        """Forward of adjoint, of which no fine image is made."""
+        return self._row_square @ sampled @ self._col_square
 
     def sandwich(self, sampled: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
         """Forward of ``middle`` of adjoint, one stripe of fine rows after the other, so that no fine image is ever held."""
         spread = sampled @ self.cols
         total = torch.zeros_like(spread)
-        for fine, near, matrix in self._stripes:
-            total[:, near] += matrix @ middle(matrix.T @ spread[:, near], fine)
+        for stripe, near, matrix in self._stripes:
+            total[:, near] += matrix.T @ middle(matrix @ spread[:, near], stripe)
         return total @ self.cols.T
+
+
+def _striped(matrix: np.ndarray, like: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Stripes of the rows of a banded matrix, the columns that they touch, and that part of the matrix."""
+    for start in range(0, len(matrix), STRIPE):
+        rows = slice(start, min(start + STRIPE, len(matrix)))
+        touched = np.flatnonzero(matrix[rows].any(0))
+        if touched.size:
+            cols = slice(int(touched[0]), int(touched[-1]) + 1)
+            yield rows, cols, _tensor(matrix[rows, cols], like)
+
+
+def _expanded(coarse_rows: Tensor, height: int, stripes: list[tuple[slice, slice, Tensor]]) -> Tensor:
+    """Apply a striped matrix along the rows: (c, n, W) to (c, H, W)."""
+    out = coarse_rows.new_zeros(len(coarse_rows), height, coarse_rows.shape[2])
+    for stripe, near, matrix in stripes:
+        torch.matmul(matrix, coarse_rows[:, near], out=out[:, stripe])
+    return out
 
 
 class SeparablePsf:
@@ -160,7 +182,8 @@ class SeparablePsf:
     ) -> None:
         (eh, vh), (ew, vw) = np.linalg.eigh(rows @ rows.T), np.linalg.eigh(cols @ cols.T)
         self._blur = SeparableBlur(rows, cols, like)
-        self._up_rows, self._up_cols, self._vh, self._vw = (_tensor(a, like) for a in (up_rows, up_cols, vh, vw))
+        self._up_cols, self._vh, self._vw = (_tensor(a, like) for a in (up_cols, vh, vw))
+        self._up_stripes = list(_striped(up_rows, like))
         self.spectrum = _tensor(np.maximum(eh, 0)[:, None] * np.maximum(ew, 0)[None], like)
         self.observed = _tensor(observed, like)
         self.gain = float(_mean_energy(rows) * _mean_energy(cols))
@@ -176,7 +199,11 @@ class SeparablePsf:
 
     def upsample(self, coarse: Tensor) -> Tensor:
         """Interpolate on the fine grid."""
-        return self._up_rows @ coarse @ self._up_cols.T
+        return _expanded(coarse @ self._up_cols.T, self.shape[0], self._up_stripes)
+
+    def square(self, coarse: Tensor) -> Tensor:
+        """A · Aᵀ coarse."""
+        return self._blur.square(coarse * self.observed) * self.observed
 
     def sandwich(self, coarse: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
         """A · middle(Aᵀ coarse)."""
@@ -220,7 +247,7 @@ class WarpedPsf:
 
     def forward(self, fine: Tensor) -> Tensor:
         """Blur and sample."""
-        return _apply(self._pick, self._blur.forward(fine), self.observed.shape) * self.observed
+        return self._picked(self._blur.forward(fine))
 
     def adjoint(self, coarse: Tensor) -> Tensor:
         """Apply the transpose of `forward`."""
@@ -230,9 +257,15 @@ class WarpedPsf:
         """Interpolate on the fine grid."""
         return _apply(self._up, coarse, self.shape)
 
+    def square(self, coarse: Tensor) -> Tensor:
+        """A · Aᵀ coarse."""
+        return self._picked(self._blur.square(_apply(self._pick_t, coarse * self.observed, self._lattice)))
+
     def sandwich(self, coarse: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
         """A · middle(Aᵀ coarse)."""
-        on_lattice = self._blur.sandwich(_apply(self._pick_t, coarse * self.observed, self._lattice), middle)
+        return self._picked(self._blur.sandwich(_apply(self._pick_t, coarse * self.observed, self._lattice), middle))
+
+    def _picked(self, on_lattice: Tensor) -> Tensor:
         return _apply(self._pick, on_lattice, self.observed.shape) * self.observed
 
     def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from geofuse.response.images import as_like, mix
+from geofuse.response.images import as_like, gradients, mix_gradients
 from geofuse.solve.evidence import most_probable, normal_equations, unseen_components
 from geofuse.solve.patch import Observation
 from geofuse.solve.posterior import Prior
@@ -48,14 +47,7 @@ class BandShifts:
 
     def change(self, z: Tensor) -> Tensor:
         """What the displacements make of an image of coefficients that lie as the MSI does; (K, H, W) to (K, H, W)."""
-        down, right = gradients(z)
-        return mix(as_like(self.transfer[0], z), down) + mix(as_like(self.transfer[1], z), right)
-
-
-def gradients(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences along rows and columns, each of shape (c, H, W)."""
-    padded = F.pad(image[None], (1,) * 4, mode="replicate")[0]
-    return (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2, (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2
+        return mix_gradients(as_like(np.concatenate(list(self.transfer), axis=1), z), z)
 
 
 def fit_band_shifts(

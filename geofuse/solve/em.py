@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from geofuse.response.images import as_like, mix
+from geofuse.solve.blends import ALIKE
 from geofuse.solve.coordinates import Coordinates
 from geofuse.solve.noise import FLOOR
 from geofuse.solve.patch import Observation, Patch
@@ -97,7 +98,7 @@ def refine_classes(
 
     def solve_all() -> list[Solution]:
         inputs = zip(seen, bases, weights, starts, strict=True)
-        return [solve(s, b, w, prior, mixing, tolerance=FIT_TOLERANCE, start=x) for s, b, w, x in inputs]
+        return [solve(s, b, w, prior, mixing, tolerance=FIT_TOLERANCE, alike=ALIKE, start=x) for s, b, w, x in inputs]
 
     for _ in range(rounds):
         given = given_msi(prior, mixing)

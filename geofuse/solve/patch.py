@@ -63,7 +63,8 @@ class Patch:
             valid = known = self.msi_valid
         if not bool(self.hsi_valid.all()):
             known = self.msi_valid & (self.psf.upsample(self.hsi_valid[None].to(y.dtype))[0] > 0.5)
-        return Observation(y, m, self.psf, valid, known)
+        origin = (0, 0) if self.place is None else (self.place[1].top, self.place[1].left)
+        return Observation(y, m, self.psf, valid, known, origin)
 
 
 @dataclass
@@ -79,6 +80,8 @@ class Observation:
         Fine pixels where the MSI holds data; None: all of them.
     known : Tensor of bool, shape (H, W), optional
         Fine pixels where both images do: those that statistics are taken over; None: all of them.
+    origin : tuple of int
+        Row and column of the first fine pixel in the scene.
     """
 
     y: Tensor
@@ -86,6 +89,7 @@ class Observation:
     psf: Psf
     valid: Tensor | None = None
     known: Tensor | None = None
+    origin: tuple[int, int] = (0, 0)
 
     @property
     def pixels(self) -> int:

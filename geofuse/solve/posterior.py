@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geofuse.response.images import mix
+from geofuse.response.images import as_like, mix
 from geofuse.response.psf import Psf
+from geofuse.solve.blends import Covariances, blend, class_mix
 from geofuse.solve.patch import Observation
 
 Linear = Callable[[Tensor], Tensor]
@@ -95,6 +96,7 @@ def solve(
     mixing: np.ndarray,
     *,
     tolerance: float = 1e-5,
+    alike: float = 0.0,
     start: Tensor | None = None,
 ) -> Solution:
     """MAP estimate of one patch.
@@ -111,43 +113,46 @@ def solve(
     mixing : ndarray, shape (M, K)
     tolerance : float
         Relative residual at which conjugate gradients stop.
+    alike : float
+        Differences between the covariances of the classes that are ignored (see `Covariances.split`).
     start : Tensor, optional
         Dual of an earlier, similar solve.
     """
     given = given_msi(prior, mixing)
-    gain, covariance, mean, vector, value, pooled = (
-        torch.as_tensor(a, dtype=base.dtype, device=base.device)
-        for a in (given.gain, given.covariance, prior.mean, given.vector, given.value, prior.pooled)
-    )
-    psf = seen.psf
-    precondition = _direct(psf, value, vector)
-    if seen.valid is not None:  # pixels without MSI are a class of their own, in which nothing is learned from it
-        flags = seen.valid[None].to(weights.dtype)
-        weights = torch.cat([weights * flags, 1 - flags])
-        gain, mean = (torch.cat([t, torch.zeros_like(t[:1])]) for t in (gain, mean))
-        covariance = torch.cat([covariance, pooled[None]])
-        precondition = _between(precondition, _direct(psf, *torch.linalg.eigh(pooled)), psf.forward(flags).clamp(0, 1))
-    centre = _condition(seen.m, base, weights, mean, gain, mixing)
-    target = seen.y * psf.observed - psf.forward(centre)
+    covariances = Covariances.split(given.covariance, prior.share, alike, base)
+    pooled, value, vector = (as_like(a, base) for a in (prior.pooled, given.value, given.vector))
+    psf, valid = seen.psf, seen.valid
+
+    def covary(image: Tensor, rows: slice = slice(None)) -> Tensor:
+        mixed = covariances(weights[:, rows], image)
+        return mixed if valid is None else torch.where(valid[rows], mixed, mix(pooled, image))  # without MSI nothing was learned from it
 
     def system(v: Tensor) -> Tensor:
-        return psf.sandwich(v, lambda stripe, rows: class_mix(weights[:, rows], covariance, stripe)) + v
+        if valid is not None:
+            return psf.sandwich(v, covary) + v
+        # What the classes share needs no fine pixel.
+        apart = psf.sandwich(mix(covariances.axes.T, v), lambda image, rows: class_mix(weights[:, rows], covariances.parts, image))
+        return mix(covariances.common, psf.square(v)) + mix(covariances.axes, apart) + v
 
+    precondition = _direct(psf, value, vector)
+    if valid is not None:
+        precondition = _between(precondition, _direct(psf, *torch.linalg.eigh(pooled)), psf.forward(valid[None].to(base.dtype)).clamp(0, 1))
+    centre = _condition(seen, base, weights, as_like(prior.mean, base), as_like(given.gain, base), mixing)
+    target = seen.y * psf.observed - psf.forward(centre)
     x, iterations = conjugate_gradients(system, precondition, target, tolerance, start)
-    return Solution(centre + class_mix(weights, covariance, psf.adjoint(x)), x, iterations)
+    return Solution(centre.add_(covary(psf.adjoint(x))), x, iterations)
 
 
 def expected_given_msi(seen: Observation, weights: Tensor, prior: Prior, mixing: np.ndarray) -> Tensor:
     """Posterior mean given the MSI alone, around the upsampled HSI, shape (K, H, W)."""
     base = seen.psf.upsample(seen.y)
-    gain, mean = (torch.as_tensor(a, dtype=base.dtype, device=base.device) for a in (given_msi(prior, mixing).gain, prior.mean))
-    return _condition(seen.m, base, weights, mean, gain, mixing)
+    return _condition(seen, base, weights, as_like(prior.mean, base), as_like(given_msi(prior, mixing).gain, base), mixing)
 
 
-def _condition(m: Tensor, base: Tensor, weights: Tensor, mean: Tensor, gain: Tensor, mixing: np.ndarray) -> Tensor:
-    centre = base + blend(weights, mean) if bool(mean.any()) else base
-    surprise = m - mix(torch.as_tensor(mixing, dtype=base.dtype, device=base.device), centre)
-    return centre + class_mix(weights, gain, surprise)
+def _condition(seen: Observation, base: Tensor, weights: Tensor, mean: Tensor, gain: Tensor, mixing: np.ndarray) -> Tensor:
+    centre = blend(weights, mean).add_(base)
+    centre += class_mix(weights, gain, seen.m - mix(as_like(mixing, base), centre))
+    return centre if seen.valid is None else torch.where(seen.valid, centre, base)
 
 
 def _direct(psf: Psf, value: Tensor, vector: Tensor) -> Linear:
@@ -189,19 +194,3 @@ def conjugate_gradients(
         x = x + step * direction
         residual = residual - step * image
     return x, MAX_ITERATIONS
-
-
-def class_mix(weights: Tensor, matrices: Tensor, image: Tensor) -> Tensor:
-    """Σ_j w_j · (matrix_j @ image): per-pixel blend of J linear maps; (c, H, W) to (d, H, W)."""
-    flat = image.flatten(1)
-    if len(matrices) == 1:
-        return (matrices[0] @ flat).reshape(-1, *image.shape[1:])
-    out = torch.zeros(matrices.shape[1], flat.shape[1], dtype=image.dtype, device=image.device)
-    for weight, matrix in zip(weights.flatten(1), matrices, strict=True):
-        out.addcmul_(matrix @ flat, weight)
-    return out.reshape(-1, *image.shape[1:])
-
-
-def blend(weights: Tensor, vectors: Tensor) -> Tensor:
-    """Σ_j w_j v_j per pixel: weights (J, H, W) and vectors (J, K) to (K, H, W)."""
-    return (vectors.T @ weights.flatten(1)).reshape(vectors.shape[1], *weights.shape[1:])

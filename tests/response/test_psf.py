@@ -229,6 +229,7 @@ def test_sandwich(turned: bool) -> None:
         return torch.einsum("dc,chw->dhw", matrix, fine) * row_weight[rows]
 
     np.testing.assert_allclose(psf.sandwich(y, middle).numpy(), psf.forward(middle(psf.adjoint(y), slice(None))).numpy(), atol=1e-12)
+    np.testing.assert_allclose(psf.square(y).numpy(), psf.forward(psf.adjoint(y)).numpy(), atol=1e-12)
 
 
 @settings(max_examples=25, deadline=None)

@@ -10,6 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from geofuse.solve import em
 from geofuse.solve.coordinates import Coordinates
 from geofuse.solve.em import JITTER, calibrate, mean_square, refine_classes, second_moment, symmetric
 from geofuse.solve.patch import Patch
@@ -157,8 +158,9 @@ def test_classes_find_their_own_covariance_and_mean() -> None:
     assert np.abs(z - case.solve(prior, 1e-9)).max() < 0.02
 
 
-def test_one_round_by_hand() -> None:
+def test_one_round_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scatter around the class mean plus posterior covariance, blended with the pooled one by pixels against shrinkage."""
+    monkeypatch.setattr(em, "ALIKE", 0.0)
     case = TwoClasses.make()
     seen = case.problem.seen
     start = Prior(np.stack([3 * np.eye(2), 5 * np.eye(2)]), np.zeros((2, 2)), np.full(2, 0.5))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofuse.solve.em import posterior_covariance
 from geofuse.solve.patch import Observation
-from geofuse.solve.posterior import MAX_ITERATIONS, Prior, blend, class_mix, conjugate_gradients, given_msi, solve
+from geofuse.solve.posterior import MAX_ITERATIONS, Prior, conjugate_gradients, given_msi, solve
 from tests.pairs import tensor
 from tests.response.test_psf import build, turned_pair, weights_of
 from tests.solve.gaussians import Problem, random_problem, spd
@@ -196,13 +195,3 @@ def test_conjugate_gradients_against_numpy() -> None:
     np.testing.assert_allclose(found.flatten().numpy(), np.linalg.solve(matrix.numpy(), target.flatten().numpy()), atol=1e-9)
     assert iterations <= 2 * 18
     assert not conjugate_gradients(lambda v: v, lambda v: v, torch.zeros(1, 2, 2), 1e-6, None)[0].any()
-
-
-@pytest.mark.parametrize("classes", [1, 4])
-def test_blends_by_loops(classes: int) -> None:
-    rng = np.random.default_rng(0)
-    weights = rng.dirichlet(np.ones(classes), (3, 5)).transpose(2, 0, 1)
-    matrices, vectors, image = rng.normal(size=(classes, 2, 4)), rng.normal(size=(classes, 4)), rng.normal(size=(4, 3, 5))
-    expected = np.einsum("jhw,jdc,chw->dhw", weights, matrices, image)
-    np.testing.assert_allclose(class_mix(tensor(weights), tensor(matrices), tensor(image)).numpy(), expected, atol=1e-12)
-    np.testing.assert_allclose(blend(tensor(weights), tensor(vectors)).numpy(), np.einsum("jhw,jk->khw", weights, vectors), atol=1e-12)
