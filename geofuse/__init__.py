@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from geofuse.accessors import HsiAccessor, MossFuseAccessor
-from geofuse.api import compare, evaluate, fit, fuse, plan, report, to_cog, to_stac
+from geofuse.api import compare, evaluate, fit, fuse, plan, report, to_cog, to_stac, to_zarr
 from geofuse.demo import demo_data
 from geofuse.errors import GeofuseError, InvalidCube, OutputRefused, PairMismatch, RefusedInput, RunFailed
 from geofuse.io.open import open_hsi, open_msi
@@ -49,6 +49,7 @@ __all__ = [
     "report",
     "to_cog",
     "to_stac",
+    "to_zarr",
 ]
 
 

@@ -397,6 +397,26 @@ def to_cog(
     return str(path) if is_remote(path) else receipt.path
 
 
+def to_zarr(
+    fused: xr.DataArray, store: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
+) -> Path | str:
+    """Write a cube as a Zarr store with overviews; it appears complete and verified, or not at all. See `geofuse.io.zarr.write_zarr`.
+
+    Zarr version 3, sharded, with consolidated metadata; CRS, transform and levels by the conventions `proj`, `spatial` and
+    `multiscales` 0.1 of GeoZarr, and by CF. ``xarray.open_zarr(store, group="0")`` opens the image, other groups the overviews.
+
+    Returns
+    -------
+    Path or str
+        Where it is; a str for an address (``s3://bucket/key.zarr``).
+    """
+    from geofuse.io.remote import is_remote
+    from geofuse.io.zarr import write_zarr
+
+    receipt = write_zarr(as_cube(fused), store, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
+    return str(store) if is_remote(store) else receipt.path
+
+
 def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), collection: Any = None, assets: Any = None) -> pystac.Item:
     """Write the STAC item of a written image beside it, and return it.
 
@@ -405,7 +425,7 @@ def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), colle
     fused : DataArray
         What `fuse` returned.
     raster : path
-        The COG that `to_cog` wrote; the item goes beside it, as ``.json``.
+        The COG that `to_cog` wrote, or the store of `to_zarr`; the item goes beside it, as ``.json``.
     sources : sequence of geofuse.stac.item.Source
         What the image was made from.
     collection : pystac.Collection, optional

@@ -95,7 +95,10 @@ def _plain_warnings() -> Iterator[None]:
 def fuse(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral raster: many bands, coarse pixels.")],
     msi: Annotated[str, typer.Argument(help="Multispectral raster: few bands, fine pixels.")],
-    output: Annotated[str, typer.Option("-o", "--output", help="The COG to write, a path or s3://…; its STAC item goes beside it.")],
+    output: Annotated[
+        str,
+        typer.Option("-o", "--output", help="COG (.tif) or Zarr store (.zarr) to write, a path or s3://…; its STAC item goes beside it."),
+    ],
     method: Annotated[
         str, typer.Option(help="auto, mossfuse, gem, fuse, hysure, regression, gsa, cnmf, mlp, bicubic or mossfuse-paper.")
     ] = "auto",
@@ -107,7 +110,9 @@ def fuse(
     dtype: Annotated[str, typer.Option(help="int16 (scale 0.0001) or float32.")] = "int16",
     report: Annotated[list[Path] | None, typer.Option(help="Write the report: a .json or .html file; may be given twice.")] = None,
     stac: Annotated[bool, typer.Option(help="Write a STAC item beside the output.")] = True,
-    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif.")] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif or .zarr.")
+    ] = False,
     model: Annotated[Path | None, typer.Option(help="Apply this model instead of fitting one.")] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same command stopped.")] = True,
@@ -116,7 +121,7 @@ def fuse(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Fuse two images into a Cloud-Optimized GeoTIFF with its STAC item."""
+    """Fuse two images into a Cloud-Optimized GeoTIFF, or a Zarr store, with its STAC item."""
     from geofuse.allocator import keep_freed_memory
     from geofuse.io.remote import is_remote, local_place
     from geofuse.job import Job

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import platform
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -20,14 +21,15 @@ import xarray as xr
 from geofuse import api
 from geofuse.bands import BandTable
 from geofuse.errors import OutputRefused, RefusedInput
-from geofuse.io.cog import CogReceipt, disk_space, fill_draft, write_cog
-from geofuse.io.fingerprint import file_sha256, fingerprint
+from geofuse.io.cog import Receipt, disk_space, fill_draft, write_cog
+from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint
 from geofuse.io.open import open_hsi, open_msi
-from geofuse.io.output import check_output
+from geofuse.io.output import check_output, is_zarr
 from geofuse.io.remote import check_remote, leave, upload
 from geofuse.io.sight import check_files_seen
 from geofuse.io.vrt import software
 from geofuse.io.workspace import Workspace, check_target, folder_of, published_by_a_run, workspace
+from geofuse.io.zarr import check_zarr, write_zarr
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
 from geofuse.scene import Scene
@@ -87,10 +89,15 @@ class Job:
         """Refuse what cannot be written, before anything is read."""
         if self.dtype not in DTYPES:
             raise RefusedInput(f"The output cannot be stored as {self.dtype!r}; expected {' or '.join(DTYPES)}.")
-        if self.output.suffix.lower() not in (".tif", ".tiff"):
-            raise OutputRefused(f"The output {self.output} must end in .tif: it is a GeoTIFF, and its STAC item goes beside it as .json.")
-        if self.output.resolve() in (Path(self.hsi).resolve(), Path(self.msi).resolve()):
-            raise OutputRefused(f"The output {self.output} is one of the inputs; give it another name.")
+        if self.output.suffix.lower() not in (".tif", ".tiff", ".zarr"):
+            raise OutputRefused(
+                f"The output {self.output} must end in .tif (a GeoTIFF) or .zarr (a Zarr store); its STAC item goes beside it as .json."
+            )
+        if is_zarr(self.output):
+            check_zarr(self.output)
+        for path in (Path(self.hsi).resolve(), Path(self.msi).resolve()):
+            if self.output.resolve() in (path, *path.parents):
+                raise OutputRefused(f"The output {self.output} is one of the inputs, or holds one; give it another name.")
         for path in self.reports:
             if path.suffix.lower() not in (".json", ".html"):
                 raise RefusedInput(f"The report {path} must end in .json or .html, to say what it shall be.")
@@ -114,7 +121,7 @@ class Job:
         return self._plan(open_hsi(self.hsi), open_msi(self.msi), self._given_model())
 
     def run(self) -> tuple[xr.DataArray, Report]:
-        """Fuse, write the COG, the reports and the STAC item; all of them appear, or none.
+        """Fuse, write the COG or Zarr store, the reports and the STAC item; all of them appear, or none.
 
         Raises
         ------
@@ -187,10 +194,11 @@ class Job:
     def _write_deviation(self, scene: Scene, model: Model, planned: Plan, work: Workspace) -> None:
         """Write the standard deviations, unless a run that was stopped has."""
         done, path = work.journal.get("uncertainty"), self.uncertainty_path
-        if done is not None and path.exists() and file_sha256(path) == done["sha256"]:
+        if done is not None and path.exists() and content_sha256(path) == done["sha256"]:
             return
         made = api.deviation(scene, model, planned, progress=self.progress)
-        receipt = write_cog(made, path, dtype=self.dtype, overwrite=True, progress=self.progress, resume=self.resume)
+        write = write_zarr if is_zarr(path) else write_cog
+        receipt = write(made, path, dtype=self.dtype, overwrite=True, progress=self.progress, resume=self.resume)
         work.journal.append("uncertainty", sha256=receipt.sha256)
 
     def _fitted(self, scene: Scene, work: Workspace) -> Model:
@@ -230,7 +238,7 @@ class Job:
             )
         return model
 
-    def _report(self, fused: xr.DataArray, receipt: CogReceipt, clock: _Clock) -> Report:
+    def _report(self, fused: xr.DataArray, receipt: Receipt, clock: _Clock) -> Report:
         table = BandTable.from_cube(fused)
         about_run = {
             "seconds": clock.laps,
@@ -275,6 +283,8 @@ def _together(paths: Iterable[Path]) -> Iterator[None]:
         yield
     except BaseException:  # Ctrl-C too
         for path in new:
+            if path.is_dir():
+                shutil.rmtree(path)
             path.unlink(missing_ok=True)
         raise
 

@@ -84,7 +84,7 @@ def test_devices_say_in_several_ways_that_they_are_full() -> None:
 def test_every_tensor_lies_on_the_device(kind: str, complete: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the device that holds no numbers, which minds as a GPU does when one operand lies elsewhere.
 
-    Decisions that depend on numbers are made for it: whether there are gaps, and that the solver has not converged.
+    Decisions that depend on numbers are made for it: whether there are gaps, that the solver has not converged, that all of a lattice is used.
     """
     scene, model = Scene.of(*small_cubes()), small_model("fuse" if kind == "fuse" else "gem")
     if kind == "mossfuse":
@@ -96,6 +96,7 @@ def test_every_tensor_lies_on_the_device(kind: str, complete: bool, monkeypatch:
     genuine = torch.Tensor.__bool__
     monkeypatch.setattr(torch.Tensor, "__bool__", lambda self: complete if self.is_meta else genuine(self))
     monkeypatch.setattr(torch.Tensor, "__float__", lambda self: 1.0)
+    monkeypatch.setattr("geofuse.solve.lattice._extent", lambda flags: slice(0, len(flags)))
     with torch.inference_mode():
         patch = make_patch(sample.hsi, sample.msi, model.builder(scene.pair), fine, coarse, torch.zeros(1, device="meta"))
         fused = model.fuse_patch(patch)

@@ -1,4 +1,4 @@
-"""What importing and looking costs: neither torch nor dask.distributed."""
+"""What importing and looking costs: neither torch nor dask.distributed nor zarr."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import geofuse
 
-HEAVY = "torch", "distributed"
+HEAVY = "torch", "distributed", "zarr"
 
 
 def heavy_modules_after(code: str) -> list[str]:

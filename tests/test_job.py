@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import zarr
 from rasterio.warp import Resampling, reproject
 from rio_cogeo.cogeo import cog_validate
 
 import geofuse
 from geofuse import api
 from geofuse.errors import OutputRefused, RefusedInput, RunFailed
+from geofuse.io.fingerprint import content_sha256
 from geofuse.job import Job
 from geofuse.scheduling import scheduler_of
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
@@ -380,3 +384,72 @@ def test_uncertainty_needs_a_method_and_a_model_that_know_it(tmp_path: Path) -> 
     with pytest.raises(RefusedInput, match="without uncertainty"):
         job(tmp_path, model=tmp_path / "m.safetensors", uncertainty=True).run()
     assert listing(tmp_path) == ["m.safetensors"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_model("fuse").save(tmp_path_factory.mktemp("model") / "m.safetensors")
+
+
+class TestZarr:
+    """The other way out."""
+
+    def run(self, folder: Path, name: str, **options: Any) -> Path:
+        replace(job(folder, **options), output=folder / name).run()
+        return folder / name
+
+    def test_the_numbers_are_those_of_the_cog(self, tmp_path: Path, validate: Callable[[dict[str, Any]], list[str]]) -> None:
+        for kind in ("zarr", "tif"):
+            (tmp_path / kind).mkdir()
+            self.run(tmp_path / kind, f"out.{kind}", uncertainty=True, reports=(tmp_path / kind / "r.json",))
+        names = ["out.json", "out.zarr", "out_uncertainty.zarr", "r.json"]
+        assert listing(tmp_path / "zarr") == names
+        for name in ("out", "out_uncertainty"):
+            stored = zarr.open_array(tmp_path / "zarr" / f"{name}.zarr", path="0/reflectance", mode="r")
+            np.testing.assert_array_equal(stored[:], read(tmp_path / "tif" / f"{name}.tif")[0])
+        item = json.loads((tmp_path / "zarr" / "out.json").read_text())
+        assert validate(item) == []
+        assert item["assets"]["data"]["href"] == "./out.zarr"
+        assert item["assets"]["uncertainty"]["href"] == "./out_uncertainty.zarr"
+        output = json.loads((tmp_path / "zarr" / "r.json").read_text())["output"]
+        assert output["sha256"] == content_sha256(tmp_path / "zarr" / "out.zarr")
+
+    def test_a_defect_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("geofuse.job.write_item", lambda *_: (_ for _ in ()).throw(ValueError("a defect")))
+        with pytest.raises(ValueError, match="a defect"):
+            self.run(tmp_path, "out.zarr", uncertainty=True, reports=(tmp_path / "r.json",))
+        assert listing(tmp_path) == []
+
+    def test_an_interrupt_after_the_store_keeps_the_work(self, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("geofuse.job.write_item", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt, match="go on from there"):
+                self.run(tmp_path, "out.zarr", model=model)
+        assert listing(tmp_path) == [".out.zarr.geofuse"]
+        monkeypatch.setattr("geofuse.io.zarr.fill_store", lambda *_: pytest.fail("that had been done"))
+        self.run(tmp_path, "out.zarr", model=model)
+        assert listing(tmp_path) == ["out.json", "out.zarr"]
+
+    def test_refusals(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        hsi, msi = small_files()
+        store = Path(geofuse.to_zarr(geofuse.open_hsi(hsi), tmp_path / "hsi.zarr", progress=False))
+        with pytest.raises(OutputRefused, match="is one of the inputs"):
+            self.run(tmp_path, "hsi.zarr", files=(store, msi), overwrite=True)
+        with pytest.raises(OutputRefused, match="or holds one"):
+            self.run(tmp_path, "hsi.zarr", files=(store / "0", msi), overwrite=True)
+        with pytest.raises(OutputRefused, match="exists"):
+            self.run(tmp_path, "hsi.zarr")
+        with pytest.raises(OutputRefused, match=r"\.tif .*or \.zarr"):
+            self.run(tmp_path, "out.nc")
+        monkeypatch.setitem(sys.modules, "zarr", None)
+        with pytest.raises(OutputRefused, match=r"geofuse\[zarr\]"):
+            self.run(tmp_path, "out.zarr")
+        assert listing(tmp_path) == ["hsi.zarr"]
+
+    def test_in_and_out(self, model: Path, tmp_path: Path) -> None:
+        """Stores as inputs give what the files give that they were made of."""
+        stores = [geofuse.to_zarr(geofuse.open_msi(path), tmp_path / f"{path.stem}.zarr", progress=False) for path in small_files()]
+        np.testing.assert_array_equal(
+            zarr.open_array(self.run(tmp_path, "a.zarr", files=stores, model=model), path="0/reflectance", mode="r")[:],
+            read(self.run(tmp_path, "b.tif", model=model))[0],
+        )

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ from rasterio.windows import Window
 
 from geofuse.bands import BandTable
 from geofuse.cube import check_cube, geobox
-from geofuse.errors import RunFailed
+from geofuse.errors import OutputRefused, RunFailed
 from geofuse.io.draft import Corner, Draft
-from geofuse.io.fingerprint import file_sha256
+from geofuse.io.fingerprint import content_sha256, content_size
+from geofuse.io.output import is_zarr
 from geofuse.io.remote import check_remote, is_remote, leave, local_place, upload
 from geofuse.io.statistics import BandStatistics
 from geofuse.io.stream import Place, as_tiles, run_tiles, starts
@@ -46,17 +48,17 @@ _COPY_HERE = 2**24
 
 
 @dataclass(frozen=True)
-class CogReceipt:
+class Receipt:
     """What was written, and that it was read back.
 
     Attributes
     ----------
     path : pathlib.Path
-        The file.
+        The file, or the folder of a Zarr store.
     sha256 : str
-        Of the file, lower-case hex.
+        Of the file, lower-case hex; of a folder as `geofuse.io.fingerprint.content_sha256` takes it.
     size : int
-        Bytes of the file.
+        Bytes of it.
     windows_checked : int
         Windows (of one band each) that were read back from the finished file and found equal.
     clipped : int
@@ -99,7 +101,7 @@ def write_cog(
     block: int = BLOCK,
     extra_tags: dict[str, str] | None = None,
     resume: bool = True,
-) -> CogReceipt:
+) -> Receipt:
     """Write a cube as a Cloud-Optimized GeoTIFF without ever holding it.
 
     Parameters
@@ -123,7 +125,7 @@ def write_cog(
 
     Returns
     -------
-    CogReceipt
+    Receipt
 
     Raises
     ------
@@ -145,6 +147,23 @@ def write_cog(
     >>> receipt.windows_checked, receipt.clipped, receipt.valid_percent
     (4, 0, 100.0)
     """
+    if is_zarr(path):
+        raise OutputRefused(f"The output {path} would be a Zarr store; write it with to_zarr, or let its name end in .tif.")
+    return write_raster(cube, path, dtype=dtype, overwrite=overwrite, progress=progress, block=block, extra_tags=extra_tags, resume=resume)
+
+
+def write_raster(
+    cube: xr.DataArray,
+    path: str | os.PathLike[str],
+    *,
+    dtype: str,
+    overwrite: bool,
+    progress: bool,
+    block: int,
+    resume: bool,
+    extra_tags: dict[str, str] | None = None,
+) -> Receipt:
+    """Write what the name of the output says: a COG, or a Zarr store; see `write_cog` and `geofuse.io.zarr.write_zarr`."""
     check_cube(cube, "output")
     StoredType.named(dtype)
     if block not in _BLOCKS:
@@ -250,8 +269,8 @@ class Filled:
         assert record is not None
         return record
 
-    def finish(self, tags: dict[str, str], progress: bool) -> CogReceipt:
-        """Make the COG in the workspace, read it back, and say what was made; what an earlier run verified is not made again."""
+    def finish(self, tags: dict[str, str], progress: bool) -> Receipt:
+        """Make the output in the workspace, read it back, and say what was made; what an earlier run verified is not made again."""
         statistics, clipped = BandStatistics(self.draft.shape[0]), 0
         for place in self.places:  # always in this order: the same rounding, whoever was first
             record = self._record(place)
@@ -261,18 +280,26 @@ class Filled:
             if "final" not in self.work.journal:
                 self.draft.complete_overviews()
                 steps.update()
-                _compress(self._show(statistics, tags), self.work.final, self.draft)
+                self._make(statistics, tags)
                 steps.update()
                 self.verify(self.work.final)
                 steps.update()
-                self.work.journal.append("final", sha256=file_sha256(self.work.final), size=self.work.final.stat().st_size)
+                self.work.journal.append("final", sha256=content_sha256(self.work.final), size=content_size(self.work.final))
             steps.update()
         final = self.work.journal.get("final")
         assert final is not None
         if clipped:
             self._tell(clipped)
         windows = sum(1 for _ in self._windows()) * self.draft.shape[0]
-        return CogReceipt(self.work.target, final["sha256"], final["size"], windows, clipped, statistics.valid_percent)
+        return Receipt(self.work.target, final["sha256"], final["size"], windows, clipped, statistics.valid_percent)
+
+    def _make(self, statistics: BandStatistics, tags: dict[str, str]) -> None:
+        if is_zarr(self.work.target):
+            from geofuse.io.zarr import fill_store
+
+            fill_store(self.work.final, self.draft, self.cube, statistics)
+        else:
+            _compress(self._show(statistics, tags), self.work.final, self.draft)
 
     def _show(self, statistics: BandStatistics, tags: dict[str, str]) -> Path:
         crs_wkt = self.cube.spatial_ref.attrs["crs_wkt"]
@@ -303,13 +330,12 @@ class Filled:
         RunFailed
             A window, the grid or the nodata value differs.
         """
-        stored, box = self.draft.stored, geobox(self.cube)
-        with rasterio.open(path) as file:
-            same_nodata = file.nodata is not None and np.array_equal([file.nodata], [stored.nodata], equal_nan=True)
-            if file.transform != box.affine or not same_nodata:
-                raise RunFailed(f"the grid or nodata value read back differs ({file.transform!r}, {file.nodata}); nothing was left")
-            if file.crs != rasterio.crs.CRS.from_wkt(self.cube.spatial_ref.attrs["crs_wkt"]):
-                warnings.warn(f"GeoTIFF cannot hold the CRS {box.crs} exactly; check the one in the file", stacklevel=2)
+        if is_zarr(path):
+            from geofuse.io.zarr import check_store
+
+            check_store(path, self.draft, self.cube)
+        else:
+            self._check_cog(path)
         with ThreadPoolExecutor(_threads()) as pool:
             found = [wrong for tile in pool.map(lambda place: self._differing(path, place), self.places) for wrong in tile]
         if found:
@@ -318,16 +344,38 @@ class Filled:
             where = f"first in band {band + 1} at row {row}, column {col}"
             raise RunFailed(f"{len(found)} of {total} windows read back differ from what was written, {where}; nothing was left")
 
-    def _differing(self, path: Path, place: Place) -> list[tuple[int, int, int]]:
-        record = self._record(place)
-        windows = [(number, Window(c, r, w, h)) for number, (r, c, h, w) in enumerate(self.draft.windows(tuple(record["corner"])))]
+    def _check_cog(self, path: Path) -> None:
+        stored, box = self.draft.stored, geobox(self.cube)
         with rasterio.open(path) as file:
+            same_nodata = file.nodata is not None and np.array_equal([file.nodata], [stored.nodata], equal_nan=True)
+            if file.transform != box.affine or not same_nodata:
+                raise RunFailed(f"the grid or nodata value read back differs ({file.transform!r}, {file.nodata}); nothing was left")
+            if file.crs != rasterio.crs.CRS.from_wkt(self.cube.spatial_ref.attrs["crs_wkt"]):
+                warnings.warn(f"GeoTIFF cannot hold the CRS {box.crs} exactly; check the one in the file", stacklevel=2)
+
+    def _differing(self, path: Path, place: Place) -> list[tuple[int, int, int]]:
+        """Band, row and column of the windows of a tile that do not have the checksum that they had when they were made."""
+        record = self._record(place)
+        corners = list(enumerate(self.draft.windows(tuple(record["corner"]))))
+        with _reader(path) as read:
             return [
-                (band, window.row_off, window.col_off)
-                for band, expected in enumerate(record["crc"])
-                for number, window in windows
-                if crc32(file.read(band + 1, window=window)) != expected[number]
+                (band, corner[0], corner[1])
+                for number, corner in corners
+                for band, plane in enumerate(read(corner))
+                if crc32(plane) != record["crc"][band][number]
             ]
+
+
+@contextmanager
+def _reader(path: Path) -> Iterator[Callable[[Corner], Iterable[Any]]]:
+    """What reads the stored numbers of a window of a finished image, band by band."""
+    if is_zarr(path):
+        from geofuse.io.zarr import stored_window
+
+        yield lambda corner: stored_window(path, corner)
+        return
+    with rasterio.open(path) as file:
+        yield lambda corner: (file.read(band, window=Window(corner[1], corner[0], corner[3], corner[2])) for band in file.indexes)
 
 
 def _threads() -> int:

@@ -13,7 +13,7 @@ _PIECE, _PIECES = 64 * 2**10, 16
 def fingerprint(source: str | os.PathLike[str]) -> dict[str, Any]:
     """Plain values that change when a file does: path, size, time of change, and a checksum of its beginning, its end and pieces between.
 
-    Of what is no local file only the name is known.
+    Of a folder: sizes and times of change of all files in it. Of what is nothing local only the name is known.
 
     Examples
     --------
@@ -21,6 +21,8 @@ def fingerprint(source: str | os.PathLike[str]) -> dict[str, Any]:
     {'path': 'https://example.com/a.tif'}
     """
     path = Path(os.fspath(source).removeprefix("file://")).expanduser()
+    if path.is_dir():
+        return _listed(path)
     if not path.is_file():
         return {"path": os.fspath(source)}
     found = path.stat()
@@ -33,6 +35,33 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a whole file, lower-case hex."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
+
+
+def content_size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in _files(path))
+
+
+def content_sha256(path: Path) -> str:
+    """SHA-256 of a file, or of the list of those of all files in a folder, lower-case hex.
+
+    For a folder it is what ``find * -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`` says in it.
+    """
+    if path.is_file():
+        return file_sha256(path)
+    lines = sorted((file.relative_to(path).as_posix(), file) for file in _files(path))
+    return sha256("".join(f"{file_sha256(file)}  {name}\n" for name, file in lines).encode()).hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _listed(folder: Path) -> dict[str, Any]:
+    found = sorted((path.relative_to(folder).as_posix(), path.stat()) for path in _files(folder))
+    listing = "".join(f"{name} {status.st_size} {status.st_mtime_ns}\n" for name, status in found)
+    size = sum(status.st_size for _, status in found)
+    return {"path": str(folder.absolute()), "bytes": size, "files": len(found), "content": sha256(listing.encode()).hexdigest()[:32]}
 
 
 def _sampled(path: Path, size: int) -> str:

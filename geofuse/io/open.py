@@ -26,16 +26,15 @@ from geofuse.georef import crs_of
 from geofuse.io import envi, geotiff
 from geofuse.io.assets import Part, parts_of
 from geofuse.io.metadata import BandHints, Described, describe
-from geofuse.io.raster import RasterArray, first_data, gdal, lazy, natural_chunks
+from geofuse.io.output import is_zarr
+from geofuse.io.raster import RasterArray, claims_too_much, first_data, gdal, lazy, natural_chunks
+from geofuse.io.store import describe_store, is_store
 
 if TYPE_CHECKING:
     from pystac import Asset, Item
 
     Source = str | os.PathLike[str] | xr.DataArray | xr.Dataset | Item | Asset
 
-# A header may claim any size. Above this, local files must hold at least one byte for each 2000 claimed (DEFLATE reaches 1032).
-_LARGE = 2**40
-_MOST_COMPRESSED = 2000
 # Half the pixels of a scene are never ten times brighter than a white sheet.
 _NOT_REFLECTANCE = 10.0
 # GDAL's own spellings of a source: /vsizip/…, NETCDF:"file":variable, https://…
@@ -187,6 +186,8 @@ def _from_file(path: str, role: str, bands: list[str | int] | None, chunks: Any,
     """Open one file; messages of refusals start with its path."""
     try:
         place = _locate(path)
+        if Path(place).is_dir():
+            return _from_store(place, bands, chunks)
         with warnings.catch_warnings(), gdal():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             if Path(place).is_file() and geotiff.is_tiff(Path(place)):
@@ -207,10 +208,14 @@ def _locate(path: str) -> str:
     """Return what to hand to GDAL, once it is sure that a local file is there."""
     path = path.removeprefix("file://")
     if _NOT_A_PATH.match(path) and not Path(path).exists():
+        if "://" in path and is_zarr(path):
+            raise InvalidCube("a Zarr store is read from a local folder only; open it with xarray.open_zarr, and pass the Dataset")
         return path
     local = Path(path).expanduser()
     if not local.exists():
         raise InvalidCube("no such file; check the path")
+    if local.is_dir() and is_store(local):
+        return str(local)
     if local.is_dir():
         raise InvalidCube("this is a folder; pass the raster file in it")
     return str(envi.data_file(local))
@@ -223,6 +228,22 @@ def _from_open(file: Any, place: str, role: str, bands: list[str | int] | None, 
     chosen = np.arange(file.count) if bands is None else np.array(_positions(described.table, bands))
     array = _array(file, place, described, chosen)
     natural = natural_chunks(array.shape, file.block_shapes[0], sequential=envi.is_compressed(file))
+    _look(array, natural, place)
+    encoding = _encoding(array, file.dtypes[0], place)
+    return _cube(array, chunks, natural, transform, file.crs, described.table.take(chosen), described.attrs, encoding)
+
+
+def _from_store(place: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
+    store = describe_store(Path(place))
+    chosen = np.arange(len(store.table)) if bands is None else np.array(_positions(store.table, bands))
+    array = store.array.take(chosen)
+    natural = natural_chunks(array.shape, store.chunk)
+    _look(array, natural, place)
+    return _cube(array, chunks, natural, store.transform, store.crs, store.table.take(chosen), store.attrs, store.encoding)
+
+
+def _look(array: RasterArray, natural: tuple[int, int, int], place: str) -> None:
+    """Refuse what is damaged or empty, and warn of what is no reflectance, as far as a few blocks tell."""
     try:
         array[-1:, -1:, -1:]  # the last pixel of the last band: what is cut off or damaged is usually the end
         seen = first_data(array, natural)
@@ -235,22 +256,33 @@ def _from_open(file: Any, place: str, role: str, bands: list[str | int] | None, 
         warnings.warn(
             f"{place}: values around {typical:.4g} are not reflectance (1.0 = 100 %); set the scale in the file",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
-    table = described.table.take(chosen)
+
+
+def _cube(
+    array: RasterArray,
+    chunks: Any,
+    natural: tuple[int, int, int],
+    transform: Affine,
+    crs: Any,
+    table: BandTable,
+    attrs: dict[str, Any],
+    encoding: dict[str, Any],
+) -> xr.DataArray:
     data = lazy(array, chunks, natural)
     if transform.e > 0:
-        data, transform = data[:, ::-1], Affine(transform.a, 0.0, transform.c, 0.0, -transform.e, transform.f + file.height * transform.e)
+        data, transform = data[:, ::-1], Affine(transform.a, 0.0, transform.c, 0.0, -transform.e, transform.f + array.height * transform.e)
     return wrap(
         data,
         transform=transform,
-        crs=file.crs,
+        crs=crs,
         names=table.names,
         wavelength=table.wavelength,
         fwhm=table.fwhm,
         good=table.good,
-        attrs=described.attrs,
-        encoding=_encoding(array, file.dtypes[0], place),
+        attrs=attrs,
+        encoding=encoding,
     )
 
 
@@ -265,7 +297,7 @@ def _check_pixels(file: Any, place: str) -> None:
     if not local.is_file():
         return
     claimed = file.count * file.height * file.width * np.dtype(file.dtypes[0]).itemsize
-    if file.driver != "VRT" and claimed > max(_LARGE, local.stat().st_size * _MOST_COMPRESSED):
+    if file.driver != "VRT" and claims_too_much(claimed, local.stat().st_size):
         raise InvalidCube(f"its header claims {claimed / 1e12:.1f} TB of pixels in {local.stat().st_size} bytes; it is damaged")
     if file.driver == "ENVI":
         envi.check_complete(local, file)

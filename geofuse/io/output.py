@@ -10,6 +10,17 @@ from pathlib import Path
 from geofuse.errors import OutputRefused
 
 
+def is_zarr(path: str | os.PathLike[str]) -> bool:
+    """Whether a path or address names a Zarr store, which is a folder.
+
+    Examples
+    --------
+    >>> is_zarr("fused.zarr"), is_zarr("s3://bucket/fused.tif")
+    (True, False)
+    """
+    return os.fspath(path).lower().endswith(".zarr")
+
+
 def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, needed: int = 0) -> Path:
     """Refuse an output that cannot be written, before anything is computed.
 
@@ -18,7 +29,7 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, neede
     path : str or path
         Where the output shall appear.
     overwrite : bool
-        Allow an existing file; it stays as it is until the new one is complete.
+        Allow an existing file (where the path ends in ``.zarr``: an existing store); it stays as it is until the new one is complete.
     needed : int
         Bytes of disk space that writing takes.
 
@@ -30,12 +41,12 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, neede
     Raises
     ------
     OutputRefused
-        The file exists, is a folder, its folder is missing or not writable, or the disk is too full.
+        The file exists, is a folder (or the store is none), its folder is missing or not writable, or the disk is too full.
     """
     target = Path(path).expanduser().absolute()
     folder = target.parent
-    if target.is_dir():
-        raise OutputRefused(f"{target} is a folder; give the name of a file")
+    if target.exists():
+        _check_kind(target)
     if target.exists() and not overwrite:
         raise OutputRefused(f"{target} exists; give another name, or allow to replace it (overwrite=True, --overwrite)")
     if not folder.is_dir():
@@ -49,6 +60,14 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, neede
     if free < needed:
         raise OutputRefused(f"writing {target.name} takes up to {needed / 1e9:.2f} GB in {folder}, {free / 1e9:.2f} GB are free; make room")
     return target
+
+
+def _check_kind(target: Path) -> None:
+    """Refuse what could not be replaced: a folder by a file, a file by a folder, and a folder that is somebody's data by a store."""
+    if target.is_dir() and not is_zarr(target):
+        raise OutputRefused(f"{target} is a folder; give the name of a file")
+    if is_zarr(target) and not any((target / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
+        raise OutputRefused(f"{target} exists and is no Zarr store; give another name, or remove it first")
 
 
 def _prefix(target: Path) -> str:

@@ -24,6 +24,9 @@ from geofuse.values import decode
 
 # A chunk of all bands, decoded. Large enough for sequential reads, small enough that a few workers fit in a laptop.
 CHUNK_BYTES = 128 * 2**20
+# A header may claim any size. Above this, local files must hold at least one byte for each 2000 claimed (DEFLATE reaches 1032).
+_LARGE = 2**40
+_MOST_COMPRESSED = 2000
 
 
 @contextmanager
@@ -95,6 +98,11 @@ def _within(places: NDArray[np.intp], start: int) -> Any:
     """Where places lie in a window that starts at ``start``; a run of neighbours is a view, not a copy."""
     run = places.ndim == 1 and np.array_equal(places, np.arange(start, start + places.size))
     return slice(None) if run else places - start
+
+
+def claims_too_much(claimed: int, held: int) -> bool:
+    """Whether a header claims more bytes of pixels than a file of so many bytes can hold."""
+    return claimed > max(_LARGE, held * _MOST_COMPRESSED)
 
 
 def natural_chunks(shape: tuple[int, int, int], block: tuple[int, int], *, sequential: bool = False) -> tuple[int, int, int]:

@@ -1,6 +1,7 @@
 """Outputs in object storage (``s3://bucket/key``): made locally, then uploaded in parts that the server checks one by one.
 
 The object appears when its last part is there and all of them were found right, or not at all: that is what a multipart upload is.
+A Zarr store is many objects: what makes it one, the ``zarr.json`` at its root, goes first from the old store and comes last to the new one.
 Credentials, region and endpoint are those that boto3 finds (``AWS_PROFILE``, ``AWS_ENDPOINT_URL``, …).
 """
 
@@ -10,6 +11,7 @@ import base64
 import getpass
 import hashlib
 import os
+import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,9 +20,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from geofuse.errors import OutputRefused
+from geofuse.io.output import is_zarr
 
 _PART, _MOST_PARTS = 64 * 2**20, 9_999
 _UPLOADS = 4
+# What makes a store one, and what marks one that is being uploaded: no name sorts before it.
+_ROOT, _UNFINISHED = "zarr.json", "!geofuse"
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -54,6 +59,8 @@ def leave(place: Path) -> None:
     for path in place.parent.iterdir():
         if path.is_file():
             path.unlink()
+        elif not path.name.startswith("."):
+            shutil.rmtree(path)
     if not any(place.parent.iterdir()):
         place.parent.rmdir()
 
@@ -69,16 +76,68 @@ def check_remote(address: str, *, overwrite: bool = False) -> None:
     bucket, key = _split(address)
     client, failures = _client()
     try:
-        client.head_object(Bucket=bucket, Key=key)
+        there = (_store_is_there if is_zarr(address) else _is_there)(client, bucket, key, failures)
     except failures as error:
-        if _status(error) == 404 and _bucket_is_there(client, bucket, failures):
-            return
         raise OutputRefused(f"{address} cannot be written: {error}. Check bucket, credentials and endpoint (AWS_ENDPOINT_URL).") from error
-    if not overwrite:
+    if there and not overwrite:
         raise OutputRefused(f"{address} exists; give another name, or allow to replace it (overwrite=True, --overwrite)")
 
 
-def upload(file: Path, address: str) -> None:
+def _is_there(client: Any, bucket: str, key: str, failures: tuple[type[Exception], ...]) -> bool:
+    try:
+        client.head_object(Bucket=bucket, Key=key)
+    except failures as error:
+        if _status(error) == 404 and _bucket_is_there(client, bucket, failures):
+            return False
+        raise
+    return True
+
+
+def _store_is_there(client: Any, bucket: str, key: str, failures: tuple[type[Exception], ...]) -> bool:
+    """Whether there is a whole store; what an upload that failed left of one does not count, other objects are not touched."""
+    if _is_there(client, bucket, f"{key}/{_ROOT}", failures):
+        return True
+    held = client.list_objects_v2(Bucket=bucket, Prefix=f"{key}/").get("Contents", [])
+    if held and held[0]["Key"] != f"{key}/{_UNFINISHED}":
+        raise OutputRefused(f"s3://{bucket}/{key} holds objects and is no Zarr store; give another name, or remove them first")
+    return False
+
+
+def upload(made: Path, address: str) -> None:
+    """Upload a file, or a Zarr store in place of the one that is there.
+
+    Raises
+    ------
+    OSError
+        It failed. An object is what it was before; a store is either the new one as a whole or, to whoever looks for one, not there.
+    """
+    if not made.is_dir():
+        _upload_file(made, address)
+        return
+    bucket, key = _split(address)
+    client, failures = _client()
+    try:
+        client.put_object(Bucket=bucket, Key=f"{key}/{_UNFINISHED}")
+        _remove_store(client, bucket, key)
+        names = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file() and path != made / _ROOT)
+        with ThreadPoolExecutor(_UPLOADS) as pool:
+            list(pool.map(lambda name: _upload_file(made / name, f"{address}/{name}"), names))
+        _upload_file(made / _ROOT, f"{address}/{_ROOT}")
+        client.delete_object(Bucket=bucket, Key=f"{key}/{_UNFINISHED}")
+    except failures as error:
+        raise OSError(f"uploading to {address} failed: {error}") from error
+
+
+def _remove_store(client: Any, bucket: str, key: str) -> None:
+    """Remove the objects of a store, its root first; shards that a new store does not have, for want of data, must not stay."""
+    client.delete_object(Bucket=bucket, Key=f"{key}/{_ROOT}")
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{key}/"):
+        for entry in page.get("Contents", ()):
+            if entry["Key"] != f"{key}/{_UNFINISHED}":
+                client.delete_object(Bucket=bucket, Key=entry["Key"])
+
+
+def _upload_file(file: Path, address: str) -> None:
     """Upload a file; every part travels with its SHA-256, which the server compares with what arrived.
 
     Raises
@@ -158,4 +217,6 @@ def _bucket_is_there(client: Any, bucket: str, failures: tuple[type[Exception], 
 
 def _content_type(file: Path) -> str:
     known = {".tif": "image/tiff; application=geotiff; profile=cloud-optimized", ".json": "application/geo+json", ".html": "text/html"}
+    if file.name == _ROOT:
+        return "application/json"
     return known.get(file.suffix.lower(), "application/octet-stream")

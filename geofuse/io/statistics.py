@@ -72,6 +72,14 @@ class BandStatistics:
         """Share of valid values over all bands, %."""
         return float(100.0 * self.count.sum() / max(1, self.pixels.sum()))
 
+    def table(self) -> dict[str, NDArray[np.float64]]:
+        """One number a band: minimum, maximum, mean, standard deviation (NaN for a band without data), and share of valid pixels in %."""
+        known = self.count > 0
+        numbers = {"minimum": self.minimum, "maximum": self.maximum, "mean": self.mean}
+        numbers["stddev"] = np.sqrt(self.squares / np.maximum(1, self.count))
+        columns = {name: np.where(known, column, np.nan) for name, column in numbers.items()}
+        return columns | {"valid_percent": 100.0 * self.count / np.maximum(1, self.pixels)}
+
     def tags(self, band: int) -> dict[str, str]:
         """Return GDAL's ``STATISTICS_*`` tags of one band; of a band without data only the share of valid pixels."""
         share = 100.0 * self.count[band] / max(1, self.pixels[band])

@@ -18,8 +18,9 @@ from filelock import FileLock, Timeout
 from rasterio.errors import RasterioError
 
 from geofuse.errors import OutputRefused, RefusedInput, RunFailed, RunStopped
+from geofuse.io.fingerprint import content_size
 from geofuse.io.journal import Journal, Record, peek
-from geofuse.io.output import check_output
+from geofuse.io.output import check_output, is_zarr
 from geofuse.io.sight import check_folder_seen
 
 _LOCK, _JOURNAL = "lock", "journal.jsonl"
@@ -43,14 +44,17 @@ class Workspace:
 
     @property
     def final(self) -> Path:
-        """The finished file before it is published."""
-        return self.folder / "final.tif"
+        """The finished file, or store, before it is published."""
+        return self.folder / ("final.zarr" if is_zarr(self.target) else "final.tif")
 
     def publish(self) -> None:
-        """Let the finished file appear in its place, by one rename; nothing where an earlier run has done so."""
+        """Let the finished file appear in its place, by one rename; nothing where an earlier run has done so.
+
+        A store that is there already takes a second rename, out of the way.
+        """
         if self.final.exists():
             self._appeared = not self.target.exists()
-            os.replace(self.final, self.target)
+            _replace(self.final, self.target, aside=self.folder / "replaced.zarr")
         for suffix in (".aux.xml", ".ovr", ".msk"):
             # what GDAL keeps beside a raster belonged to the pixels that were replaced
             self.target.with_name(self.target.name + suffix).unlink(missing_ok=True)
@@ -66,8 +70,20 @@ class Workspace:
             os.replace(self.target, self.final)
 
 
+def _replace(new: Path, target: Path, aside: Path) -> None:
+    if not target.is_dir():
+        os.replace(new, target)
+        return
+    os.replace(target, aside)
+    try:
+        os.replace(new, target)
+    except BaseException:
+        os.replace(aside, target)
+        raise
+
+
 def _is_finished(target: Path, final: Record | None) -> bool:
-    return final is not None and target.is_file() and target.stat().st_size == final["size"]
+    return final is not None and target.is_dir() == is_zarr(target) and target.exists() and content_size(target) == final["size"]
 
 
 def folder_of(target: Path) -> Path:
@@ -87,7 +103,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False, neede
     What its files take already is not asked for again.
     """
     folder = folder_of(Path(path).expanduser().absolute())
-    taken = sum(file.stat().st_blocks * 512 for file in folder.iterdir()) if folder.is_dir() else 0
+    taken = sum(file.stat().st_blocks * 512 for file in folder.rglob("*"))
     return check_output(path, overwrite=overwrite or published_by_a_run(path), needed=max(0, needed - taken))
 
 
@@ -166,7 +182,9 @@ def _locked(target: Path) -> tuple[Path, FileLock]:
 def _entered(target: Path, folder: Path, key: dict[str, Any], resume: bool) -> Workspace:
     if not resume:
         for path in folder.iterdir():
-            if path.name != _LOCK:
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
                 path.unlink()
     try:
         journal = Journal(folder / _JOURNAL, key)
@@ -182,7 +200,7 @@ def _worth_another_try(error: BaseException) -> bool:
     """Whether the same run could get further next time: it was stopped, or the machine and not the work was at fault."""
     if isinstance(error, RefusedInput | RunFailed):
         return isinstance(error, RunStopped)
-    machine = isinstance(error, OSError | RasterioError | MemoryError)
+    machine = isinstance(error, OSError | RasterioError | MemoryError) or type(error).__module__.startswith("distributed")
     return machine or not isinstance(error, Exception)
 
 

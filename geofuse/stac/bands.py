@@ -10,28 +10,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import rasterio
-
-from geofuse.io.metadata import describe
-
-_STATISTICS = {
-    "minimum": "STATISTICS_MINIMUM",
-    "maximum": "STATISTICS_MAXIMUM",
-    "mean": "STATISTICS_MEAN",
-    "stddev": "STATISTICS_STDDEV",
-    "valid_percent": "STATISTICS_VALID_PERCENT",
-}
+from geofuse.stac.written import Written, WrittenBand
 
 
-def band_fields(dataset: rasterio.DatasetReader, spatial_resolution: float | None = None) -> dict[str, list[dict[str, Any]]]:
+def band_fields(written: Written, spatial_resolution: float | None = None) -> dict[str, list[dict[str, Any]]]:
     """`bands`, `eo:bands` and `raster:bands` of a raster's asset.
 
-    Statistics are those of the stored numbers, as GDAL writes them; scale and offset turn them into reflectance.
+    Statistics are those of the stored numbers; scale and offset turn them into reflectance. In a Zarr store the bands are places along
+    one array, which `bands` says as STAC's best practices for Zarr have it: ``reflectance[band=…]``.
 
     Parameters
     ----------
-    dataset : rasterio.DatasetReader
-        The open raster; descriptions, scales, offsets, nodata, units and tags are read, no pixel is.
+    written : Written
+        What the raster says of itself.
     spatial_resolution : float, optional
         Pixel size in metres.
 
@@ -39,38 +30,28 @@ def band_fields(dataset: rasterio.DatasetReader, spatial_resolution: float | Non
     -------
     dict
         The three arrays, each with one object a band, in file order.
-
-    Raises
-    ------
-    geofuse.errors.InvalidCube
-        If wavelengths are there and cannot be read.
     """
-    table = describe(dataset, every_band=False).table
-    bands, eo_bands, raster_bands = [], [], []
-    for index, name in enumerate(table.names, start=1):
-        values = _values(dataset, index)
-        spectral = _spectral(table.wavelength[index - 1], table.fwhm[index - 1])
-        raster = {"scale": float(dataset.scales[index - 1]), "offset": float(dataset.offsets[index - 1])}
+    table, bands, eo_bands, raster_bands = written.table, [], [], []
+    for index, (name, band) in enumerate(zip(table.names, written.bands, strict=True)):
+        values = _values(band)
+        spectral = _spectral(table.wavelength[index], table.fwhm[index])
+        raster = {"scale": band.scale, "offset": band.offset}
         if spatial_resolution is not None:
             raster["spatial_resolution"] = spatial_resolution
         about = {"name": name, "description": _sentence(spectral)}
-        bands.append(about | values | {f"eo:{k}": v for k, v in spectral.items()} | {f"raster:{k}": v for k, v in raster.items()})
+        place = {"name": f"{written.variable}[band={name}]"} if written.variable else {}
+        bands.append(about | place | values | {f"eo:{k}": v for k, v in spectral.items()} | {f"raster:{k}": v for k, v in raster.items()})
         eo_bands.append(about | spectral)
         raster_bands.append(values | raster)
     return {"bands": bands, "eo:bands": eo_bands, "raster:bands": raster_bands}
 
 
-def _values(dataset: rasterio.DatasetReader, index: int) -> dict[str, Any]:
-    fields: dict[str, Any] = {"data_type": dataset.dtypes[index - 1]}
-    nodata = dataset.nodatavals[index - 1]
-    if nodata is not None:
-        fields["nodata"] = _json_number(nodata)
-    fields["unit"] = dataset.units[index - 1] or "1"  # reflectance is dimensionless: UCUM spells that "1"
-    tags = dataset.tags(index)
-    statistics = {key: number for key, tag in _STATISTICS.items() if (number := _number(tags.get(tag))) is not None}
-    if statistics:
-        fields["statistics"] = statistics
-    return fields
+def _values(band: WrittenBand) -> dict[str, Any]:
+    fields: dict[str, Any] = {"data_type": band.dtype}
+    if band.nodata is not None:
+        fields["nodata"] = _json_number(band.nodata)
+    fields["unit"] = band.unit  # reflectance is dimensionless: UCUM spells that "1"
+    return fields | ({"statistics": dict(band.statistics)} if band.statistics else {})
 
 
 def _spectral(wavelength_nm: float, fwhm_nm: float) -> dict[str, float]:
@@ -86,15 +67,6 @@ def _sentence(spectral: dict[str, float]) -> str:
     if "full_width_half_max" in spectral:
         text += f" (FWHM {spectral['full_width_half_max'] * 1000:.2f} nm)"
     return text
-
-
-def _number(text: str | None) -> float | None:
-    """A finite number from a tag, or None: tags are free text and may hold anything."""
-    try:
-        number = float(text) if text is not None else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _json_number(value: float) -> int | float | str:

@@ -7,7 +7,6 @@ Hrefs of sources are recorded and never opened.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -18,15 +17,15 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pystac
-import rasterio
 from odc.geo.geobox import GeoBox
 from pyproj import Geod
-from rasterio.errors import RasterioIOError
 
 from geofuse.errors import InvalidCube, OutputRefused
+from geofuse.io.fingerprint import content_size, file_sha256
 from geofuse.quality.plain import to_plain
 from geofuse.stac.bands import band_fields
 from geofuse.stac.footprint import footprint
+from geofuse.stac.written import Written, read_written
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
@@ -35,6 +34,8 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
 )
+_ZARR_EXTENSION = "https://stac-extensions.github.io/zarr/v1.0.0/schema.json"
+_ZARR = "application/vnd.zarr; version=3; profile=multiscales"
 
 _MEDIA_TYPES = {
     ".tif": pystac.MediaType.COG,
@@ -44,6 +45,7 @@ _MEDIA_TYPES = {
     ".png": pystac.MediaType.PNG,
     ".jpg": pystac.MediaType.JPEG,
     ".safetensors": "application/vnd.safetensors",
+    ".zarr": _ZARR,
 }
 _ROLES = {
     "report": ["metadata"],
@@ -126,7 +128,7 @@ def make_item(
     Parameters
     ----------
     raster : path
-        The written GeoTIFF; CRS, grid, band table, nodata, scale, offset and statistics are read from it.
+        The written GeoTIFF or Zarr store; CRS, grid, band table, nodata, scale, offset and statistics are read from it.
     processing : Processing
         Method, lineage, level, software and time.
     item_path : path, optional
@@ -158,22 +160,27 @@ def make_item(
     """
     raster = Path(raster)
     path = Path(item_path) if item_path is not None else raster.with_suffix(".json")
-    with _open(raster) as dataset:
-        geobox = GeoBox(dataset.shape, dataset.transform, dataset.crs.to_wkt())
-        when = _datetime_properties(datetime, sources, dataset.tags(), processing)
-        projection = _projection(dataset)
-        data_fields = band_fields(dataset, _pixel_size_m(geobox))
-    geometry, bbox = footprint(geobox)
+    written = read_written(raster)
+    when = _datetime_properties(datetime, sources, written.tags, processing)
+    geometry, bbox = footprint(written.geobox)
     item = pystac.Item(
         id=raster.stem,
         geometry=geometry,
         bbox=bbox,
         datetime=when.pop("datetime"),
-        properties=when | _gsd(sources) | projection | _processing(processing) | _quality(quality or {}) | dict(to_plain(properties or {})),
-        stac_extensions=list(EXTENSIONS),
+        properties=when
+        | _gsd(sources)
+        | _projection(written)
+        | _processing(processing)
+        | _quality(quality or {})
+        | dict(to_plain(properties or {})),
+        stac_extensions=[*EXTENSIONS, *([_ZARR_EXTENSION] if written.variable else [])],
     )
     item.set_self_href(str(path.resolve()))
-    item.add_asset("data", _asset(raster, path, ["data", "reflectance"], "Fused surface reflectance", data_fields))
+    fields = band_fields(written, _pixel_size_m(written.geobox))
+    item.add_asset("data", _asset(raster, path, ["data", "reflectance"], "Fused surface reflectance", fields))
+    if written.variable:
+        item.add_link(pystac.Link("store", _relative(raster, path), _ZARR, "Zarr store"))
     for key, file in (assets or {}).items():
         item.add_asset(key, _asset(Path(file), path, _ROLES.get(key.partition("_")[0], ["metadata"]), key.replace("_", " ").capitalize()))
     for source in sources:
@@ -220,24 +227,13 @@ def write_item(item: pystac.Item, path: str | Path | None = None) -> Path:
     return target
 
 
-def _open(raster: Path) -> rasterio.DatasetReader:
-    try:
-        dataset = rasterio.open(raster)
-    except RasterioIOError as error:
-        raise InvalidCube(f"Cannot describe {raster}: {error}. Expected a GeoTIFF that was written completely.") from error
-    if dataset.crs is None:
-        dataset.close()
-        raise InvalidCube(f"Cannot describe {raster}: it has no coordinate reference system. Write it with one.")
-    return dataset
-
-
-def _projection(dataset: rasterio.DatasetReader) -> dict[str, Any]:
-    authority = dataset.crs.to_authority()
-    crs = {"proj:code": ":".join(authority)} if authority else {"proj:code": None, "proj:wkt2": dataset.crs.to_wkt(version="WKT2_2019")}
+def _projection(written: Written) -> dict[str, Any]:
+    authority, box = written.crs.to_authority(), written.geobox
+    crs = {"proj:code": ":".join(authority)} if authority else {"proj:code": None, "proj:wkt2": written.crs.to_wkt(version="WKT2_2019")}
     return crs | {
-        "proj:shape": list(dataset.shape),
-        "proj:transform": list(dataset.transform)[:6],
-        "proj:bbox": list(dataset.bounds),
+        "proj:shape": list(box.shape),
+        "proj:transform": list(box.affine)[:6],
+        "proj:bbox": list(box.boundingbox.bbox),
     }
 
 
@@ -308,12 +304,15 @@ def _rfc3339(time: dt.datetime) -> str:
 
 
 def _asset(file: Path, item_path: Path, roles: list[str], title: str, fields: Mapping[str, Any] | None = None) -> pystac.Asset:
-    if not file.is_file():
+    if not file.exists():
         raise InvalidCube(f"The asset {file} does not exist. Write it before the item that describes it.")
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    # A multihash: 0x12 says sha2-256, 0x20 says 32 bytes.
-    about = {"file:size": file.stat().st_size, "file:checksum": f"1220{digest}", **(fields or {})}
+    about: dict[str, Any] = {"file:size": content_size(file)}
+    if file.is_dir():
+        # without a checksum: file:checksum is that of one file, and for a folder nobody has agreed on any
+        about |= {"zarr:consolidated": True, "zarr:node_type": "group", "zarr:zarr_format": 3}
+    else:
+        about["file:checksum"] = f"1220{file_sha256(file)}"  # a multihash: 0x12 says sha2-256, 0x20 says 32 bytes
+    about |= fields or {}
     media_type = _MEDIA_TYPES.get(file.suffix.lower())
     return pystac.Asset(_relative(file, item_path), title=title, media_type=media_type, roles=roles, extra_fields=about)
 

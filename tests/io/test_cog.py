@@ -25,7 +25,7 @@ from rio_cogeo.cogeo import cog_info, cog_validate
 import geofuse.io.cog as cog
 from geofuse.cube import geobox, wrap
 from geofuse.errors import InvalidCube, OutputRefused, RunFailed
-from geofuse.io.cog import CogReceipt, write_cog
+from geofuse.io.cog import Receipt, write_cog
 from geofuse.io.draft import Draft
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output
@@ -73,13 +73,13 @@ def cube() -> xr.DataArray:
 
 
 @pytest.fixture(scope="module")
-def receipt(cube: xr.DataArray, tmp_path_factory: pytest.TempPathFactory) -> CogReceipt:
+def receipt(cube: xr.DataArray, tmp_path_factory: pytest.TempPathFactory) -> Receipt:
     path = tmp_path_factory.mktemp("cog") / "a.tif"
     return write_cog(cube, path, progress=False, extra_tags={"licence": "CC BY-SA 4.0"})
 
 
 class TestContent:
-    def test_it_is_a_valid_cog(self, receipt: CogReceipt) -> None:
+    def test_it_is_a_valid_cog(self, receipt: Receipt) -> None:
         valid, errors, said = cog_validate(receipt.path, strict=True)
         assert valid, (errors, said)
         info = cog_info(receipt.path)
@@ -87,7 +87,7 @@ class TestContent:
         assert info.Compression == "DEFLATE"
         assert [(level.Decimation, level.Blocksize) for level in info.IFD] == [(0, (512, 512)), (2, (512, 512))]
 
-    def test_rasterio_reads_what_was_written(self, receipt: CogReceipt, cube: xr.DataArray) -> None:
+    def test_rasterio_reads_what_was_written(self, receipt: Receipt, cube: xr.DataArray) -> None:
         with rasterio.open(receipt.path) as file:
             raw = file.read()
             assert file.dtypes == ("int16",) * 5
@@ -111,7 +111,7 @@ class TestContent:
         np.testing.assert_array_equal(raw == -32768, np.isnan(cube.values))
         assert np.nanmax(np.abs(raw * 1e-4 - np.where(raw == -32768, np.nan, cube.values.astype(np.float64)))) <= 0.5e-4 * (1 + 1e-9)
 
-    def test_statistics_are_those_of_the_pixels(self, receipt: CogReceipt) -> None:
+    def test_statistics_are_those_of_the_pixels(self, receipt: Receipt) -> None:
         with rasterio.open(receipt.path) as file:
             for band in file.indexes:
                 raw = file.read(band, masked=True)
@@ -123,7 +123,7 @@ class TestContent:
                 assert tags["STATISTICS_STDDEV"] == pytest.approx(values.std(), rel=1e-12)
                 assert tags["STATISTICS_VALID_PERCENT"] == pytest.approx(100 * values.size / raw.size, rel=1e-3)
 
-    def test_overviews_average_the_valid_pixels(self, receipt: CogReceipt) -> None:
+    def test_overviews_average_the_valid_pixels(self, receipt: Receipt) -> None:
         with rasterio.open(receipt.path) as file, rasterio.open(receipt.path, overview_level=0) as half:
             full = file.read(1, masked=True)[:700, :600].astype(np.float64).filled(np.nan).reshape(350, 2, 300, 2)
             with warnings.catch_warnings():
@@ -133,7 +133,7 @@ class TestContent:
             np.testing.assert_array_equal(np.isnan(overview), np.isnan(expected))
             assert np.nanmax(np.abs(overview - expected)) <= 0.5 + 1e-9
 
-    def test_the_receipt_is_about_the_file(self, receipt: CogReceipt, cube: xr.DataArray) -> None:
+    def test_the_receipt_is_about_the_file(self, receipt: Receipt, cube: xr.DataArray) -> None:
         content = receipt.path.read_bytes()
         assert receipt.size == len(content)
         assert receipt.sha256 == hashlib.sha256(content).hexdigest()
@@ -142,7 +142,7 @@ class TestContent:
         assert receipt.valid_percent == pytest.approx(100 * np.isfinite(cube.values).mean())
         assert left_in(receipt.path.parent) == ["a.tif"]
 
-    def test_geofuse_opens_the_same_cube(self, receipt: CogReceipt, cube: xr.DataArray) -> None:
+    def test_geofuse_opens_the_same_cube(self, receipt: Receipt, cube: xr.DataArray) -> None:
         again = open_hsi(receipt.path)
         np.testing.assert_array_equal(np.isnan(again.values), np.isnan(cube.values))
         np.testing.assert_allclose(again.values, cube.values, rtol=0, atol=0.5e-4 + 1e-7)

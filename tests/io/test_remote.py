@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 
+import geofuse
 from geofuse.cli import main
 from geofuse.errors import OutputRefused, RunFailed
 from geofuse.io import remote
@@ -115,6 +116,67 @@ def test_the_command_line(bucket: Any, tmp_path: Path, server: str) -> None:
     with rasterio.Env(AWS_S3_ENDPOINT=host, AWS_HTTPS="NO", AWS_VIRTUAL_HOSTING="FALSE"), rasterio.open("s3://scenes/x/out.tif") as file:
         assert file.count == 177
         assert file.read(5).max() > 0
+
+
+class TestStores:
+    def test_a_store_is_its_folder_root_last(self, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        order, genuine = [], remote._upload_file
+        monkeypatch.setattr(remote, "_upload_file", lambda file, address: order.append(address) or genuine(file, address))
+        msi = small_cubes()[1]
+        assert geofuse.to_zarr(msi, "s3://scenes/made/a.zarr", progress=False) == "s3://scenes/made/a.zarr"
+        local = geofuse.to_zarr(msi, tmp_path / "a.zarr", progress=False)
+        files = {path.relative_to(local).as_posix(): path for path in Path(local).rglob("*") if path.is_file()}
+        assert keys(bucket) == sorted(f"made/a.zarr/{name}" for name in files)
+        for name, path in files.items():
+            assert bucket.Object(f"made/a.zarr/{name}").get()["Body"].read() == path.read_bytes()
+        assert order[-1] == "s3://scenes/made/a.zarr/zarr.json"
+        assert list((tmp_path / "scratch").iterdir()) == []
+
+    def test_replacing_leaves_nothing_of_the_old_one(self, bucket: Any) -> None:
+        msi, address = small_cubes()[1], "s3://scenes/a.zarr"
+        geofuse.to_zarr(msi, address, progress=False)
+        bucket.put_object(Key="a.zarr/0/reflectance/c/9/9/9", Body=b"a shard that the new store does not have")
+        bucket.put_object(Key="a.zarr.txt", Body=b"precious")
+        with pytest.raises(OutputRefused, match="exists"):
+            geofuse.to_zarr(msi, address, progress=False)
+        geofuse.to_zarr(msi, address, overwrite=True, progress=False)
+        assert "a.zarr/0/reflectance/c/9/9/9" not in keys(bucket)
+        assert bucket.Object("a.zarr.txt").get()["Body"].read() == b"precious"
+
+    def test_objects_of_somebody_else_are_not_touched(self, bucket: Any) -> None:
+        bucket.put_object(Key="a.zarr/.zgroup", Body=b"version 2")
+        for overwrite in (False, True):
+            with pytest.raises(OutputRefused, match="no Zarr store"):
+                geofuse.to_zarr(small_cubes()[1], "s3://scenes/a.zarr", overwrite=overwrite, progress=False)
+        assert keys(bucket) == ["a.zarr/.zgroup"]
+
+    def test_a_failed_upload_is_no_store_and_is_gone_on_with(self, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        msi, address, genuine, sent = small_cubes()[1], "s3://scenes/a.zarr", remote._upload_file, []
+
+        def upload_some(file: Path, to: str) -> None:
+            sent.append(to)
+            if len(sent) > 5:
+                raise OSError("the line is down")
+            genuine(file, to)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(remote, "_upload_file", upload_some)
+            with pytest.raises(RunFailed, match=r"the line is down.*kept"):
+                geofuse.to_zarr(msi, address, progress=False)
+        assert "a.zarr/zarr.json" not in keys(bucket)
+        monkeypatch.setattr("geofuse.io.zarr.fill_store", lambda *_: pytest.fail("that had been done"))
+        geofuse.to_zarr(msi, address, progress=False)
+        assert "a.zarr/zarr.json" in keys(bucket)
+        assert not [key for key in keys(bucket) if "geofuse" in key]
+        assert list((tmp_path / "scratch").iterdir()) == []
+
+    def test_the_command_line(self, bucket: Any, tmp_path: Path) -> None:
+        model = small_model("fuse").save(tmp_path / "m.safetensors")
+        with pytest.raises(SystemExit) as end:
+            main(["fuse", *map(str, small_files()), "-o", "s3://scenes/x/out.zarr", "--model", str(model), "-q"])
+        assert not end.value.code
+        assert {"x/out.json", "x/out.zarr/zarr.json"} <= set(keys(bucket))
+        assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_refusals(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:

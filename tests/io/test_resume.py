@@ -138,7 +138,7 @@ def test_one_byte_that_was_lost_is_one_tile_that_is_computed_again(whole: Path, 
 
 def test_stopped_while_compressing(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, path = Source(), tmp_path / "a.tif"
-    for step in ("_compress", "file_sha256"):
+    for step in ("_compress", "content_sha256"):
         with monkeypatch.context() as patch:
             patch.setattr(cog, step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt, match="go on from there"):

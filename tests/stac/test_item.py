@@ -22,6 +22,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
+import geofuse
 from geofuse.errors import InvalidCube, OutputRefused
 from geofuse.stac import Processing, Source, make_item, write_item
 from geofuse.stac.footprint import footprint
@@ -373,6 +374,49 @@ def test_odc_stac_loads_every_band_by_name(item: pystac.Item, cog: Path) -> None
     with rasterio.open(cog) as dataset:
         for band, name in enumerate(loaded.data_vars, start=1):
             np.testing.assert_array_equal(loaded[name].squeeze().values, dataset.read(band))
+
+
+# --- Zarr stores -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(cog: Path) -> Path:
+    """The same cube as a store."""
+    return Path(geofuse.to_zarr(geofuse.open_hsi(cog), cog.with_suffix(".zarr"), progress=False))
+
+
+def test_item_of_a_store_says_what_that_of_the_cog_says(cog: Path, store: Path, validate: Errors) -> None:
+    about_cog, about_store = (as_dict(make_item(path, MADE, datetime=FLIGHT)) for path in (cog, store))
+    assert validate(about_store) == []
+    assert about_store["geometry"] == about_cog["geometry"]
+    assert about_store["properties"] == about_cog["properties"]
+    for mine, theirs in zip(_data(about_store)["raster:bands"], _data(about_cog)["raster:bands"], strict=True):
+        assert mine.pop("nodata") == -32768
+        theirs.pop("nodata")
+        assert mine.pop("statistics")["mean"] == pytest.approx(theirs.pop("statistics")["mean"])
+        assert mine == theirs
+    assert _data(about_store)["eo:bands"] == _data(about_cog)["eo:bands"]
+    assert _data(about_store)["bands"][1]["name"] == "reflectance[band=552.50 nm]"
+
+
+def test_asset_of_a_store(store: Path, validate: Errors) -> None:
+    item = as_dict(make_item(store, MADE, datetime=FLIGHT, assets={"uncertainty": store}))
+    asset = _data(item)
+    assert asset["href"] == "./fused scene.zarr"
+    assert asset["type"] == "application/vnd.zarr; version=3; profile=multiscales"
+    assert asset["file:size"] == sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+    assert "file:checksum" not in asset
+    assert (asset["zarr:zarr_format"], asset["zarr:node_type"], asset["zarr:consolidated"]) == (3, "group", True)
+    assert item["assets"]["uncertainty"]["zarr:zarr_format"] == 3
+    assert [link["href"] for link in item["links"] if link["rel"] == "store"] == ["./fused scene.zarr"]
+    asset["zarr:zarr_format"] = 4
+    assert any("/zarr/" in error for error in validate(item))
+
+
+def test_geofuse_opens_a_store_by_its_item(cog: Path, store: Path) -> None:
+    item = pystac.Item.from_file(str(write_item(make_item(store, MADE, datetime=FLIGHT))))
+    assert geofuse.open_hsi(item).equals(geofuse.open_hsi(store))
+    assert geofuse.open_msi(item, bands=["552.50 nm"]).band.values.tolist() == ["552.50 nm"]
 
 
 # --- footprints anywhere -----------------------------------------------------------------------------------------------------------
