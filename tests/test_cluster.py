@@ -120,6 +120,17 @@ def test_workers_that_see_another_input_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_workers_are_asked_for_the_name_that_they_will_open(
+    tmp_path: Path, model: Path, threads_as_workers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was started in another folder has no such relative path."""
+    hsi, msi = small_files()
+    monkeypatch.chdir(hsi.parent)
+    monkeypatch.setattr("geofuse.io.sight._size", lambda path: os.stat(path).st_size if os.path.isabs(path) else None)
+    with scheduler_of(threads_as_workers), pytest.raises(RefusedInput, match=r"do not see the input coarse\.tif.*give the whole path"):
+        Job(hsi.name, msi.name, tmp_path / "a.tif", model=model, progress=False).run()
+
+
 class Told:
     """A value that notes, in a file a process, that it was unpacked there."""
 

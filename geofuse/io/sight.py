@@ -40,7 +40,7 @@ def check_folder_seen(folder: Path) -> None:
 
 
 def check_files_seen(files: Iterable[str]) -> None:
-    """Refuse input files that are here and that a worker does not see; addresses are left to the reader.
+    """Refuse input files that are here and that a worker does not see under the name that it will be given; addresses are left to the reader.
 
     Raises
     ------
@@ -49,10 +49,12 @@ def check_files_seen(files: Iterable[str]) -> None:
     """
     if active_client() is None:
         return
-    for path in (Path(file).absolute() for file in files):
+    for path in map(Path, files):
         blind = _workers_that_differ(_size, path, path.stat().st_size) if path.is_file() else []
         if blind:
-            raise RefusedInput(f"The workers {', '.join(blind)} do not see the input {path}, which they read. {_HELP}.")
+            raise RefusedInput(
+                f"The workers {', '.join(blind)} do not see the input {path}, which they read. {_HELP}; give the whole path."
+            )
 
 
 def _workers_that_differ(ask: Callable[[str], Any], path: Path, expected: Any) -> list[str]:
