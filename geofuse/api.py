@@ -87,7 +87,10 @@ def plan(
     else:
         model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
         whole, method = not model.tiled, model.method
-    return make_plan(scene, tile=tile, device=_device(device), memory=memory, whole=whole, closed_form=method == "fuse")
+    device = _device(device)
+    return make_plan(
+        scene, tile=tile, device=device, memory=memory, device_memory=_device_memory(device), whole=whole, closed_form=method == "fuse"
+    )
 
 
 def fit(
@@ -457,3 +460,13 @@ def _device(device: str) -> str:
             f"The device {device!r} cannot be used: {str(error).splitlines()[0]}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'."
         ) from error
     return device
+
+
+def _device_memory(device: str) -> int | None:
+    """Bytes that a run may use of a GPU; None for the processor.
+
+    A share of all that it has and not what is free now, so that a run that goes on finds the same tiles; a full one is met when it comes to it.
+    """
+    import torch
+
+    return int(0.8 * torch.cuda.mem_get_info(device)[1]) if torch.device(device).type == "cuda" else None

@@ -23,6 +23,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")]
+SCHEDULERS = (
+    "threads; processes; synchronous; distributed (a dask cluster on this machine, a process a core, which survives dead workers); "
+    "cuda (the same, a process a GPU); or the address of a dask scheduler (tcp://…)."
+)
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -101,8 +105,8 @@ def fuse(
     srf: Annotated[str, typer.Option(help="auto (estimated), a sensor such as Sentinel-2A, or a CSV file.")] = "auto",
     tile: Annotated[str, typer.Option(help="Fine pixels along each side of a tile, or auto.")] = "auto",
     device: Device = "auto",
-    scheduler: Annotated[str, typer.Option(help="threads, processes, or the address of a dask scheduler (tcp://…).")] = "threads",
-    memory_limit: Annotated[str, typer.Option(help="Memory that the run may use; decides the size of tiles.")] = "8GB",
+    scheduler: Annotated[str, typer.Option(help=SCHEDULERS)] = "threads",
+    memory_limit: Annotated[str, typer.Option(help="Memory that the run may use (at an address: each worker); decides the tiles.")] = "8GB",
     dtype: Annotated[str, typer.Option(help="int16 (scale 0.0001) or float32.")] = "int16",
     report: Annotated[list[Path] | None, typer.Option(help="Write the report: a .json or .html file; may be given twice.")] = None,
     stac: Annotated[bool, typer.Option(help="Write a STAC item beside the output.")] = True,
@@ -123,6 +127,8 @@ def fuse(
     from geofuse.job import Job
     from geofuse.scheduling import scheduler_of
 
+    if scheduler == "cuda" and device not in ("auto", "cuda"):
+        raise RefusedInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
     remote = output if is_remote(output) else None
     place = local_place(output) if remote else Path(output)
     job = Job(

@@ -28,3 +28,7 @@ class OutputRefused(RefusedInput):
 
 class RunFailed(GeofuseError, RuntimeError):
     """Work had started and could not be finished."""
+
+
+class RunStopped(RunFailed):
+    """What the run worked with failed it, such as a cluster or a device; what is finished is good, and the same run can go on."""

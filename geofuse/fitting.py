@@ -15,6 +15,7 @@ import torch
 
 from geofuse.baselines.scene import BASELINES
 from geofuse.concerns import warnings_of
+from geofuse.device import full_precision
 from geofuse.errors import RefusedInput
 from geofuse.grid import Window
 from geofuse.ground import Ground, Settings, lay_ground
@@ -44,7 +45,7 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
     """
     check_method(settings.method, settings.uncertainty)
     start = time.monotonic()
-    with torch_threads(1), torch.no_grad(), bar(desc="fitting", unit="step", enabled=settings.progress) as progress:
+    with torch_threads(1), full_precision(), torch.no_grad(), bar(desc="fitting", unit="step", enabled=settings.progress) as progress:
 
         def tick(step: str) -> None:
             progress.set_postfix_str(step)

@@ -26,12 +26,14 @@ from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output, is_zarr
 from geofuse.io.remote import check_remote, leave, upload
+from geofuse.io.sight import check_files_seen
 from geofuse.io.vrt import software
 from geofuse.io.workspace import Workspace, check_target, folder_of, published_by_a_run, workspace
 from geofuse.io.zarr import check_zarr, write_zarr
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
 from geofuse.scene import Scene
+from geofuse.scheduling import started
 from geofuse.stac.item import Processing, Source, make_item, write_item
 
 if TYPE_CHECKING:
@@ -129,6 +131,7 @@ class Job:
             Writing failed; nothing appeared, and it says whether another run can go on from what was finished.
         """
         self.refuse()
+        check_files_seen([self.hsi, self.msi])
         clock = _Clock()
         hsi, msi, given = open_hsi(self.hsi), open_msi(self.msi), self._given_model()
         scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, given)
@@ -142,11 +145,12 @@ class Job:
         ):
             model = given or self._fitted(scene, work)
             clock.lap("fit")
-            if self.uncertainty:
-                self._write_deviation(scene, model, planned, work)
-                clock.lap("uncertainty")
-            fused = api.apply(scene, model, planned, progress=self.progress)
-            filled = fill_draft(fused, work, dtype=self.dtype, progress=self.progress)
+            with started(planned.workers, planned.memory):
+                if self.uncertainty:
+                    self._write_deviation(scene, model, planned, work)
+                    clock.lap("uncertainty")
+                fused = api.apply(scene, model, planned, progress=self.progress)
+                filled = fill_draft(fused, work, dtype=self.dtype, progress=self.progress)
             clock.lap("apply")
             receipt = filled.finish({}, self.progress)
             work.publish()

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from geofuse.align.clouds import Clouds
 from geofuse.align.register import Registration
 from geofuse.baselines.scene import BASELINES, apply_baseline
+from geofuse.device import to_host
 from geofuse.errors import RefusedInput
 from geofuse.grid import GridPair, Window
 from geofuse.network.complementary import ComplementaryFilters
@@ -177,7 +178,7 @@ class Model:
         like = torch.zeros(1, dtype=torch.float32, device=device)
         with torch.inference_mode():
             given, believed = self._patches(sample, pair, like)
-            out = np.ascontiguousarray(make(believed, inner).cpu().numpy())
+            out = np.ascontiguousarray(to_host(make(believed, inner)))
         valid = _valid(given, pair, fine, coarse)[inner]
         if not valid.all():
             out[:, ~valid] = np.nan

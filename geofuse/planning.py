@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import dask
 import numpy as np
 
 from geofuse.errors import RefusedInput
 from geofuse.grid import GridPair
 from geofuse.scene import Scene
+from geofuse.scheduling import Engine, engine
 from geofuse.tiles.plan import cuts
 
 DEFAULT_MEMORY = 8 * 10**9
 # Larger ones leave the processor's caches (measured: 1024 takes 1.4 times as long a pixel as 512), smaller ones spend their time on halos.
 TILES = (512, 256, 128)
+# A GPU wants more work at once, and its memory decides.
+DEVICE_TILES = (2048, 1024)
 RANK = 20  # coefficients
 # Images of coefficients that a task holds at its peak, what the allocator keeps for the next task included.
 IMAGES, IMAGES_CLOSED_FORM = 24, 5
@@ -28,6 +29,7 @@ PROCESS_MEMORY = 450 * 10**6  # interpreter and libraries of a worker process
 MOST_READ = 1.3
 MOST_GROUP = 8
 GROUPS_HELD = 2.5  # the one that is worked on, and part of the next ones
+WORKER_TOO_SMALL = "That is one worker of the cluster with all its threads: start workers with more memory or fewer threads. "
 COARSE_RIM = 3  # coarse pixels around a window that interpolation and rounding ask for
 
 
@@ -56,6 +58,8 @@ class Plan:
         Bytes, at the peak; ``memory`` with ``workers`` tasks at once.
     workers : int
     device : str
+    device_memory : int
+        Bytes that a tile holds on the device at its peak, one tile at a time; 0 where the device is the processor.
     """
 
     shape: tuple[int, int, int]
@@ -73,6 +77,7 @@ class Plan:
     memory: int
     workers: int
     device: str
+    device_memory: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -89,7 +94,7 @@ class Plan:
                 f"reads    {_size(self.bytes_read)} of pixels, each {self.times_read:.2f} times with the halos",
                 f"writes   {_size(self.bytes_written)} of pixels before compression",
                 f"memory   {_size(self.memory)} ({self.workers} tasks of {_size(self.memory_per_task)})",
-                f"device   {self.device}",
+                f"device   {self.device}" + (f" ({_size(self.device_memory)})" if self.device_memory else ""),
             )
         )
 
@@ -103,8 +108,7 @@ class _Cost:
     msi_bands: int
     halo: int
     images: int
-    processes: bool
-    """Workers are processes: each has its own interpreter, and what a group read is copied to it."""
+    where: Engine
 
     def windows(self, side: int) -> tuple[list[int], list[int]]:
         """Rows of fine pixels, and columns, that squares of the output see with their halos."""
@@ -138,10 +142,11 @@ class _Cost:
         return 4 * (max(rows) * max(cols) * self.msi_bands + max(coarse_rows) * max(coarse_cols) * self.bands), float(max(times))
 
     def total(self, tile: int, workers: int, group: int = 1) -> int:
-        """Peak memory of the run, all processes together."""
-        read = self.reading(tile * group)[0]
-        worker = self.task(tile) + (PROCESS_MEMORY + GROUPS_HELD * read if self.processes else 0)
-        return int(BASE_MEMORY + GRAPH_MEMORY * self.tiles(tile) + workers * worker + GROUPS_HELD * read)
+        """Peak memory of the run, all processes together; of one worker of a cluster that others have started."""
+        task, read, graph = self.task(tile), GROUPS_HELD * self.reading(tile * group)[0], GRAPH_MEMORY * self.tiles(tile)
+        if self.where.processes and not self.where.given:
+            return int(BASE_MEMORY + graph + workers * (PROCESS_MEMORY + task + read))
+        return int((PROCESS_MEMORY if self.where.given else BASE_MEMORY + graph) + workers * task + read)
 
     def tiles(self, tile: int) -> int:
         """How many there are."""
@@ -161,6 +166,7 @@ def make_plan(
     tile: int | Literal["auto"] = "auto",
     device: str = "cpu",
     memory: int = DEFAULT_MEMORY,
+    device_memory: int | None = None,
     whole: bool = False,
     closed_form: bool = False,
 ) -> Plan:
@@ -173,7 +179,9 @@ def make_plan(
         Fine pixels along each side of a tile.
     device : str
     memory : int
-        Bytes that the run may use.
+        Bytes that the run may use; on a cluster that others have started, each of its processes.
+    device_memory : int, optional
+        Bytes that are free on the device, where it is a GPU. It works on one tile at a time.
     whole : bool
         The method is not local: one tile, whatever was asked for.
     closed_form : bool
@@ -190,17 +198,22 @@ def make_plan(
     height, width = pair.output.shape
     halo = int(np.ceil(max(8 * pair.ratio, 56))) + 5  # as `Model.halo`, with learned filters
     images = IMAGES_CLOSED_FORM if closed_form else IMAGES
-    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, _in_processes())
-    candidates = (max(height, width),) if whole else TILES if tile == "auto" else (tile,)
-    most = 1 if whole else _workers()
-    fitting = [(t, n) for t in candidates for n in range(most, 0, -1) if cost.total(t, n) <= memory]
+    where = engine()
+    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, where)
+    candidates = (max(height, width),) if whole else _tiles(device_memory is not None) if tile == "auto" else (tile,)
+    if device_memory is not None:
+        candidates = tuple(t for t in candidates if cost.task(t) <= device_memory) or candidates[-1:]
+    allowed, counts = _choices(where, memory, whole)
+    fitting = [(t, n) for t in candidates for n in counts if cost.total(t, n) <= allowed]
     chosen, workers = max(fitting, key=lambda choice: cost.speed(*choice), default=(None, 1))
     if chosen is None:
         raise RefusedInput(
-            f"Fusing needs {_size(cost.total(candidates[-1], 1))} with tiles of {candidates[-1]} pixels, and {_size(memory)} are allowed. "
-            "Allow more memory or choose smaller tiles (methods that are not local take the whole scene as one)."
+            f"Fusing needs {_size(cost.total(candidates[-1], counts[-1]))} with tiles of {candidates[-1]} pixels, and {_size(allowed)} are "
+            f"allowed. {WORKER_TOO_SMALL if where.given else ''}Allow more memory or choose smaller tiles (methods that are not local take the "
+            "whole scene as one)."
         )
-    group = 1 if whole else cost.group(chosen, workers, memory)
+    group = 1 if whole or where.packs else cost.group(chosen, workers, allowed)
+    copies, here = (where.processes, BASE_MEMORY + GRAPH_MEMORY * cost.tiles(chosen)) if where.given else (1, 0)
     rows, cols = cost.windows(chosen * group)
     seen = sum(rows) * sum(cols)
     box = pair.output_geobox
@@ -217,9 +230,10 @@ def make_plan(
         times_read=round(cost.reading(chosen * group)[1], 3),
         bytes_written=2 * cost.bands * height * width,
         memory_per_task=cost.task(chosen),
-        memory=cost.total(chosen, workers, group),
-        workers=workers,
+        memory=copies * cost.total(chosen, workers, group) + here,
+        workers=copies * workers,
         device=device,
+        device_memory=0 if device_memory is None else cost.task(chosen),
     )
 
 
@@ -228,16 +242,15 @@ def _crs_name(crs: Any) -> str:
     return f"EPSG:{code}" if code else crs.to_wkt(pretty=False)
 
 
-def _in_processes() -> bool:
-    return dask.config.get("scheduler", None) in ("processes", "multiprocessing")
+def _tiles(on_device: bool) -> tuple[int, ...]:
+    return DEVICE_TILES + TILES if on_device else TILES
 
 
-def _workers() -> int:
-    """Tasks at once: what the user set for dask, else the cores that this process may use."""
-    asked = dask.config.get("num_workers", None)
-    if asked is not None:
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _choices(where: Engine, memory: int, whole: bool) -> tuple[int, range]:
+    """Bytes that a plan may take, and how many tasks may run at once, most first; on a cluster of others, both of each of its processes."""
+    if where.given:
+        return min(memory, where.memory or memory), range(where.tasks, where.tasks - 1, -1)
+    return memory, range(1 if whole else where.tasks * max(where.processes, 1), 0, -1)
 
 
 def _size(count: float) -> str:

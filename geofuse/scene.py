@@ -13,6 +13,7 @@ from geofuse.bands import BandTable
 from geofuse.cube import geobox
 from geofuse.errors import InvalidCube, PairMismatch
 from geofuse.grid import GridPair, Window, pair_grids
+from geofuse.scheduling import engine
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Scene:
         """Read windows given as (fine, coarse) pairs; lazy cubes are computed in one go."""
         import dask
 
-        blocks = dask.compute(*[(self.hsi_window(coarse), self.msi_window(fine)) for fine, coarse in windows])
+        here = "threads" if engine().packs else None  # pixels that come here anyway are not packed on the way
+        blocks = dask.compute(*[(self.hsi_window(coarse), self.msi_window(fine)) for fine, coarse in windows], scheduler=here)
         return [
             Sample(np.asarray(h, np.float32), np.asarray(m, np.float32), fine, coarse)
             for (h, m), (fine, coarse) in zip(blocks, windows, strict=True)

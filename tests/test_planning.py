@@ -19,8 +19,9 @@ from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
 from geofuse.grid import Window
 from geofuse.model import HALO_COARSE, HALO_FINE
 from geofuse.network.complementary import ComplementaryFilters
-from geofuse.planning import BASE_MEMORY, TILES, make_plan
+from geofuse.planning import BASE_MEMORY, DEVICE_TILES, TILES, make_plan
 from geofuse.scene import Scene
+from geofuse.scheduling import Engine
 from geofuse.tiles.plan import tile_windows
 from tests.crops import small_cubes, small_model, small_pair
 
@@ -134,7 +135,43 @@ def test_processes_take_more_than_threads() -> None:
         threads = geofuse.plan(*BERLIN)
         with dask.config.set(scheduler="processes"):
             processes = geofuse.plan(*BERLIN)
+            assert processes.group == 1, "what a group reads would be packed for each of its tiles"
+        with dask.config.set({"geofuse.cluster": "distributed"}):
+            assert geofuse.plan(*BERLIN).memory > processes.memory
     assert processes.memory > threads.memory + 2 * 400e6
+
+
+def test_a_given_cluster_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its workers run as many tasks as they have threads, whatever we would like; so their memory decides about the tile."""
+
+    def plan(memory: int, limit: int = 10**12) -> Any:
+        monkeypatch.setattr("geofuse.planning.engine", lambda: Engine(4, 10, memory))
+        return geofuse.plan(*BERLIN, memory=limit)
+
+    roomy, tight = plan(10**12), plan(1_700 * 10**6)
+    assert (roomy.workers, tight.workers) == (40, 40)
+    assert roomy.tile == max(TILES) > tight.tile
+    assert tight.memory <= 10 * 1_700 * 10**6 + BASE_MEMORY
+    assert plan(10**12, 1_700 * 10**6) == tight, "the limit of the run is that of each worker"
+    with pytest.raises(
+        RefusedInput, match="one worker of the cluster with all its threads: start workers with more memory or fewer threads"
+    ):
+        plan(500 * 10**6)
+
+
+def test_a_gpu_is_given_what_it_can_hold() -> None:
+    large = Scene.of(cube(224, 1200, 1200, 30.0), cube(4, 10000, 10000, 3.6, 383_469.97, 5_818_303.55))
+
+    def plan(free: int, memory: int = 64 * 10**9) -> Any:
+        return make_plan(large, device="cuda", device_memory=free, memory=memory)
+
+    plans = [plan(free * 10**9) for free in (1, 2, 6, 80)]
+    assert [p.tile for p in plans] == sorted(p.tile for p in plans)
+    assert plans[0].tile < max(TILES) < plans[-1].tile == max(DEVICE_TILES)
+    assert all(p.device_memory <= free * 10**9 for p, free in zip(plans, (1, 2, 6, 80), strict=True))
+    assert plan(80 * 10**9, memory=4 * 10**9).tile < max(DEVICE_TILES), "the tile must fit the machine, too"
+    assert str(plans[-1]).splitlines()[-1].startswith("device   cuda (")
+    assert make_plan(large).device_memory == 0
 
 
 def seen(plan: Any) -> list[tuple[int, int]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -121,3 +123,18 @@ def test_useless_samples_are_refused(samples: list[Sample], message: str) -> Non
 def test_a_band_empty_in_one_sample_only_is_no_reason_to_refuse() -> None:
     holed = sample(hsi=np.array([1, np.nan, 1, 1])[:, None, None])
     assert usable([holed, sample()]) != []
+
+
+def test_pixels_that_come_here_are_read_here() -> None:
+    """With processes, too: another one would pack them and send them over."""
+    readers = []
+
+    def read(block: np.ndarray) -> np.ndarray:
+        readers.append(os.getpid())
+        return block
+
+    hsi, msi = small_cubes()
+    scene = Scene.of(hsi.copy(data=hsi.data.map_blocks(read, meta=hsi.data._meta)), msi)
+    with dask.config.set(scheduler="processes"):
+        scene.read([(Window(0, 20, 0, 20), Window(0, 4, 0, 4))])
+    assert set(readers) == {os.getpid()}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, ClassVar
 
 import dask
 import numpy as np
@@ -14,7 +17,7 @@ from distributed import LocalCluster, default_client
 
 import geofuse
 from geofuse.errors import RefusedInput
-from geofuse.scheduling import scheduler_of
+from geofuse.scheduling import Engine, active_client, engine, scheduler_of, started
 from tests.crops import small_cubes, small_model
 
 
@@ -63,9 +66,12 @@ def test_a_cluster_gives_the_same_numbers() -> None:
     assert model.report["geometry"] == small_model().report["geometry"]
 
 
-@pytest.mark.parametrize("name", ["cron", "", "Threads", "distributed", "127.0.0.1:8786"])
+@pytest.mark.parametrize("name", ["cron", "", "Threads", "127.0.0.1:8786"])
 def test_unknown_names_are_refused(name: str) -> None:
-    with pytest.raises(RefusedInput, match=r"expected threads, processes, synchronous, or an address"), scheduler_of(name):
+    with (
+        pytest.raises(RefusedInput, match=r"expected threads, processes, synchronous, distributed, cuda, or an address"),
+        scheduler_of(name),
+    ):
         pass
 
 
@@ -90,6 +96,73 @@ def test_missing_distributed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)  # Python's way to say: not installed
     with pytest.raises(RefusedInput, match=r"pip install 'geofuse\[distributed\]'"), scheduler_of("tcp://127.0.0.1:8786"):
         pass
+
+
+def test_a_cluster_of_our_own_needs_what_it_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(RefusedInput, match=r"needs distributed: pip install 'geofuse\[distributed\]'"), scheduler_of("distributed"):
+        pass
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)
+    with pytest.raises(RefusedInput, match=r"needs dask_cuda: pip install 'geofuse\[cuda\]'"), scheduler_of("cuda"):
+        pass
+
+
+class CudaCluster:
+    """What geofuse knows of dask_cuda, on processors."""
+
+    asked: ClassVar[dict[str, Any]] = {}
+
+    def __new__(cls, **options: Any) -> Any:
+        cls.asked = options
+        return LocalCluster(**options, processes=False)
+
+
+@pytest.fixture
+def dask_cuda(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Three GPUs."""
+    library, utils = ModuleType("dask_cuda"), ModuleType("dask_cuda.utils")
+    library.LocalCUDACluster, utils.get_n_gpus = CudaCluster, lambda: 3  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "dask_cuda", library)
+    monkeypatch.setitem(sys.modules, "dask_cuda.utils", utils)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return 3
+
+
+def test_a_process_a_gpu(dask_cuda: int) -> None:
+    with scheduler_of("cuda"):
+        assert engine() == Engine(tasks=2, processes=dask_cuda)
+        assert active_client() is None  # until the tiles begin
+        with started(workers=6, memory=6 * 10**9):
+            assert (CudaCluster.asked["n_workers"], CudaCluster.asked["threads_per_worker"]) == (3, 2)
+            assert CudaCluster.asked["memory_limit"] >= 2 * 10**9
+            assert active_client() is not None
+        with started(workers=2, memory=6 * 10**9):
+            assert (CudaCluster.asked["n_workers"], CudaCluster.asked["threads_per_worker"]) == (2, 1)
+        assert active_client() is None
+
+
+@pytest.mark.parametrize("visible", ["", " "])
+def test_no_gpu_is_said(dask_cuda: int, visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(RefusedInput, match="needs an NVIDIA GPU, and none was found; use --scheduler threads"), scheduler_of("cuda"):
+        pass
+
+
+def test_engines() -> None:
+    with dask.config.set(num_workers=5):
+        for name, expected in (
+            ("threads", Engine(5)),
+            ("synchronous", Engine(1)),
+            ("processes", Engine(1, 5, packs=True)),
+            ("distributed", Engine(1, 5)),
+        ):
+            with scheduler_of(name):
+                assert engine() == expected
+        with (
+            LocalCluster(n_workers=3, threads_per_worker=2, processes=False, dashboard_address=None, memory_limit=10**9) as cluster,
+            scheduler_of(cluster.scheduler_address),
+        ):
+            assert engine() == Engine(2, 3, memory=10**9)
 
 
 def test_what_the_block_raises_passes_through() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
 import dask.base
 import dask.multiprocessing
 import numpy as np
+
+from geofuse.errors import RunStopped
+from geofuse.scheduling import active_client
 
 Place = tuple[int, int]
 """Row and column of a tile among the tiles."""
@@ -56,12 +58,11 @@ def run_tiles(
     if not keys:
         return
     graph = results.__dask_optimize__(results.__dask_graph__(), keys)
-    get = dask.base.get_scheduler(collections=[results])
-    client = getattr(get, "__self__", None)
-    if "distributed" in sys.modules and isinstance(client, sys.modules["distributed"].Client):
-        _run_there(client, graph, keys, done)
+    client = active_client()
+    if client is None:
+        _run_here(dask.base.get_scheduler(collections=[results]), graph, keys, done)
     else:
-        _run_here(get, graph, keys, done)
+        _run_there(client, graph, keys, done)
 
 
 def _worked(tile: np.ndarray, work: Callable[[np.ndarray, int, int], Any], tops: Any, lefts: Any, block_id: Any = None) -> np.ndarray:
@@ -89,11 +90,20 @@ def _run_here(get: Any, graph: Any, keys: list[Any], done: Callable[[Place, Any]
 
 def _run_there(client: Any, graph: Any, keys: list[Any], done: Callable[[Place, Any], None]) -> None:
     """A cluster; every result is let go as soon as it is here."""
-    from distributed import as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
+    from distributed.comm import CommClosedError
 
-    futures = client.get(graph, keys, sync=False)
-    waiting = as_completed(futures, with_results=True)
-    del futures
-    for future, value in waiting:
-        done(future.key[2:], value[0, 0, 0])
-        future.release()
+    try:
+        futures = client.get(graph, keys, sync=False)
+        batches = as_completed(futures).batches()
+        del futures
+        for batch in batches:
+            for future, value in zip(batch, client.gather(batch), strict=True):
+                done(future.key[2:], value[0, 0, 0])
+                future.release()
+    except KilledWorker as error:
+        raise RunStopped(
+            f"A tile ended the workers that tried it, likely for want of memory: give them more, or less work each ({error})"
+        ) from error
+    except (CancelledError, CommClosedError) as error:
+        raise RunStopped(f"The dask scheduler was lost ({error})") from error

@@ -17,10 +17,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rasterio.errors import RasterioError
 
-from geofuse.errors import OutputRefused, RefusedInput, RunFailed
+from geofuse.errors import OutputRefused, RefusedInput, RunFailed, RunStopped
 from geofuse.io.fingerprint import content_size
 from geofuse.io.journal import Journal, Record, peek
 from geofuse.io.output import check_output, is_zarr
+from geofuse.io.sight import check_folder_seen
 
 _LOCK, _JOURNAL = "lock", "journal.jsonl"
 
@@ -129,16 +130,19 @@ def workspace(target: Path, key: dict[str, Any], *, resume: bool = True, overwri
     Raises
     ------
     OutputRefused
-        Another run is making this output, or an earlier one with another key left its work there.
+        Another run is making this output, an earlier one with another key left its work there, or workers do not see the folder.
     RunFailed
         Writing failed; says whether what was finished is kept.
     """
     folder, lock = _locked(target)
     try:
+        check_folder_seen(folder)
         work = _entered(target, folder, key, resume)
         if not (overwrite or work.published):
             check_output(target)
     except BaseException:
+        if all(path.name == _LOCK for path in folder.iterdir()):
+            shutil.rmtree(folder, ignore_errors=True)
         lock.release()
         raise
     try:
@@ -195,7 +199,7 @@ def _entered(target: Path, folder: Path, key: dict[str, Any], resume: bool) -> W
 def _worth_another_try(error: BaseException) -> bool:
     """Whether the same run could get further next time: it was stopped, or the machine and not the work was at fault."""
     if isinstance(error, RefusedInput | RunFailed):
-        return False
+        return isinstance(error, RunStopped)
     machine = isinstance(error, OSError | RasterioError | MemoryError) or type(error).__module__.startswith("distributed")
     return machine or not isinstance(error, Exception)
 
@@ -205,6 +209,8 @@ def _raise(error: BaseException, target: Path, kept: Path | None) -> None:
     again = "" if kept is None else ": run the same again to go on from there, or with --no-resume (resume=False) to start afresh"
     if isinstance(error, KeyboardInterrupt):
         raise KeyboardInterrupt(left + again) from error
+    if isinstance(error, RunStopped):
+        raise RunStopped(f"{error}; {left}{again}") from error
     if isinstance(error, RasterioError | OSError):
         raise RunFailed(f"could not write {target} ({error}); {left}{again}. Check the free disk space") from error
     raise error

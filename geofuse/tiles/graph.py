@@ -16,9 +16,11 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from geofuse.grid import Window
+from geofuse.grid import GridPair, Window
 from geofuse.model import Model
 from geofuse.scene import Scene
+from geofuse.scheduling import engine
+from geofuse.tiles.halves import make_on
 from geofuse.tiles.plan import tile_windows
 from geofuse.tiles.threads import torch_threads
 
@@ -27,11 +29,10 @@ Output = Literal["reflectance", "uncertainty"]
 
 def fuse_tile(
     model: Model,
-    hsi: np.ndarray,
-    msi: np.ndarray,
-    scene_pair: Any,
+    hsi: np.ndarray | _Apart,
+    msi: np.ndarray | _Apart,
+    scene_pair: GridPair,
     core: Window,
-    windows: tuple[Window, Window],
     group: tuple[Window, Window],
     device: str,
     output: Output = "reflectance",
@@ -41,13 +42,13 @@ def fuse_tile(
     Parameters
     ----------
     model : Model
-    hsi, msi : ndarray
-        What was read for the tile's group.
+    hsi, msi : ndarray, or what reads one
+        The part of each image that the tile's group needs.
     scene_pair : GridPair
     core : Window
         The tile, on the working fine grid.
-    windows, group : tuple of Window
-        The tile with its halo, and what was read, on the fine and on the coarse working grid.
+    group : tuple of Window
+        What was read, on the fine and on the coarse working grid.
     device : str
     output : str
         ``reflectance`` or ``uncertainty``.
@@ -56,14 +57,19 @@ def fuse_tile(
     -------
     ndarray, shape (B, rows, cols), float32
     """
-    (fine, coarse), (fine_read, coarse_read) = windows, group
-    own_hsi, own_msi = (
-        np.asarray(image[(slice(None), *window.offset(-read.top, -read.left).slices)], np.float32)
-        for image, window, read in ((hsi, coarse, coarse_read), (msi, fine, fine_read))
-    )
     make = model.apply if output == "reflectance" else model.deviation
+
+    def part(core: Window) -> np.ndarray:
+        fine, coarse = windows_of(model, scene_pair, core)
+        return make(_cut(hsi, coarse, group[1]), _cut(msi, fine, group[0]), scene_pair, fine, coarse, device, core)
+
     with torch_threads(1):  # dask runs as many of these at once as there are cores
-        return make(own_hsi, own_msi, scene_pair, fine, coarse, device, core)
+        return make_on(device, part, core, model.tiled)
+
+
+def _cut(image: np.ndarray | _Apart, window: Window, read: Window) -> np.ndarray:
+    """A window of what was read."""
+    return np.asarray(image[(slice(None), *window.offset(-read.top, -read.left).slices)], np.float32)
 
 
 def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", group: int = 1, output: Output = "reflectance") -> da.Array:
@@ -90,30 +96,47 @@ def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", grou
         tile = max(pair.output.shape)
     tiles = tile_windows(pair.output, tile)
     name = f"fuse_tile-{tokenize(model, scene.hsi.data, scene.msi.data, pair, tile, device, output)}"
+    packs = engine().packs
     shared = dask.delayed(model, pure=False, traverse=False)
     shared_pair = dask.delayed(pair, pure=False, traverse=False)
     tasks: dict[Any, Any] = {}
     dependencies = [shared, shared_pair]
     for members in _groups(len(tiles), len(tiles[0]), group):
-        windows = {(i, j): _windows(scene, model, tiles[i][j]) for i, j in members}
-        read = _union([fine for fine, _ in windows.values()]), _union([coarse for _, coarse in windows.values()])
-        hsi, msi = dask.delayed(scene.hsi_window(read[1]), pure=False), dask.delayed(scene.msi_window(read[0]), pure=False)
-        dependencies += [hsi, msi]
+        seen = [windows_of(model, pair, tiles[i][j]) for i, j in members]
+        read = _union([fine for fine, _ in seen]), _union([coarse for _, coarse in seen])
+        images = scene.hsi_window(read[1]), scene.msi_window(read[0])
+        if packs:  # processes that are handed everything: rather than pixels, the way to read them
+            hsi, msi = (_Apart(image) for image in dask.optimize(*images))
+        else:
+            reads = [dask.delayed(image, pure=False) for image in images]
+            dependencies += reads
+            hsi, msi = (each.key for each in reads)
         for i, j in members:
             tasks[name, 0, i, j] = (
-                fuse_tile, shared.key, hsi.key, msi.key, shared_pair.key, tiles[i][j], windows[i, j], read, device, output,
+                fuse_tile, shared.key, hsi, msi, shared_pair.key, tiles[i][j], read, device, output,
             )  # fmt: skip
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=dependencies)
     chunks = ((len(scene.bands),), tuple(row[0].shape[0] for row in tiles), tuple(window.shape[1] for window in tiles[0]))
     return da.Array(graph, name, chunks, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
 
 
-def _windows(scene: Scene, model: Model, core: Window) -> tuple[Window, Window]:
-    """What a tile needs of both images."""
-    height, width = scene.pair.fine.shape
+class _Apart:
+    """An image, perhaps a lazy one, that a task reads for itself."""
+
+    def __init__(self, image: Any) -> None:
+        self._image = image
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        chosen = self._image[key]
+        return np.asarray(chosen.compute(scheduler="synchronous") if isinstance(chosen, da.Array) else chosen)
+
+
+def windows_of(model: Model, pair: GridPair, core: Window) -> tuple[Window, Window]:
+    """What a tile needs of both images: windows of the fine and of the coarse working grid."""
+    height, width = pair.fine.shape
     everything = Window(0, height, 0, width)
     fine = core.grown(model.halo, everything) if model.tiled else everything
-    return fine, model.builder(scene.pair).coarse_window(fine)
+    return fine, model.builder(pair).coarse_window(fine)
 
 
 def _groups(rows: int, cols: int, size: int) -> Iterator[list[tuple[int, int]]]:

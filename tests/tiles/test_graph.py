@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import dask
 import dask.array as da
 import numpy as np
@@ -191,3 +192,17 @@ def test_the_same_mosaic_has_the_same_name(tmp_path: Path) -> None:
     assert lazy_mosaic(Scene.of(*small_cubes()), again, 70).name == name
     assert lazy_mosaic(scene, model, 71).name != name
     assert lazy_mosaic(scene, small_model("fuse"), 70).name != name
+
+
+def test_processes_are_handed_the_way_to_the_pixels() -> None:
+    """And not the pixels, which would be packed for each tile of a group."""
+    scene, model = Scene.of(*small_cubes()), small_model()
+    with dask.config.set(scheduler="processes"):
+        mosaic = lazy_mosaic(scene, model, 70, group=2)
+    graph = dict(mosaic.__dask_graph__())
+    tasks = {key: task for key, task in graph.items() if key[0] == mosaic.name}
+    assert len(graph) == len(tasks) + 2, "model, grids, tiles: nothing that reads"
+    assert max(len(cloudpickle.dumps(task)) for task in tasks.values()) < 30_000
+    shared = lazy_mosaic(scene, model, 70, group=2)
+    assert mosaic.name == shared.name
+    assert np.array_equal(mosaic.compute(scheduler="synchronous"), shared.compute(scheduler="synchronous"), equal_nan=True)
