@@ -136,11 +136,11 @@ def fuse(
         reports=tuple(report or ()), stac=stac, model=model, seed=seed, overwrite=overwrite, resume=resume, progress=not quiet, remote=remote,
         uncertainty=uncertainty,
     )  # fmt: skip
+    keep_freed_memory()
     with scheduler_of(scheduler):
         if plan:
             print(job.plan())
             return
-        keep_freed_memory()
         _, made = job.run()
     _say(made, output)
 

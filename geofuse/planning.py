@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import xarray as xr
 
+from geofuse.allocator import keeps_freed_memory
 from geofuse.errors import RefusedInput
 from geofuse.grid import GridPair
 from geofuse.scene import Scene
@@ -14,19 +16,20 @@ from geofuse.scheduling import Engine, engine
 from geofuse.tiles.plan import cuts
 
 DEFAULT_MEMORY = 8 * 10**9
-# Larger ones leave the processor's caches (measured: 1024 takes 1.4 times as long a pixel as 512), smaller ones spend their time on halos.
-TILES = (512, 256, 128)
+# Smaller ones spend their time on halos. Larger ones spend theirs on getting memory from the system, unless what is freed is kept.
+TILES, LARGE_TILES = (512, 256, 128), (1024, 768)
 # A GPU wants more work at once, and its memory decides.
 DEVICE_TILES = (2048, 1024)
 RANK = 20  # coefficients
 # Images of coefficients that a task holds at its peak, what the allocator keeps for the next task included.
-IMAGES, IMAGES_CLOSED_FORM = 24, 5
+IMAGES, IMAGES_CLOSED_FORM = 14, 5
 # Interpreter, libraries, metadata; and the sample of the fit, of which the allocator keeps what it held.
 BASE_MEMORY = 900 * 10**6
 GRAPH_MEMORY = 25_000  # a tile's part of the graph and of the scheduler's books (`benchmarks.simulate`, 4,096 to 40,000 tiles)
 PROCESS_MEMORY = 450 * 10**6  # interpreter and libraries of a worker process
-# Pixels read of each image, over its pixels: tiles are read in groups large enough for this, as far as memory allows.
+# Pixels decoded of each image, over its pixels: tiles are read in groups large enough for this, as far as memory allows.
 MOST_READ = 1.3
+MUCH = 1.5  # times slower than need be, for the sake of reading less
 MOST_GROUP = 8
 GROUPS_HELD = 2.5  # the one that is worked on, and part of the next ones
 WORKER_TOO_SMALL = "That is one worker of the cluster with all its threads: start workers with more memory or fewer threads. "
@@ -53,7 +56,7 @@ class Plan:
     bytes_read, bytes_written : int
         Uncompressed float32 pixels read, halos included; int16 pixels written.
     times_read : float
-        Pixels read over pixels of the working grids, of the image of which that is more.
+        Pixels decoded over pixels of the working grids, of the image of which that is more; files hand out whole blocks.
     memory_per_task, memory : int
         Bytes, at the peak; ``memory`` with ``workers`` tasks at once.
     workers : int
@@ -99,6 +102,14 @@ class Plan:
         )
 
 
+class _Choice(NamedTuple):
+    """What is up to the plan."""
+
+    tile: int
+    workers: int
+    group: int
+
+
 @dataclass(frozen=True)
 class _Cost:
     """What a choice of tiles costs, for one scene; sizes in bytes."""
@@ -109,14 +120,21 @@ class _Cost:
     halo: int
     images: int
     where: Engine
+    blocks: tuple[tuple[int, int], tuple[int, int]] = ((1, 1), (1, 1))
+    """Rows and columns of a block of the HSI's file, and of the MSI's."""
 
-    def windows(self, side: int) -> tuple[list[int], list[int]]:
-        """Rows of fine pixels, and columns, that squares of the output see with their halos."""
+    def spans(self, side: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Fine rows, and columns, from and to, that squares of the output see with their halos."""
         output, fine = self.pair.output, self.pair.fine
         rows, cols = (
-            [min(stop + first + self.halo, size) - max(start + first - self.halo, 0) for start, stop in cuts(length, side)]
+            [(max(start + first - self.halo, 0), min(stop + first + self.halo, size)) for start, stop in cuts(length, side)]
             for length, first, size in zip(output.shape, (output.top, output.left), fine.shape, strict=True)
         )
+        return rows, cols
+
+    def windows(self, side: int) -> tuple[list[int], list[int]]:
+        """How many fine rows, and columns, these are."""
+        rows, cols = ([stop - start for start, stop in spans] for spans in self.spans(side))
         return rows, cols
 
     def task(self, tile: int) -> int:
@@ -127,23 +145,34 @@ class _Cost:
         return int(4 * (inputs + seen * self.images * min(RANK, self.bands) + 2 * self.bands * rows * cols))
 
     def speed(self, tile: int, workers: int) -> float:
-        """Output pixels made in the time that one worker takes for a pixel that it sees."""
+        """Output pixels made in the time that one worker takes for a pixel that it sees; a scene of few tiles keeps few workers busy."""
         rows, cols = self.windows(tile)
-        return float(workers * np.prod(self.pair.output.shape) / (sum(rows) * sum(cols)))
+        return float(np.prod(self.pair.output.shape) / max(sum(rows) * sum(cols) / workers, max(rows) * max(cols)))
 
-    def reading(self, side: int) -> tuple[int, float]:
-        """Bytes of the largest square's part of both images; how often each pixel is read."""
-        rows, cols = self.windows(side)
-        h, w = self.pair.coarse.shape
-        coarse_rows, coarse_cols = (
-            [min(int(np.ceil(n / self.pair.ratio)) + COARSE_RIM, size) for n in lengths] for lengths, size in ((rows, h), (cols, w))
-        )
-        times = sum(rows) * sum(cols) / np.prod(self.pair.fine.shape), sum(coarse_rows) * sum(coarse_cols) / (h * w)
-        return 4 * (max(rows) * max(cols) * self.msi_bands + max(coarse_rows) * max(coarse_cols) * self.bands), float(max(times))
+    def held(self, side: int) -> int:
+        """Bytes of the largest square's part of both images."""
+        rows, cols = (max(lengths) for lengths in self.windows(side))
+        coarse = [
+            min(int(np.ceil(n / self.pair.ratio)) + COARSE_RIM, size) for n, size in zip((rows, cols), self.pair.coarse.shape, strict=True)
+        ]
+        return int(4 * (rows * cols * self.msi_bands + np.prod(coarse) * self.bands))
+
+    def times_read(self, side: int) -> float:
+        """How often a pixel is decoded when squares of the output are read one by one, whole blocks of the files each time."""
+        times = []
+        for ratio, rim, blocks, shape in zip(
+            (self.pair.ratio, 1.0), (COARSE_RIM - 1, 0), self.blocks, (self.pair.coarse.shape, self.pair.fine.shape), strict=True
+        ):
+            along = (
+                sum(touched((start / ratio - rim, stop / ratio + rim), block, size) for start, stop in spans) / size
+                for spans, block, size in zip(self.spans(side), blocks, shape, strict=True)
+            )
+            times.append(np.prod(list(along)))
+        return float(max(times))
 
     def total(self, tile: int, workers: int, group: int = 1) -> int:
         """Peak memory of the run, all processes together; of one worker of a cluster that others have started."""
-        task, read, graph = self.task(tile), GROUPS_HELD * self.reading(tile * group)[0], GRAPH_MEMORY * self.tiles(tile)
+        task, read, graph = self.task(tile), GROUPS_HELD * self.held(tile * group), GRAPH_MEMORY * self.tiles(tile)
         if self.where.processes and not self.where.given:
             return int(BASE_MEMORY + graph + workers * (PROCESS_MEMORY + task + read))
         return int((PROCESS_MEMORY if self.where.given else BASE_MEMORY + graph) + workers * task + read)
@@ -153,11 +182,30 @@ class _Cost:
         rows, cols = self.pair.output.shape
         return -(-rows // tile) * -(-cols // tile)
 
+    def best(self, choices: list[_Choice]) -> _Choice | None:
+        """The fastest of those that read little twice, unless that were much slower than the fastest of all."""
+        fastest = max((self.speed(c.tile, c.workers) for c in choices), default=0.0)
+        little = [c for c in choices if self.times_read(c.tile * c.group) <= MOST_READ and self.speed(c.tile, c.workers) > fastest / MUCH]
+        return max(little or choices, key=lambda c: self.speed(c.tile, c.workers), default=None)
+
     def group(self, tile: int, workers: int, memory: int) -> int:
-        """The smallest group that reads little enough, or the largest that memory allows."""
+        """The smallest group that reads little enough; where memory allows none, the one that reads least."""
         most = -(-max(self.pair.output.shape) // tile)
         fitting = [g for g in range(1, min(MOST_GROUP, most) + 1) if self.total(tile, workers, g) <= memory]
-        return next((g for g in fitting if self.reading(tile * g)[1] <= MOST_READ), max(fitting, default=1))
+        times = {g: self.times_read(tile * g) for g in fitting}
+        return next((g for g in fitting if times[g] <= MOST_READ), min(fitting, key=lambda g: times[g], default=1))
+
+
+def touched(span: tuple[float, float], block: int, size: int) -> int:
+    """Pixels in the blocks that a span touches, of a row of ``size`` pixels.
+
+    Examples
+    --------
+    >>> touched((100, 300), 256, 1000), touched((900, 990), 256, 1000)
+    (512, 232)
+    """
+    first, last = max(int(np.floor(span[0])), 0) // block * block, -(-min(int(np.ceil(span[1])), size) // block) * block
+    return min(last, size) - first
 
 
 def make_plan(
@@ -199,22 +247,23 @@ def make_plan(
     halo = int(np.ceil(max(8 * pair.ratio, 56))) + 5  # as `Model.halo`, with learned filters
     images = IMAGES_CLOSED_FORM if closed_form else IMAGES
     where = engine()
-    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, where)
+    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, where, (_block(scene.hsi), _block(scene.msi)))
     candidates = (max(height, width),) if whole else _tiles(device_memory is not None) if tile == "auto" else (tile,)
     if device_memory is not None:
         candidates = tuple(t for t in candidates if cost.task(t) <= device_memory) or candidates[-1:]
     allowed, counts = _choices(where, memory, whole)
-    fitting = [(t, n) for t in candidates for n in counts if cost.total(t, n) <= allowed]
-    chosen, workers = max(fitting, key=lambda choice: cost.speed(*choice), default=(None, 1))
+    apart = whole or where.packs  # each tile reads for itself
+    fitting = [_Choice(t, n, 1 if apart else cost.group(t, n, allowed)) for t in candidates for n in counts if cost.total(t, n) <= allowed]
+    chosen = cost.best(fitting)
     if chosen is None:
         raise RefusedInput(
             f"Fusing needs {_size(cost.total(candidates[-1], counts[-1]))} with tiles of {candidates[-1]} pixels, and {_size(allowed)} are "
             f"allowed. {WORKER_TOO_SMALL if where.given else ''}Allow more memory or choose smaller tiles (methods that are not local take the "
             "whole scene as one)."
         )
-    group = 1 if whole or where.packs else cost.group(chosen, workers, allowed)
-    copies, here = (where.processes, BASE_MEMORY + GRAPH_MEMORY * cost.tiles(chosen)) if where.given else (1, 0)
-    rows, cols = cost.windows(chosen * group)
+    tile, workers, group = chosen
+    copies, here = (where.processes, BASE_MEMORY + GRAPH_MEMORY * cost.tiles(tile)) if where.given else (1, 0)
+    rows, cols = cost.windows(tile * group)
     seen = sum(rows) * sum(cols)
     box = pair.output_geobox
     return Plan(
@@ -222,18 +271,18 @@ def make_plan(
         crs=_crs_name(box.crs),
         pixel=float(abs(box.affine.a)),
         ratio=pair.ratio,
-        tile=chosen,
-        tiles=len(cuts(height, chosen)) * len(cuts(width, chosen)),
+        tile=tile,
+        tiles=len(cuts(height, tile)) * len(cuts(width, tile)),
         group=group,
         halo=halo,
         bytes_read=int(4 * seen * (cost.msi_bands + cost.bands / pair.ratio**2)),
-        times_read=round(cost.reading(chosen * group)[1], 3),
+        times_read=round(cost.times_read(tile * group), 3),
         bytes_written=2 * cost.bands * height * width,
-        memory_per_task=cost.task(chosen),
-        memory=copies * cost.total(chosen, workers, group) + here,
+        memory_per_task=cost.task(tile),
+        memory=copies * cost.total(tile, workers, group) + here,
         workers=copies * workers,
         device=device,
-        device_memory=0 if device_memory is None else cost.task(chosen),
+        device_memory=0 if device_memory is None else cost.task(tile),
     )
 
 
@@ -243,7 +292,14 @@ def _crs_name(crs: Any) -> str:
 
 
 def _tiles(on_device: bool) -> tuple[int, ...]:
-    return DEVICE_TILES + TILES if on_device else TILES
+    return DEVICE_TILES + TILES if on_device else LARGE_TILES + TILES if keeps_freed_memory() else TILES
+
+
+def _block(cube: xr.DataArray) -> tuple[int, int]:
+    """Rows and columns of a block of the cube's file, as far as its encoding tells."""
+    chunks = cube.encoding.get("preferred_chunks", {})
+    rows, cols = (chunks.get(dim, 1) for dim in ("y", "x"))
+    return (rows, cols) if isinstance(rows, int) and isinstance(cols, int) and min(rows, cols) > 0 else (1, 1)
 
 
 def _choices(where: Engine, memory: int, whole: bool) -> tuple[int, range]:

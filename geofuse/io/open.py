@@ -229,7 +229,7 @@ def _from_open(file: Any, place: str, role: str, bands: list[str | int] | None, 
     array = _array(file, place, described, chosen)
     natural = natural_chunks(array.shape, file.block_shapes[0], sequential=envi.is_compressed(file))
     _look(array, natural, place)
-    encoding = _encoding(array, file.dtypes[0], place)
+    encoding = _encoding(array, file.dtypes[0], place) | _blocks(file.block_shapes[0])
     return _cube(array, chunks, natural, transform, file.crs, described.table.take(chosen), described.attrs, encoding)
 
 
@@ -239,7 +239,8 @@ def _from_store(place: str, bands: list[str | int] | None, chunks: Any) -> xr.Da
     array = store.array.take(chosen)
     natural = natural_chunks(array.shape, store.chunk)
     _look(array, natural, place)
-    return _cube(array, chunks, natural, store.transform, store.crs, store.table.take(chosen), store.attrs, store.encoding)
+    encoding = store.encoding | _blocks(store.chunk)
+    return _cube(array, chunks, natural, store.transform, store.crs, store.table.take(chosen), store.attrs, encoding)
 
 
 def _look(array: RasterArray, natural: tuple[int, int, int], place: str) -> None:
@@ -331,6 +332,11 @@ def _encoding(array: RasterArray, dtype: str, place: str) -> dict[str, Any]:
         if not np.isnan(array.nodata[0]):
             encoding["_FillValue"] = array.nodata[0]
     return encoding
+
+
+def _blocks(block: tuple[int, int]) -> dict[str, Any]:
+    """Rows and columns that the source decodes at once, in xarray's words."""
+    return {"preferred_chunks": {"y": block[0], "x": block[1]}}
 
 
 def _positions(table: BandTable, bands: Sequence[str | int]) -> list[int]:

@@ -8,6 +8,8 @@ held for a neighbouring group: memory stays bounded by the tasks that run at onc
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
+from multiprocessing import parent_process
 from typing import Any, Literal
 
 import dask
@@ -16,6 +18,7 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from geofuse.allocator import keep_freed_memory
 from geofuse.grid import GridPair, Window
 from geofuse.model import Model
 from geofuse.scene import Scene
@@ -57,6 +60,7 @@ def fuse_tile(
     -------
     ndarray, shape (B, rows, cols), float32
     """
+    _ready()
     make = model.apply if output == "reflectance" else model.deviation
 
     def part(core: Window) -> np.ndarray:
@@ -65,6 +69,13 @@ def fuse_tile(
 
     with torch_threads(1):  # dask runs as many of these at once as there are cores
         return make_on(device, part, core, model.tiled)
+
+
+@cache
+def _ready() -> None:
+    """Where this is a worker process, let it keep the memory that tiles free."""
+    if parent_process() is not None:
+        keep_freed_memory()
 
 
 def _cut(image: np.ndarray | _Apart, window: Window, read: Window) -> np.ndarray:

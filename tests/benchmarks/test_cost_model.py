@@ -22,7 +22,7 @@ def counted_by_hand(side: int, tile: int, halo: int) -> int:
     return along**2
 
 
-@pytest.mark.parametrize(("ratio", "halo"), [(2, 61), (6, 61), (8.33, 80), (20, 185)])
+@pytest.mark.parametrize(("ratio", "halo"), [(2, 61), (6, 61), (8.33, 72), (20, 165)])
 def test_pixels_seen(ratio: float, halo: int) -> None:
     plan, seen = planned(replace(SMALL, ratio=ratio, tile=256))
     assert plan.halo == halo
