@@ -68,7 +68,7 @@ def told_patch(case: Simulation) -> Patch:
     """The pair with the operator that made it."""
     hsi, msi = (torch.as_tensor(a, dtype=torch.float32) for a in (case.hsi, case.msi))
     cubic = [cubic_matrix(Axis(float(case.ratio), (case.ratio - 1) / 2, *d.shape)) for d in (case.dh, case.dw)]
-    psf = SeparablePsf(case.dh, case.dw, cubic[0], cubic[1], np.ones(hsi.shape[1:], bool), hsi)
+    psf = SeparablePsf(case.dh, case.dw, lambda: (cubic[0], cubic[1]), np.ones(hsi.shape[1:], bool), hsi)
     return Patch(hsi, msi, torch.ones(hsi.shape[1:], dtype=torch.bool), torch.ones(msi.shape[1:], dtype=torch.bool), psf)
 
 

@@ -97,7 +97,7 @@ def register(pair: GridPair, samples: Sequence[Sample]) -> Registration:
 
 def _minimise(function: Callable[[np.ndarray], float], start: np.ndarray, step: float) -> tuple[np.ndarray, float]:
     simplex = start + step * np.vstack([np.zeros(len(start)), np.eye(len(start))])
-    options: Any = {"initial_simplex": simplex, "xatol": 1e-2 * step, "fatol": 1e-7, "maxfev": 160}
+    options: Any = {"initial_simplex": simplex, "xatol": 1e-2 * step, "fatol": 1e-6, "maxfev": 160}
     best = minimize(function, start, method="Nelder-Mead", options=options)
     return best.x, float(best.fun)
 
@@ -173,10 +173,11 @@ class _Misfit:
         for sample, msi, msi_valid, components in zip(self.windows, self.msi, self.msi_valid, self.components, strict=True):
             valid = np.asarray(np.isfinite(components).all(0))
             psf = builder.build(sample.fine, sample.coarse, valid, msi)
+            seen = psf.forward(torch.cat([msi, msi_valid]))
             # Coarse pixels whose footprint is mostly without MSI say nothing about the geometry.
-            used = (psf.observed * (psf.forward(msi_valid)[0] > 0.95)).numpy() > 0
+            used = (psf.observed * (seen[-1] > 0.95)).numpy() > 0
             left.append(components[:, used])
-            right.append(psf.forward(msi).numpy()[:, used])
+            right.append(seen[:-1].numpy()[:, used])
         x, y = np.concatenate(left, axis=1), np.concatenate(right, axis=1)
         if x.shape[1] < 2 * len(x) + 2:
             return 1.0 + outside / ratio

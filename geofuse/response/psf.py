@@ -37,10 +37,16 @@ CUBIC = -0.5  # Keys' third-order-accurate parameter
 class Psf(Protocol):
     """A PSF operator for one window of a grid pair; images are tensors of shape (channels, rows, columns)."""
 
-    spectrum: Tensor
     observed: Tensor
-    gain: float
     shape: tuple[int, int]
+
+    @property
+    def spectrum(self) -> Tensor:
+        """Eigenvalues of AAᵀ, shape (h, w)."""
+
+    @property
+    def gain(self) -> float:
+        """Mean square sum of a coarse pixel's weights."""
 
     def forward(self, fine: Tensor) -> Tensor:
         """Blur and sample: (c, H, W) to (c, h, w); zero where a coarse pixel is not ``observed``."""
@@ -129,8 +135,11 @@ class SeparableBlur:
 
     def __init__(self, rows: np.ndarray, cols: np.ndarray, like: Tensor) -> None:
         self.rows, self.cols = _tensor(rows, like), _tensor(cols, like)
-        self._row_square, self._col_square = self.rows @ self.rows.T, self.cols @ self.cols.T
         self._stripes = list(_striped(rows.T, like))
+
+    @cached_property
+    def _squares(self) -> tuple[Tensor, Tensor]:
+        return self.rows @ self.rows.T, self.cols @ self.cols.T
 
     def forward(self, fine: Tensor) -> Tensor:
         """Blur and sample."""
@@ -145,7 +154,8 @@ class SeparableBlur:
 
     def square(self, sampled: Tensor) -> Tensor:
         """Forward of adjoint, of which no fine image is made."""
-        return self._row_square @ sampled @ self._col_square
+        of_rows, of_cols = self._squares
+        return of_rows @ sampled @ of_cols
 
     def sandwich(self, sampled: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
         """Forward of ``middle`` of adjoint, one stripe of fine rows after the other, so that no fine image is ever held."""
@@ -175,19 +185,41 @@ def _expanded(coarse_rows: Tensor, height: int, stripes: list[tuple[slice, slice
 
 
 class SeparablePsf:
-    """PSF of a pair whose axes are parallel: A = Dh ⊗ Dw, with AAᵀ diagonalised once per window."""
+    """PSF of a pair whose axes are parallel: A = Dh ⊗ Dw, with AAᵀ diagonalised once per window.
+
+    Only what `forward` needs is made at once: an estimate of the geometry builds thousands of these and asks for nothing else.
+    """
 
     def __init__(
-        self, rows: np.ndarray, cols: np.ndarray, up_rows: np.ndarray, up_cols: np.ndarray, observed: np.ndarray, like: Tensor
+        self, rows: np.ndarray, cols: np.ndarray, make_up: Callable[[], tuple[np.ndarray, np.ndarray]], observed: np.ndarray, like: Tensor
     ) -> None:
-        (eh, vh), (ew, vw) = np.linalg.eigh(rows @ rows.T), np.linalg.eigh(cols @ cols.T)
+        self._matrices, self._make_up = (rows, cols), make_up
         self._blur = SeparableBlur(rows, cols, like)
-        self._up_cols, self._vh, self._vw = (_tensor(a, like) for a in (up_cols, vh, vw))
-        self._up_stripes = list(_striped(up_rows, like))
-        self.spectrum = _tensor(np.maximum(eh, 0)[:, None] * np.maximum(ew, 0)[None], like)
         self.observed = _tensor(observed, like)
-        self.gain = float(_mean_energy(rows) * _mean_energy(cols))
         self.shape = (rows.shape[1], cols.shape[1])
+
+    @cached_property
+    def _eigen(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Eigenvectors of AAᵀ along rows and columns, and its eigenvalues."""
+        (eh, vh), (ew, vw) = (np.linalg.eigh(matrix @ matrix.T) for matrix in self._matrices)
+        spectrum = np.maximum(eh, 0)[:, None] * np.maximum(ew, 0)[None]
+        return _tensor(vh, self.observed), _tensor(vw, self.observed), _tensor(spectrum, self.observed)
+
+    @cached_property
+    def _up(self) -> tuple[list[tuple[slice, slice, Tensor]], Tensor]:
+        rows, cols = self._make_up()
+        return list(_striped(rows, self.observed)), _tensor(cols, self.observed)
+
+    @property
+    def spectrum(self) -> Tensor:
+        """Eigenvalues of AAᵀ, shape (h, w)."""
+        return self._eigen[2]
+
+    @cached_property
+    def gain(self) -> float:
+        """Mean square sum of a coarse pixel's weights."""
+        rows, cols = (_mean_energy(matrix) for matrix in self._matrices)
+        return float(rows * cols)
 
     def forward(self, fine: Tensor) -> Tensor:
         """Blur and sample."""
@@ -199,7 +231,8 @@ class SeparablePsf:
 
     def upsample(self, coarse: Tensor) -> Tensor:
         """Interpolate on the fine grid."""
-        return _expanded(coarse @ self._up_cols.T, self.shape[0], self._up_stripes)
+        stripes, cols = self._up
+        return _expanded(coarse @ cols.T, self.shape[0], stripes)
 
     def square(self, coarse: Tensor) -> Tensor:
         """A · Aᵀ coarse."""
@@ -211,8 +244,8 @@ class SeparablePsf:
 
     def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
         """Apply (weight · A Aᵀ + 1)⁻¹ per channel."""
-        rotated = self._vh.T @ coarse @ self._vw
-        return self._vh @ (rotated / (1 + weight[:, None, None] * self.spectrum)) @ self._vw.T
+        vh, vw, spectrum = self._eigen
+        return vh @ ((vh.T @ coarse @ vw) / (1 + weight[:, None, None] * spectrum)) @ vw.T
 
 
 class WarpedPsf:
@@ -239,7 +272,17 @@ class WarpedPsf:
     ) -> None:
         self._blur, self._pick, self._pick_t, self._lattice = blur, pick, pick.t().to_sparse_csr(), lattice
         self._make_up, self._stand_in = make_up, stand_in
-        self.observed, self.spectrum, self.gain, self.shape = stand_in.observed, stand_in.spectrum, stand_in.gain, stand_in.shape
+        self.observed, self.shape = stand_in.observed, stand_in.shape
+
+    @property
+    def spectrum(self) -> Tensor:
+        """That of the stand-in."""
+        return self._stand_in.spectrum
+
+    @property
+    def gain(self) -> float:
+        """That of the stand-in."""
+        return self._stand_in.gain
 
     @cached_property
     def _up(self) -> Tensor:
@@ -344,14 +387,11 @@ class PsfBuilder:
         # Rows and columns that are not observed at all leave the operator, so that AAᵀ is diagonalised exactly for a window without gaps.
         rows[~observed.any(1)] = 0
         cols[~observed.any(0)] = 0
-        return SeparablePsf(
-            rows,
-            cols,
-            _cubic_window(row_axis, dy, fr, cr),
-            _cubic_window(col_axis, dx, fc, cc),
-            observed,
-            like,
-        )
+
+        def up() -> tuple[np.ndarray, np.ndarray]:
+            return _cubic_window(row_axis, dy, fr, cr), _cubic_window(col_axis, dx, fc, cc)
+
+        return SeparablePsf(rows, cols, up, observed, like)
 
     def _window_axes(self, fine: Window, coarse: Window) -> tuple[Axis, Axis]:
         ratio = self.pair.ratio

@@ -20,7 +20,7 @@ def case(name: str, kind: str, folder: Path, ratio: int = 4) -> tuple[Simulation
     scene = simulate(name, ratio, kind, folder)
     hsi, msi = (torch.as_tensor(a, dtype=torch.float32) for a in (scene.hsi, scene.msi))
     cubic = [cubic_matrix(Axis(float(ratio), (ratio - 1) / 2, *d.shape)) for d in (scene.dh, scene.dw)]
-    return scene, hsi, msi, SeparablePsf(scene.dh, scene.dw, cubic[0], cubic[1], np.ones(hsi.shape[1:], bool), hsi)
+    return scene, hsi, msi, SeparablePsf(scene.dh, scene.dw, lambda: (cubic[0], cubic[1]), np.ones(hsi.shape[1:], bool), hsi)
 
 
 def random_operator(fine: tuple[int, int], ratio: float, first: float, observed: np.ndarray | None = None) -> SeparablePsf:
@@ -33,7 +33,7 @@ def random_operator(fine: tuple[int, int], ratio: float, first: float, observed:
     if observed is None:
         observed = np.ones((axes[0].coarse, axes[1].coarse), bool)
     like = torch.zeros((), dtype=torch.float64)
-    return SeparablePsf(blurs[0], blurs[1], cubic_matrix(axes[0]), cubic_matrix(axes[1]), observed, like)
+    return SeparablePsf(blurs[0], blurs[1], lambda: (cubic_matrix(axes[0]), cubic_matrix(axes[1])), observed, like)
 
 
 def random_pair(seed: int = 0, observed: np.ndarray | None = None) -> tuple[Tensor, Tensor, SeparablePsf, Tensor]:
