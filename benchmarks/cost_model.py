@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks.cost_run import Run, planned, values_read
 from benchmarks.environment import ROOT
+from geofuse.allocator import keep_freed_memory
 from geofuse.errors import RefusedInput
 from geofuse.planning import Plan
 
@@ -157,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--docs", action="store_true", help="write the tables of docs/scaling.md")
     given = vars(parser.parse_args(arguments))
     measure, docs = given.pop("measure"), given.pop("docs")
+    keep_freed_memory()  # as the command line does: plans then take larger tiles
     try:
         if measure:
             from benchmarks.cost_constants import write_constants

@@ -10,7 +10,7 @@ import dask.array as da
 from affine import Affine
 
 from geofuse.cube import wrap
-from geofuse.planning import COARSE_RIM, Plan, make_plan
+from geofuse.planning import COARSE_RIM, Plan, make_plan, touched
 from geofuse.scene import Scene
 from geofuse.tiles.plan import cuts, tile_windows
 
@@ -50,8 +50,8 @@ class Run:
     cluster: bool = False
 
 
-def empty_scene(side: int, bands: int, ratio: float, msi_bands: int, chunks: tuple[int, int] = (-1, -1)) -> Scene:
-    """A lazy scene without content, of pixels of 10 m; ``chunks`` are the sides of those of the HSI and of the MSI."""
+def empty_scene(side: int, bands: int, ratio: float, msi_bands: int, chunks: tuple[int, int] = (-1, -1), block: int = 1) -> Scene:
+    """A lazy scene without content, of pixels of 10 m; ``chunks`` are the sides of those of the HSI and of the MSI, ``block`` that of both files."""
     coarse = -(-side // ratio)
     sizes = {"hsi": (bands, int(coarse), 10.0 * ratio, chunks[0]), "msi": (msi_bands, side, 10.0, chunks[1])}
     cubes = {
@@ -60,6 +60,7 @@ def empty_scene(side: int, bands: int, ratio: float, msi_bands: int, chunks: tup
             transform=Affine(pixel, 0, 4e5, 0, -pixel, 6e6),
             crs="EPSG:32633",
             names=[str(k) for k in range(count)],
+            encoding={"preferred_chunks": {"y": block, "x": block}},
         )
         for name, (count, size, pixel, chunk) in sizes.items()
     }
@@ -68,7 +69,7 @@ def empty_scene(side: int, bands: int, ratio: float, msi_bands: int, chunks: tup
 
 def planned(run: Run) -> tuple[Plan, int]:
     """The plan of a run, and how many pixels its tiles see."""
-    scene = empty_scene(run.side, run.bands, run.ratio, run.msi_bands)
+    scene = empty_scene(run.side, run.bands, run.ratio, run.msi_bands, block=run.block)
     with dask.config.set(num_workers=run.workers):
         plan = make_plan(scene, tile=run.tile, memory=run.memory, closed_form=run.method == "fuse")  # type: ignore[arg-type]
     pair, everything = scene.pair, scene.pair.fine_window.offset(-scene.pair.fine_window.top, -scene.pair.fine_window.left)
@@ -79,22 +80,18 @@ def planned(run: Run) -> tuple[Plan, int]:
 def values_read(run: Run, plan: Plan, ratio: float) -> float:
     """Values that files hand out: whole blocks, for each group of tiles; of the MSI (``ratio`` 1) or the HSI."""
     length = -(-run.side // ratio)
-    times = touched(run.side, plan.tile * plan.group, plan.halo, run.block, ratio)
+    times = decoded(run.side, plan.tile * plan.group, plan.halo, run.block, ratio)
     return float(times * length**2 * (run.msi_bands if ratio == 1 else run.bands))
 
 
-def touched(length: int, side: int, halo: int, block: int, ratio: float = 1.0) -> float:
+def decoded(length: int, side: int, halo: int, block: int, ratio: float = 1.0) -> float:
     """Pixels in the blocks that squares of ``side`` and their halos touch, over all pixels of a square image ``ratio`` times coarser.
 
     Examples
     --------
-    >>> touched(1024, 512, 0, 256), touched(1024, 512, 61, 256)  # 61 pixels more touch one more row of blocks
+    >>> decoded(1024, 512, 0, 256), decoded(1024, 512, 61, 256)  # 61 pixels more touch one more row of blocks
     (1.0, 2.25)
     """
     size, rim = math.ceil(length / ratio), 0 if ratio == 1 else COARSE_RIM - 1
-    total = 0
-    for start, stop in cuts(length, side):
-        first = max(math.floor((start - halo) / ratio) - rim, 0) // block * block
-        last = -(-min(math.ceil((stop + halo) / ratio) + rim, size) // block) * block
-        total += min(last, size) - first
-    return (total / size) ** 2
+    spans = (((start - halo) / ratio - rim, (stop + halo) / ratio + rim) for start, stop in cuts(length, side))
+    return (sum(touched(span, block, size) for span in spans) / size) ** 2

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cost_model import CONSTANTS, MEANING, METHODS, load, predict
-from benchmarks.cost_run import Run, planned, touched
+from benchmarks.cost_run import Run, decoded, planned
 from benchmarks.environment import ROOT
 from benchmarks.scale import READY, rows_of
 from benchmarks.table import NOTHING, inserted, markdown
@@ -110,23 +110,19 @@ def halo_table() -> str:
 
 
 def read_table() -> str:
-    """How often a pixel is read: as asked of the files, and as their blocks make of it."""
+    """How often a pixel is decoded: tile by tile, and group by group as plans choose them."""
     rows = []
     for ratio in RATIOS:
-        plan, _ = planned(Run(ratio=ratio, tile=512))
-        side = plan.tile * plan.group
-        cells = [f"{ratio:g}", f"{touched(S2_SIDE, 512, plan.halo, 1):.2f}", f"{plan.group} × {plan.group}", f"{plan.times_read:.2f}"]
-        cells += [f"{touched(S2_SIDE, side, plan.halo, block):.2f}" for block in BLOCKS]
-        rows.append([*cells, f"{touched(S2_SIDE, side, plan.halo, BLOCKS[0], ratio):.2f}"])
-    head = [
-        "ratio",
-        "tiles of 512 alone",
-        "group",
-        "in groups",
-        *(f"MSI, blocks of {block}" for block in BLOCKS),
-        f"HSI, blocks of {BLOCKS[0]}",
-    ]
-    return markdown(head, rows)
+        cells = [f"{ratio:g}"]
+        for block in BLOCKS:
+            plan, _ = planned(Run(ratio=ratio, block=block, workers=2, memory=8 * 10**9))
+            alone, grouped = (
+                max(decoded(S2_SIDE, side, plan.halo, block, r) for r in (1.0, ratio)) for side in (plan.tile, plan.tile * plan.group)
+            )
+            cells += [f"{plan.tile}", f"{alone:.2f}", f"{plan.group} × {plan.group}", f"{grouped:.2f}"]
+        rows.append(cells)
+    head = [f"{what}, blocks of {block}" for block in BLOCKS for what in ("tile", "alone", "group", "in groups")]
+    return markdown(["ratio", *head], rows)
 
 
 def simulation_table(path: Path, values: dict[str, float]) -> str:

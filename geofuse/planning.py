@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,9 +28,11 @@ IMAGES, IMAGES_CLOSED_FORM = 14, 5
 BASE_MEMORY = 900 * 10**6
 GRAPH_MEMORY = 25_000  # a tile's part of the graph and of the scheduler's books (`benchmarks.simulate`, 4,096 to 40,000 tiles)
 PROCESS_MEMORY = 450 * 10**6  # interpreter and libraries of a worker process
-# Pixels decoded of each image, over its pixels: tiles are read in groups large enough for this, as far as memory allows.
-MOST_READ = 1.3
-MUCH = 1.5  # times slower than need be, for the sake of reading less
+MOST_READ = 1.3  # pixels asked of each image, over its pixels: groups of tiles are large enough for this, as far as memory allows
+# Processor seconds, to choose by: of a pixel that a tile sees, and of a value that is decoded of the HSI and of the MSI
+# (python -m benchmarks.cost_model --measure).
+SOLVE, SOLVE_CLOSED_FORM, DECODE = 3.3e-6, 0.4e-6, (28e-9, 10e-9)
+NEARLY = 1.02  # times the fastest: of such choices the one that takes least memory
 MOST_GROUP = 8
 GROUPS_HELD = 2.5  # the one that is worked on, and part of the next ones
 WORKER_TOO_SMALL = "That is one worker of the cluster with all its threads: start workers with more memory or fewer threads. "
@@ -56,7 +59,7 @@ class Plan:
     bytes_read, bytes_written : int
         Uncompressed float32 pixels read, halos included; int16 pixels written.
     times_read : float
-        Pixels decoded over pixels of the working grids, of the image of which that is more; files hand out whole blocks.
+        Pixels read over pixels of the working grids, of the image of which that is more. (Files decode whole blocks: more than that.)
     memory_per_task, memory : int
         Bytes, at the peak; ``memory`` with ``workers`` tasks at once.
     workers : int
@@ -102,6 +105,9 @@ class Plan:
         )
 
 
+Blocks = tuple[tuple[int, int], tuple[int, int]]
+
+
 class _Choice(NamedTuple):
     """What is up to the plan."""
 
@@ -119,8 +125,9 @@ class _Cost:
     msi_bands: int
     halo: int
     images: int
+    solve: float
     where: Engine
-    blocks: tuple[tuple[int, int], tuple[int, int]] = ((1, 1), (1, 1))
+    blocks: Blocks
     """Rows and columns of a block of the HSI's file, and of the MSI's."""
 
     def spans(self, side: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -144,10 +151,13 @@ class _Cost:
         inputs = seen * (2 * self.msi_bands + 2 * self.bands / self.pair.ratio**2)
         return int(4 * (inputs + seen * self.images * min(RANK, self.bands) + 2 * self.bands * rows * cols))
 
-    def speed(self, tile: int, workers: int) -> float:
-        """Output pixels made in the time that one worker takes for a pixel that it sees; a scene of few tiles keeps few workers busy."""
-        rows, cols = self.windows(tile)
-        return float(np.prod(self.pair.output.shape) / max(sum(rows) * sum(cols) / workers, max(rows) * max(cols)))
+    def seconds(self, choice: _Choice, times: tuple[float, float]) -> float:
+        """Time that solving and reading take, each image so many times; a scene of few tiles keeps few workers busy."""
+        rows, cols = self.windows(choice.tile)
+        tiles = len(rows) * len(cols)
+        busy = max(-(-tiles // choice.workers) * sum(rows) * sum(cols) / tiles, max(rows) * max(cols))
+        values = self.bands * float(np.prod(self.pair.coarse.shape)), self.msi_bands * float(np.prod(self.pair.fine.shape))
+        return self.solve * busy + sum(t * n * v for t, n, v in zip(times, values, DECODE, strict=True)) / choice.workers
 
     def held(self, side: int) -> int:
         """Bytes of the largest square's part of both images."""
@@ -157,18 +167,17 @@ class _Cost:
         ]
         return int(4 * (rows * cols * self.msi_bands + np.prod(coarse) * self.bands))
 
-    def times_read(self, side: int) -> float:
-        """How often a pixel is decoded when squares of the output are read one by one, whole blocks of the files each time."""
+    def times_read(self, side: int, blocks: Blocks = ((1, 1), (1, 1))) -> tuple[float, float]:
+        """How often a pixel of the HSI, and of the MSI, is read when squares of the output are read one by one, whole blocks each time."""
+        images = ((self.pair.ratio, COARSE_RIM - 1, blocks[0], self.pair.coarse.shape), (1.0, 0, blocks[1], self.pair.fine.shape))
         times = []
-        for ratio, rim, blocks, shape in zip(
-            (self.pair.ratio, 1.0), (COARSE_RIM - 1, 0), self.blocks, (self.pair.coarse.shape, self.pair.fine.shape), strict=True
-        ):
+        for ratio, rim, own, shape in images:
             along = (
                 sum(touched((start / ratio - rim, stop / ratio + rim), block, size) for start, stop in spans) / size
-                for spans, block, size in zip(self.spans(side), blocks, shape, strict=True)
+                for spans, block, size in zip(self.spans(side), own, shape, strict=True)
             )
-            times.append(np.prod(list(along)))
-        return float(max(times))
+            times.append(float(np.prod(list(along))))
+        return times[0], times[1]
 
     def total(self, tile: int, workers: int, group: int = 1) -> int:
         """Peak memory of the run, all processes together; of one worker of a cluster that others have started."""
@@ -182,18 +191,19 @@ class _Cost:
         rows, cols = self.pair.output.shape
         return -(-rows // tile) * -(-cols // tile)
 
-    def best(self, choices: list[_Choice]) -> _Choice | None:
-        """The fastest of those that read little twice, unless that were much slower than the fastest of all."""
-        fastest = max((self.speed(c.tile, c.workers) for c in choices), default=0.0)
-        little = [c for c in choices if self.times_read(c.tile * c.group) <= MOST_READ and self.speed(c.tile, c.workers) > fastest / MUCH]
-        return max(little or choices, key=lambda c: self.speed(c.tile, c.workers), default=None)
+    def choices(self, tiles: tuple[int, ...], counts: range, memory: int, *, apart: bool) -> list[_Choice]:
+        """What fits into memory; ``apart`` where each tile reads for itself."""
+        most = {t: 1 if apart else min(MOST_GROUP, -(-max(self.pair.output.shape) // t)) for t in tiles}
+        return [_Choice(t, n, g) for t in tiles for n in counts for g in range(1, most[t] + 1) if self.total(t, n, g) <= memory]
 
-    def group(self, tile: int, workers: int, memory: int) -> int:
-        """The smallest group that reads little enough; where memory allows none, the one that reads least."""
-        most = -(-max(self.pair.output.shape) // tile)
-        fitting = [g for g in range(1, min(MOST_GROUP, most) + 1) if self.total(tile, workers, g) <= memory]
-        times = {g: self.times_read(tile * g) for g in fitting}
-        return next((g for g in fitting if times[g] <= MOST_READ), min(fitting, key=lambda g: times[g], default=1))
+    def best(self, choices: list[_Choice]) -> _Choice | None:
+        """The fastest of those that ask for little twice; where memory allows none, reading more counts as slow in proportion."""
+        asked, decoded = cache(self.times_read), cache(lambda side: self.times_read(side, self.blocks))
+        times = {c: max(asked(c.tile * c.group)) for c in choices}
+        little = [c for c in choices if times[c] <= MOST_READ]
+        seconds = {c: self.seconds(c, decoded(c.tile * c.group)) * (1 if little else times[c]) for c in little or choices}
+        fast = [c for c in seconds if seconds[c] <= NEARLY * min(seconds.values())]
+        return min(fast, key=lambda c: self.total(*c), default=None)
 
 
 def touched(span: tuple[float, float], block: int, size: int) -> int:
@@ -245,16 +255,15 @@ def make_plan(
     pair = scene.pair
     height, width = pair.output.shape
     halo = int(np.ceil(max(8 * pair.ratio, 56))) + 5  # as `Model.halo`, with learned filters
-    images = IMAGES_CLOSED_FORM if closed_form else IMAGES
-    where = engine()
-    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, where, (_block(scene.hsi), _block(scene.msi)))
+    images, solve = (IMAGES_CLOSED_FORM, SOLVE_CLOSED_FORM) if closed_form else (IMAGES, SOLVE)
+    where, blocks = engine(), (_block(scene.hsi), _block(scene.msi))
+    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, solve, where, blocks)
     candidates = (max(height, width),) if whole else _tiles(device_memory is not None) if tile == "auto" else (tile,)
     if device_memory is not None:
         candidates = tuple(t for t in candidates if cost.task(t) <= device_memory) or candidates[-1:]
     allowed, counts = _choices(where, memory, whole)
     apart = whole or where.packs  # each tile reads for itself
-    fitting = [_Choice(t, n, 1 if apart else cost.group(t, n, allowed)) for t in candidates for n in counts if cost.total(t, n) <= allowed]
-    chosen = cost.best(fitting)
+    chosen = cost.best(cost.choices(candidates, counts, allowed, apart=apart))
     if chosen is None:
         raise RefusedInput(
             f"Fusing needs {_size(cost.total(candidates[-1], counts[-1]))} with tiles of {candidates[-1]} pixels, and {_size(allowed)} are "
@@ -276,7 +285,7 @@ def make_plan(
         group=group,
         halo=halo,
         bytes_read=int(4 * seen * (cost.msi_bands + cost.bands / pair.ratio**2)),
-        times_read=round(cost.times_read(tile * group), 3),
+        times_read=round(max(cost.times_read(tile * group)), 3),
         bytes_written=2 * cost.bands * height * width,
         memory_per_task=cost.task(tile),
         memory=copies * cost.total(tile, workers, group) + here,

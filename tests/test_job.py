@@ -317,9 +317,10 @@ def test_memory_limit_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("geofuse.api.apply", watched)
     model = small_model().save(tmp_path / "model.safetensors")
     with dask.config.set(num_workers=6):
-        needed = job(tmp_path, model=model).plan()
-        one = needed.memory - 5 * needed.memory_per_task
-        job(tmp_path, model=model, tile=512, memory=one).run()
+        needed = job(tmp_path, model=model, tile=64).plan()
+        assert needed.workers > 1
+        one = needed.memory - (needed.workers - 1) * needed.memory_per_task
+        job(tmp_path, model=model, tile=64, memory=one).run()
         job(tmp_path, model=model, tile=512, memory=needed.memory, overwrite=True).run()
     assert seen == [1, 6]
 

@@ -20,7 +20,7 @@ from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
 from geofuse.grid import Window
 from geofuse.model import HALO_COARSE, HALO_FINE
 from geofuse.network.complementary import ComplementaryFilters
-from geofuse.planning import BASE_MEMORY, DEVICE_TILES, MUCH, TILES, make_plan
+from geofuse.planning import BASE_MEMORY, DEVICE_TILES, TILES, make_plan
 from geofuse.scene import Scene
 from geofuse.scheduling import Engine
 from geofuse.tiles.plan import tile_windows
@@ -84,19 +84,22 @@ def test_large_tiles_where_freed_memory_is_kept(monkeypatch: pytest.MonkeyPatch)
         assert geofuse.plan(*BERLIN).tile == 512, "a scene of one tile would keep one worker busy"
 
 
-@pytest.mark.parametrize(("block", "most"), [(256, 1.3), (512, 1.5), (1024, 1.9)])
-def test_groups_know_the_blocks_of_the_files(block: int, most: float) -> None:
-    """Counted block by block; groups of 8 x 8 tiles are the largest, so large blocks are read more than 1.3 times."""
-    hsi, msi = cube(64, 1700, 1700, 60.0), cube(4, 10_000, 10_000, 10.0)
-    msi.encoding["preferred_chunks"] = {"y": block, "x": block}
-    plan = make_plan(Scene.of(hsi, msi), tile=512, memory=10**13)
-    side, size = plan.tile * plan.group, 10_000
-    decoded = 0
-    for start in range(0, size, side):
-        blocks = {pixel // block for pixel in range(max(start - plan.halo, 0), min(start + side + plan.halo, size))}
-        decoded += sum(min(block, size - k * block) for k in blocks)
-    assert plan.times_read == pytest.approx((decoded / size) ** 2, rel=0.01)
-    assert plan.times_read <= most
+@pytest.mark.parametrize("block", [256, 512, 1024])
+def test_groups_know_the_blocks_of_the_files(block: int) -> None:
+    """What is decoded is counted block by block; larger groups, where blocks are large, decode less of it."""
+    pair = cube(64, 1700, 1700, 60.0), cube(4, 10_000, 10_000, 10.0)
+    unknown = make_plan(Scene.of(*pair), tile=512, memory=10**13)
+    for image in pair:
+        image.encoding["preferred_chunks"] = {"y": block, "x": block}
+    plan = make_plan(Scene.of(*pair), tile=512, memory=10**13)
+
+    def decoded(group: int) -> float:
+        side, size = plan.tile * group, 10_000
+        blocks = [{p // block for p in range(max(at - plan.halo, 0), min(at + side + plan.halo, size))} for at in range(0, size, side)]
+        return (sum(min(block, size - k * block) for row in blocks for k in row) / size) ** 2
+
+    assert plan.times_read <= unknown.times_read <= 1.3
+    assert decoded(plan.group) < 0.75 * decoded(unknown.group)
 
 
 def test_groups_grow_until_little_is_read_twice() -> None:
@@ -147,14 +150,14 @@ def test_memory_decides_tile_and_workers() -> None:
             return geofuse.plan(*BERLIN, memory=memory)
 
     roomy = plan(10**12)
-    assert (roomy.tile, roomy.workers) == (256, 8), "six tiles for eight workers, not two"
+    assert (roomy.tile, roomy.tiles, roomy.workers) == (256, 6, 6), "six tiles for eight workers, not two"
     assert plan(roomy.memory) == roomy  # just enough is enough
     assert plan(roomy.memory - 1).memory < roomy.memory
     plans = [plan(memory) for memory in range(1_500 * 10**6, roomy.memory, 500 * 10**6)]
     assert all(p.memory <= 1_500 * 10**6 + 500 * 10**6 * k for k, p in enumerate(plans))
     assert plans[0].workers < roomy.workers
     times = [max(sum(sizes) / p.workers, max(sizes)) for p in plans for sizes in [[h * w for h, w in seen(p)]]]
-    assert all(later <= MUCH * sooner for sooner, later in pairwise(times)), "more memory never makes it much slower"
+    assert all(later <= 1.5 * sooner for sooner, later in pairwise(times)), "more memory never makes it much slower"
     assert times[-1] < times[0]
     with pytest.raises(RefusedInput, match=r"tiles of 128 pixels, and 900 MB are allowed") as refusal:
         plan(900 * 10**6)
@@ -268,7 +271,7 @@ def test_the_graph_of_many_tiles_is_counted() -> None:
     def planned(side: int) -> geofuse.Plan:
         scene = Scene.of(cube(64, side // 6, side // 6, 60.0), cube(4, side, side, 10.0))
         with dask.config.set(num_workers=2):
-            return make_plan(scene, tile=128, memory=16 * 10**9)
+            return make_plan(scene, tile=128, memory=10**12)
 
     small, large = planned(12_000), planned(24_000)
     assert small.group == large.group

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.cost_model import MEANING, load, main, predict
-from benchmarks.cost_run import Run, planned
+from benchmarks.cost_run import Run, decoded, planned
 from geofuse.errors import RefusedInput
 
 NOTHING = dict.fromkeys(MEANING, 0.0) | {"disk": 1e30}
@@ -50,12 +50,13 @@ def test_files_hand_out_whole_blocks() -> None:
 
     The coarse image, 250 × 250, is one block, which each of the four groups decodes.
     """
+    assert decoded(1500, 768, 61, 256) == pytest.approx(((1024 + 988) / 1500) ** 2)
+    assert decoded(1500, 768, 61, 256, ratio=6.0) == 4
+    assert decoded(1500, 768, 61, 1) == pytest.approx(((829 + 793) / 1500) ** 2)
     run = replace(SMALL, tile=256)
-    assert planned(run)[0].group == 3
+    assert planned(run)[0].group == 6, "all at once, where memory allows"
     msi, hsi = (predict(run, NOTHING | {name: 1.0}).cpu["read"] for name in ("read_msi", "read_hsi"))
-    assert msi == pytest.approx(4 * (1024 + 988) ** 2)
-    assert hsi == pytest.approx(64 * 4 * 250**2)
-    assert predict(replace(run, block=1), NOTHING | {"read_msi": 1.0}).cpu["read"] == pytest.approx(4 * (829 + 793) ** 2)
+    assert (msi, hsi) == (pytest.approx(4 * 1500**2), pytest.approx(64 * 250**2))
 
 
 def test_workers_divide_the_tiles_and_the_disk_and_the_scheduler_do_not() -> None:
