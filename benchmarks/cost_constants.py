@@ -23,6 +23,7 @@ import dask
 import dask.array as da
 import numpy as np
 import torch
+import xarray as xr
 
 from benchmarks import watch
 from benchmarks.cost_model import FIT_BANDS, MEANING, METHODS
@@ -42,6 +43,7 @@ from geofuse.scene import Scene
 from geofuse.tiles.threads import torch_threads
 
 SIDE, CORE = 1024, 512
+FIT_SIDE = 2048  # the fit's sample of it is made of blocks, as that of any larger scene
 MANY_BANDS = 177
 DISK_BYTES = 10**9
 Values = dict[str, float]
@@ -88,20 +90,23 @@ def _reading(folder: Path) -> Values:
 
 
 def _fusing(folder: Path) -> Values:
-    cubes = [open_hsi(scene(folder, SIDE, FIT_BANDS)[0]), open_msi(scene(folder, SIDE, FIT_BANDS)[1])]
-    api.fit(*cubes, method="fuse", progress=False)  # loads what is loaded once
+    def cubes(side: int, bands: int) -> tuple[xr.DataArray, xr.DataArray]:
+        hsi, msi = scene(folder, side, bands)
+        return open_hsi(hsi), open_msi(msi)
+
+    small, large, many = cubes(SIDE, FIT_BANDS), cubes(FIT_SIDE, FIT_BANDS), cubes(FIT_SIDE, MANY_BANDS)
+    api.fit(*small, method="fuse", progress=False)  # loads what is loaded once
     found: Values = {}
     models: dict[str, Model] = {}
 
     def fit(method: str) -> None:
-        models[method] = api.fit(*cubes, method=method, progress=False)
+        models[method] = api.fit(*large, method=method, progress=False)
 
     for method in METHODS:
         found[f"fit_{method}"] = cpu_of(partial(fit, method))
-    many = open_hsi(scene(folder, SIDE, MANY_BANDS)[0])
-    wide = cpu_of(lambda: api.fit(many, cubes[1], method="fuse", progress=False))
+    wide = cpu_of(lambda: api.fit(*many, method="fuse", progress=False))
     found["fit_band"] = max(wide - found["fit_fuse"], 0) / (MANY_BANDS - FIT_BANDS)
-    return found | _applying(api.pair(*cubes), models)
+    return found | _applying(api.pair(*small), models)
 
 
 def _applying(pair: Scene, models: dict[str, Model]) -> Values:

@@ -34,7 +34,7 @@ ITEM = 2  # bytes of a stored number
 # Name: unit, what it is, how it is measured (by `benchmarks.cost_constants`). All seconds are of one core.
 MEANING = {
     "start": ("s", "interpreter, libraries, opening", "`geofuse fuse --plan`"),
-    **{f"fit_{m}": ("s", f"fit of `{m}`, 64 bands", "`fit` on 1024²") for m in METHODS},
+    **{f"fit_{m}": ("s", f"fit of `{m}`, 64 bands", "`fit` on 2048²: a sample of blocks, as of any larger scene") for m in METHODS},
     "fit_band": ("s/band", "more for each further band", "`fit` of `fuse` at 64 and 177 bands"),
     "read_hsi": ("s/value", "read and decode the HSI", "the whole file, tiled DEFLATE"),
     "read_msi": ("s/value", "read and decode the MSI", "the whole file, tiled DEFLATE"),

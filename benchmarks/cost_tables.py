@@ -144,7 +144,7 @@ def measured_table(path: Path, values: dict[str, float]) -> str:
     rows = []
     measured = rows_of(path)
     for row in measured:
-        if row.method == READY or row.code != measured[-1].code or row.method not in METHODS:
+        if row.method == READY or row.code != measured[-1].code or row.method not in METHODS or row.scheduler != "threads":
             continue
         run = Run(row.side, row.bands, 25 / 3, row.method, 2, memory=int(float(row.memory.removesuffix("GB")) * 1e9))
         cost = predict(run, values)
