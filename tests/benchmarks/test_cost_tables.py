@@ -53,7 +53,6 @@ def test_blocks_of_a_file_make_reading_dearer() -> None:
         assert alone == sorted(alone)
 
 
-
 def test_tiles_of_an_area() -> None:
     assert mgrs_tiles(1e10) == pytest.approx(1e6, rel=0.02)  # the border is nothing to a large area
     assert mgrs_tiles(1e-9) == 1
