@@ -238,7 +238,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_next_goes_on(tmp_path: 
         amid(folder, scheduler.kill)
         with (
             scheduler_of(address),
-            pytest.raises(RunStopped, match=r"(?s)The dask scheduler was lost .*kept in .a.tif.geofuse: run the same again"),
+            pytest.raises(RunStopped, match=r"The dask scheduler was lost .*kept in .a.tif.geofuse: run the same again"),
         ):
             job(out, model).run()
     finally:

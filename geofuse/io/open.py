@@ -26,9 +26,9 @@ from geofuse.georef import crs_of
 from geofuse.io import envi, geotiff
 from geofuse.io.assets import Part, parts_of
 from geofuse.io.metadata import BandHints, Described, describe
-from geofuse.io.output import is_zarr
+from geofuse.io.output import is_store, is_zarr
 from geofuse.io.raster import RasterArray, claims_too_much, first_data, gdal, lazy, natural_chunks
-from geofuse.io.store import describe_store, is_store
+from geofuse.io.store import describe_store
 
 if TYPE_CHECKING:
     from pystac import Asset, Item

@@ -21,6 +21,11 @@ def is_zarr(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).lower().endswith(".zarr")
 
 
+def is_store(folder: Path) -> bool:
+    """Whether a folder is a node of a Zarr store, of any version."""
+    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
 def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, needed: int = 0) -> Path:
     """Refuse an output that cannot be written, before anything is computed.
 
@@ -45,15 +50,13 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, neede
     """
     target = Path(path).expanduser().absolute()
     folder = target.parent
-    if target.exists():
-        _check_kind(target)
-    if target.exists() and not overwrite:
-        raise OutputRefused(f"{target} exists; give another name, or allow to replace it (overwrite=True, --overwrite)")
+    check_vacant(target, overwrite=overwrite)
     if not folder.is_dir():
         raise OutputRefused(f"the folder {folder} does not exist; create it first")
     try:
-        # Trying is the only sure test: access rights say nothing about read-only mounts, quotas or user 0.
-        os.rmdir(tempfile.mkdtemp(prefix=_prefix(target), dir=folder))
+        # Trying is the only sure test: access rights say nothing about read-only mounts, quotas or user 0. A file without a name, where
+        # the system has such, so that nothing is left of it when the process is killed just now.
+        tempfile.TemporaryFile(prefix=f".{target.name}.geofuse-", dir=folder).close()
     except OSError as error:
         raise OutputRefused(f"cannot write into {folder} ({error.strerror}); choose another folder or change its permissions") from None
     free = shutil.disk_usage(folder).free
@@ -62,13 +65,18 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, neede
     return target
 
 
-def _check_kind(target: Path) -> None:
-    """Refuse what could not be replaced: a folder by a file, a file by a folder, and a folder that is somebody's data by a store."""
+def check_vacant(target: Path, *, overwrite: bool = False) -> None:
+    """Refuse a place that is taken, or by what could not be replaced: a folder by a file, a folder that is no store by a store.
+
+    Raises
+    ------
+    OutputRefused
+    """
+    if not target.exists():
+        return
     if target.is_dir() and not is_zarr(target):
         raise OutputRefused(f"{target} is a folder; give the name of a file")
-    if is_zarr(target) and not any((target / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
+    if is_zarr(target) and not is_store(target):
         raise OutputRefused(f"{target} exists and is no Zarr store; give another name, or remove it first")
-
-
-def _prefix(target: Path) -> str:
-    return f".{target.name}.geofuse-"
+    if not overwrite:
+        raise OutputRefused(f"{target} exists; give another name, or allow to replace it (overwrite=True, --overwrite)")

@@ -82,13 +82,11 @@ class BandStatistics:
 
     def tags(self, band: int) -> dict[str, str]:
         """Return GDAL's ``STATISTICS_*`` tags of one band; of a band without data only the share of valid pixels."""
-        share = 100.0 * self.count[band] / max(1, self.pixels[band])
-        tags = {"STATISTICS_VALID_PERCENT": f"{share:.4g}" if 0.01 <= share <= 99.99 or share in (0, 100) else repr(float(share))}
-        if self.count[band] == 0:
-            return tags
-        deviation = float(np.sqrt(self.squares[band] / self.count[band]))
-        numbers = {"MINIMUM": self.minimum[band], "MAXIMUM": self.maximum[band], "MEAN": self.mean[band], "STDDEV": deviation}
-        return tags | {f"STATISTICS_{key}": repr(float(value)) for key, value in numbers.items()}
+        row = {name: float(column[band]) for name, column in self.table().items()}
+        share = row.pop("valid_percent")
+        tags = {"STATISTICS_VALID_PERCENT": f"{share:.4g}" if 0.01 <= share <= 99.99 or share in (0, 100) else repr(share)}
+        known = row if self.count[band] else {}
+        return tags | {f"STATISTICS_{name.upper()}": repr(value) for name, value in known.items()}
 
 
 def _moments(values: NDArray[Any]) -> tuple[float, float]:

@@ -93,11 +93,6 @@ class Store:
     encoding: dict[str, Any]
 
 
-def is_store(folder: Path) -> bool:
-    """Whether a folder is a node of a Zarr store, of any version."""
-    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
-
-
 def describe_store(folder: Path) -> Store:
     """Read the metadata of the image in a store.
 

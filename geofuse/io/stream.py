@@ -103,7 +103,11 @@ def _run_there(client: Any, graph: Any, keys: list[Any], done: Callable[[Place, 
                 future.release()
     except KilledWorker as error:
         raise RunStopped(
-            f"A tile ended the workers that tried it, likely for want of memory: give them more, or less work each ({error})"
+            f"A tile ended the workers that tried it, likely for want of memory: give them more, or less work each ({_on_one_line(error)})"
         ) from error
     except (CancelledError, CommClosedError) as error:
-        raise RunStopped(f"The dask scheduler was lost ({error})") from error
+        raise RunStopped(f"The dask scheduler was lost ({_on_one_line(error)})") from error
+
+
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -20,7 +20,7 @@ from rasterio.errors import RasterioError
 from geofuse.errors import OutputRefused, RefusedInput, RunFailed, RunStopped
 from geofuse.io.fingerprint import content_size
 from geofuse.io.journal import Journal, Record, peek
-from geofuse.io.output import check_output, is_zarr
+from geofuse.io.output import check_output, check_vacant, is_zarr
 from geofuse.io.sight import check_folder_seen
 
 _LOCK, _JOURNAL = "lock", "journal.jsonl"
@@ -139,7 +139,7 @@ def workspace(target: Path, key: dict[str, Any], *, resume: bool = True, overwri
         check_folder_seen(folder)
         work = _entered(target, folder, key, resume)
         if not (overwrite or work.published):
-            check_output(target)
+            check_vacant(target)
     except BaseException:
         if all(path.name == _LOCK for path in folder.iterdir()):
             shutil.rmtree(folder, ignore_errors=True)

@@ -19,7 +19,8 @@ from zarr.errors import UnstableSpecificationWarning
 import geofuse
 from geofuse.errors import InvalidCube
 from geofuse.io.fingerprint import fingerprint
-from geofuse.io.store import StoreArray, describe_store, is_store
+from geofuse.io.output import is_store
+from geofuse.io.store import StoreArray, describe_store
 from geofuse.io.zarr import write_zarr
 from tests.io.test_cog import scene
 
