@@ -23,7 +23,9 @@ from geofuse.baselines.gsa import gsa, regression  # noqa: E402
 from geofuse.baselines.scene import BASELINES, apply_baseline  # noqa: E402
 from geofuse.grid import Axis  # noqa: E402
 from geofuse.quality.metrics import score  # noqa: E402
-from geofuse.response.psf import Psf, SeparablePsf, cubic_matrix  # noqa: E402
+from geofuse.response.operators import SeparablePsf  # noqa: E402
+from geofuse.response.psf import Psf  # noqa: E402
+from geofuse.response.weights import cubic_matrix  # noqa: E402
 from geofuse.solve.gem import fit_closed_form, fit_gem  # noqa: E402
 from geofuse.solve.patch import Patch  # noqa: E402
 from tests.scenes import Simulation, simulate  # noqa: E402

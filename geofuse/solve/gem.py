@@ -127,11 +127,9 @@ class Gem:
         With an estimate ``z`` at hand the first stage, which only shows where bands are displaced, is left out.
         """
         weights = self.weights(seen)
-        first, dual = 0, None
-        if z is not None and self.shifts is not None:
-            first = 1
-        else:
-            z = torch.empty(0)
+        first, dual = 1, None
+        if z is None or self.shifts is None:
+            first, z = 0, torch.empty(0)
         for number, stage in enumerate(self.stages[first:], start=first):
             tolerance = FIRST_TOLERANCE if number == 0 < len(self.stages) - 1 else TOLERANCE
             draft = self.draft(stage.kind, seen, z)
@@ -139,9 +137,8 @@ class Gem:
                 draft.seen, draft.base, weights, stage.prior, self.coordinates.mixing, tolerance=tolerance, alike=ALIKE, start=dual
             )
             z = found.z if draft.apart is None else found.z.add_(draft.apart)
-            dual = (
-                found.x if stage.kind == "upsample" else None
-            )  # the next stage may do the same once more, with a slightly other observation
+            # The second "upsample" asks nearly what the first one did, with the displacements taken apart: it starts from that answer.
+            dual = found.x if stage.kind == "upsample" else None
         return z
 
     def draft(self, kind: str, seen: Observation, z: Tensor) -> Draft:

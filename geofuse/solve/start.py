@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from geofuse.grid import Axis
-from geofuse.response.psf import cubic_matrix, psf_matrix
+from geofuse.response.weights import cubic_matrix, psf_matrix
 from geofuse.solve.coordinates import Coordinates
 from geofuse.solve.em import symmetric
 from geofuse.solve.noise import hsi_noise, msi_noise

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from geofuse.grid import Axis
-from geofuse.response.psf import SeparablePsf, cubic_matrix
+from geofuse.response.operators import SeparablePsf
+from geofuse.response.weights import cubic_matrix
 from tests.scenes import Simulation, simulate
 
 

@@ -23,7 +23,7 @@ from geofuse.baselines.hysure import (
     shrink,
 )
 from geofuse.quality.metrics import score
-from geofuse.response.psf import SeparablePsf
+from geofuse.response.operators import SeparablePsf
 from tests.baselines.pairs import case, random_operator, random_pair
 
 

@@ -1,4 +1,4 @@
-"""The operators against loops, dense algebra, Pillow and polynomials."""
+"""The operators against dense algebra, Pillow and polynomials."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 from pyproj import Transformer
 
-from geofuse.grid import Axis, GridPair, Window, pair_grids
-from geofuse.response.psf import Psf, PsfBuilder, SeparablePsf, WarpedPsf, cubic_matrix, psf_matrix
-from tests.pairs import CRS, NORTH, WEST, naive_operator, naive_psf, tensor, uncropped, whole
+from geofuse.grid import GridPair, Window, pair_grids
+from geofuse.response.operators import SeparablePsf, WarpedPsf
+from geofuse.response.psf import Psf, PsfBuilder
+from tests.pairs import CRS, NORTH, WEST, naive_operator, tensor, uncropped, whole
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 ratios = st.floats(1.5, 12)
@@ -57,21 +58,6 @@ def check_adjoint(psf: Psf, seed: int) -> None:
     x, y = random_images(psf, 2, seed)
     left, right = float((psf.forward(x) * y).sum()), float((x * psf.adjoint(y)).sum())
     assert left == pytest.approx(right, rel=1e-11, abs=1e-11)
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    ratio=st.floats(1.5, 32),
-    first=st.floats(-3, 20),
-    width=st.floats(0.2, 1.2),
-    shift=st.floats(-1.5, 1.5),
-    coarse=st.integers(1, 6),
-    fine=st.integers(1, 70),
-)
-def test_matrix_against_loops(ratio: float, first: float, width: float, shift: float, coarse: int, fine: int) -> None:
-    matrix = psf_matrix(Axis(ratio, first, coarse, fine), width * ratio, shift * ratio)
-    np.testing.assert_allclose(matrix, naive_psf(ratio, first, coarse, fine, width * ratio, shift * ratio), atol=1e-12)
-    np.testing.assert_allclose(matrix.sum(1), 1)
 
 
 @settings(max_examples=40, deadline=None)
@@ -246,19 +232,6 @@ def test_inverse_against_dense_solve(ratio: float, weight: list[float], seed: in
         np.testing.assert_allclose(found[k].flatten().numpy(), expected, atol=1e-9)
     np.testing.assert_allclose(np.sort(psf.spectrum.flatten().numpy()), np.linalg.eigvalsh(a @ a.T), atol=1e-12)
     assert psf.gain == pytest.approx((a**2).sum(1).mean())
-
-
-@settings(max_examples=40, deadline=None)
-@given(ratio=st.floats(1.5, 32), first=st.floats(-5, 20), shift=st.floats(-10, 10))
-def test_interpolation_reproduces_quadratics(ratio: float, first: float, shift: float) -> None:
-    """Keys' kernel with a = -1/2 is exact for polynomials of second degree, away from the edge."""
-    axis = Axis(ratio, first, 9, round(9 * ratio))
-    matrix = cubic_matrix(axis, shift)
-    centre, fine = first + shift + ratio * np.arange(9), np.arange(axis.fine)
-    inner = (fine > centre[1]) & (fine < centre[-2])
-    for power in range(3):
-        np.testing.assert_allclose((matrix @ (centre / ratio) ** power)[inner], (fine[inner] / ratio) ** power, atol=1e-9)
-    np.testing.assert_allclose(matrix.sum(1), 1)
 
 
 def test_interpolation_against_pillow() -> None:
