@@ -167,7 +167,9 @@ class Model:
     def _deviation_of(self, patch: Patch, inner: Inner) -> torch.Tensor:
         assert self.gem is not None
         assert self.uncertainty is not None
-        return self.uncertainty.deviation(self.gem.weights(self.gem.observe(patch))[:, *inner].contiguous())
+        seen = self.gem.observe(patch)
+        believed = (None if flags is None else flags[inner] for flags in (seen.valid, seen.known))
+        return self.uncertainty.deviation(self.gem.weights(seen)[:, *inner].contiguous(), *believed)
 
     def _made(
         self, make: Callable[[Patch, Inner], torch.Tensor], sample: Sample, pair: GridPair, device: str, core: Window | None

@@ -5,6 +5,9 @@ last stage stands around a mean drawn from the observations themselves and calls
 upsampled HSI alone and calls itself too uncertain: the geometric mean of both variances is taken. And a model is only a model: one
 factor, found where the truth is known, one resolution step down on the same scene, makes nine tenths of its pixels lie within the
 interval that says nine tenths. To that comes what the subspace leaves out, which nothing but the noise of the HSI bounds.
+
+Where only one image is believed, since the other shows a cloud, the variance is that of what remains unknown: of the detail that the HSI does
+not resolve, or of all that the scene's spectra may be when their values in the MSI's bands are known.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
@@ -20,7 +24,7 @@ from geofuse.response.images import as_like, mix
 from geofuse.solve.em import posterior_covariance
 from geofuse.solve.gem import Gem
 from geofuse.solve.patch import Patch
-from geofuse.solve.posterior import given_msi
+from geofuse.solve.posterior import Prior, given_msi
 
 NOMINAL, NORMAL_QUANTILE = 0.9, 1.6449  # nine tenths of a normal distribution lie within so many standard deviations
 # Natural logarithm of the factor: half of what the reduced scene says, which has few pixels and another ratio, and not beyond limits.
@@ -37,17 +41,33 @@ class Uncertainty:
         Posterior variance of every class, reflectance squared, before calibration.
     floor : ndarray, shape (B,)
         Variance that the subspace leaves out, reflectance squared.
+    hsi_only, msi_only : ndarray, shape (B,)
+        Variance where the other image is silent, reflectance squared.
     factor : float
         Calibration of ``variance``.
     """
 
     variance: np.ndarray
     floor: np.ndarray
-    factor: float
+    hsi_only: np.ndarray
+    msi_only: np.ndarray
+    factor: float = 1.0
 
-    def deviation(self, weights: Tensor) -> Tensor:
-        """Standard deviation, reflectance: from soft class weights (J, H, W) to (B, H, W)."""
+    def deviation(self, weights: Tensor, valid: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+        """Standard deviation, reflectance, shape (B, H, W).
+
+        Parameters
+        ----------
+        weights : Tensor, shape (J, H, W)
+            Soft class weights.
+        valid, known : Tensor of bool, shape (H, W), optional
+            Pixels where the MSI, and where both images are believed; None: all of them.
+        """
         total = mix(as_like(self.factor * self.variance.T, weights), weights)
+        if known is not None:
+            total = torch.where(known, total, as_like(self.msi_only, total)[:, None, None])
+        if valid is not None:
+            total = torch.where(valid, total, as_like(self.hsi_only, total)[:, None, None])
         return (total + as_like(self.floor, weights)[:, None, None]).sqrt()
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -57,7 +77,7 @@ class Uncertainty:
     @staticmethod
     def from_arrays(arrays: dict[str, np.ndarray]) -> Uncertainty:
         """Undo `arrays`."""
-        return Uncertainty(arrays["variance"], arrays["floor"], float(arrays["factor"]))
+        return Uncertainty(**{name: array for name, array in arrays.items() if name != "factor"}, factor=float(arrays["factor"]))
 
 
 def posterior_uncertainty(gem: Gem, patches: Sequence[Patch]) -> Uncertainty:
@@ -73,11 +93,26 @@ def posterior_uncertainty(gem: Gem, patches: Sequence[Patch]) -> Uncertainty:
     coordinates = gem.coordinates
     synthesis = coordinates.basis * coordinates.sigma[:, None]
 
+    def of_bands(covariance: np.ndarray) -> np.ndarray:
+        return np.einsum("bk,kl,bl->b", synthesis, covariance, synthesis)
+
     def variances(stage: int) -> np.ndarray:
         inside = given_msi(gem.stages[stage].prior, coordinates.mixing).covariance
-        return np.stack([np.einsum("bk,kl,bl->b", synthesis, posterior_covariance(c, seen), synthesis) for c in inside])
+        return np.stack([of_bands(posterior_covariance(c, seen)) for c in inside])
 
-    return Uncertainty(np.sqrt(variances(0) * variances(-1)), coordinates.sigma**2, 1.0)
+    detail = gem.stages[0].prior.pooled
+    scene = Prior.single(detail + _covariance([s.y[:, s.psf.observed > 0] for s in seen]))
+    return Uncertainty(
+        np.sqrt(variances(0) * variances(-1)),
+        coordinates.sigma**2,
+        hsi_only=of_bands(posterior_covariance(detail, seen)),
+        msi_only=of_bands(given_msi(scene, coordinates.mixing).covariance[0]),
+    )
+
+
+def _covariance(samples: Sequence[Tensor]) -> np.ndarray:
+    """Of coefficients (K, n) of all patches, shape (K, K)."""
+    return np.cov(torch.cat(list(samples), 1).double().cpu().numpy())
 
 
 def calibration(gem: Gem, patch: Patch, fused: np.ndarray, truth: np.ndarray, noise: np.ndarray) -> float:
