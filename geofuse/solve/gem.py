@@ -110,35 +110,28 @@ class Gem:
     geometry: np.ndarray | None = None
 
     def apply(self, patch: Patch, filters: Filters | None = None) -> Tensor:
-        """MAP coefficients of a patch, shape (K, H, W).
+        """MAP coefficients of a patch, shape (K, H, W); with filters those of the learned step."""
+        return self.run(self.observe(patch), filters)
 
-        With the filters of a learned step what they make of the estimate is taken from the observation, and what is left is estimated again.
-        """
-        seen = self.observe(patch)
-        z = self.run(seen)
-        if filters is None:
-            return z
-        change = filters.change(self.aligned(z), self.filled(seen, z).m)
-        return self.run(apart_from(seen, change), z - change).add_(change)
-
-    def run(self, seen: Observation, z: Tensor | None = None) -> Tensor:
+    def run(self, seen: Observation, filters: Filters | None = None) -> Tensor:
         """Run all stages one after the other; coefficients (K, H, W).
 
-        With an estimate ``z`` at hand the first stage, which only shows where bands are displaced, is left out.
+        With the filters of a learned step the last one is solved once more, around a prior mean that they have moved.
         """
         weights = self.weights(seen)
-        first, dual = 1, None
-        if z is None or self.shifts is None:
-            first, z = 0, torch.empty(0)
-        for number, stage in enumerate(self.stages[first:], start=first):
-            tolerance = FIRST_TOLERANCE if number == 0 < len(self.stages) - 1 else TOLERANCE
+
+        def solved(draft: Draft, base: Tensor, stage: Stage, tolerance: float, dual: Tensor | None) -> tuple[Tensor, Tensor]:
+            found = solve(draft.seen, base, weights, stage.prior, self.coordinates.mixing, tolerance=tolerance, alike=ALIKE, start=dual)
+            return found.z if draft.apart is None else found.z.add_(draft.apart), found.x
+
+        z, dual = torch.empty(0), None
+        for number, stage in enumerate(self.stages):
             draft = self.draft(stage.kind, seen, z)
-            found = solve(
-                draft.seen, draft.base, weights, stage.prior, self.coordinates.mixing, tolerance=tolerance, alike=ALIKE, start=dual
-            )
-            z = found.z if draft.apart is None else found.z.add_(draft.apart)
             # The second "upsample" asks nearly what the first one did, with the displacements taken apart: it starts from that answer.
-            dual = found.x if stage.kind == "upsample" else None
+            start = dual if stage.kind == "upsample" else None
+            z, dual = solved(draft, draft.base, stage, FIRST_TOLERANCE if number == 0 < len(self.stages) - 1 else TOLERANCE, start)
+        if filters is not None:
+            z, _ = solved(draft, draft.base + filters.change(self.aligned(z), draft.seen.m), stage, TOLERANCE, dual)
         return z
 
     def draft(self, kind: str, seen: Observation, z: Tensor) -> Draft:
