@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -151,9 +150,9 @@ def _writing(folder: Path) -> Values:
     with workspace(target, {}, resume=False) as work:
         filled: list[Any] = []
         store = cpu_of(lambda: filled.append(fill_draft(cube, work, progress=False)))
-        children = _children()
+        children = watch.cpu_of_children()
         finish = cpu_of(lambda: filled[0].finish({}, False))
-        compress = _children() - children
+        compress = watch.cpu_of_children() - children
         work.publish()
     size = target.stat().st_size
     hashing = cpu_of(lambda: file_sha256(target), 3)
@@ -161,11 +160,6 @@ def _writing(folder: Path) -> Values:
     per_value = {"store": store, "compress": compress, "verify": verify, "stored": size}
     target.unlink()
     return {name: value / cube.size for name, value in per_value.items()} | {"hash": hashing / size}
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _scheduling(folder: Path) -> Values:

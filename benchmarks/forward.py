@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.cost_constants import cpu_of, with_filters
+from benchmarks.cost_model import METHODS
 from benchmarks.scale import scene
 from geofuse import api, open_hsi, open_msi
 from geofuse.allocator import keep_freed_memory
@@ -60,7 +61,7 @@ def applied(folder: Path, bands: int) -> dict[str, float]:
     start = (SIDE - CORE) // 2
     core = Window(start, start + CORE, start, start + CORE)
     found = {}
-    for method in ("fuse", "gem", "mossfuse"):
+    for method in METHODS:
         model = api.fit(*cubes, method=method, progress=False)
         model = with_filters(model) if method == "mossfuse" else model
         fine = core.grown(model.halo, pair.pair.fine_window)

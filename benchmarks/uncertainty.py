@@ -8,16 +8,15 @@ logarithms of claimed and actual error over pixels.
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.cases import RATIOS, SHIFT, data_folder
 from benchmarks.measure import cubes
 from geofuse import api
-from tests.scenes import simulate
+from tests.scenes import RESPONSES, SCENES, simulate
 
-ROOT = Path(__file__).resolve().parent.parent
+WITHIN = 1.6449  # standard deviations, to both sides: nine tenths of a normal distribution
 
 
 def main() -> None:
@@ -25,16 +24,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="mossfuse")
     method = parser.parse_args().method
-    folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
+    folder = data_folder()
     print("| pair | 90 % | over bands | 68 % | factor | correlation |\n|---|---|---|---|---|---|")
     shares = []
-    for ratio in (4, 8):
-        for scene in ("jasper", "la", "ip"):
-            for response in ("qb4", "s2"):
-                case = simulate(scene, ratio, response, folder, shift=(0.4, -0.3))
+    for ratio in RATIOS:
+        for scene in SCENES:
+            for response in RESPONSES:
+                case = simulate(scene, ratio, response, folder, shift=SHIFT)
                 made = api.fuse(*cubes(case), method=method, progress=False, uncertainty=True)
                 error, claimed = np.abs(case.truth - made.reflectance.values), made.uncertainty.values
-                within = (error < 1.6449 * claimed).mean((1, 2))
+                within = (error < WITHIN * claimed).mean((1, 2))
                 low, high = np.quantile(within, [0.05, 0.95])
                 related = np.corrcoef(np.log(error.mean(0)).ravel(), np.log(claimed.mean(0)).ravel())[0, 1]
                 factor = api.report(made.reflectance).to_dict()["uncertainty"]["factor"]
