@@ -3,7 +3,7 @@
 # make bench-scale   seconds, memory and bytes of whole scenes, into docs/benchmarks/scale.md; goes on where it was
 #                    (SIZES=1024x64,2048x224 METHODS=fuse,gem SCHEDULERS=threads,processes,distributed)
 # make lint   format, style, types and import direction
-# make bench  the whole benchmark (hours; goes on where it was), into docs/benchmarks/; BENCH='--jobs 2 --seeds 5' adds options
+# make bench  the whole benchmark (more than an hour; goes on where it was), into docs/benchmarks/; BENCH='--jobs 2 --seeds 5' adds options
 # make bench-quick   one scene, under three minutes, into bench-quick/
 # make bench-readme  tables and pictures of the results that are there, and the README's table
 #

@@ -9,56 +9,48 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.cases import RATIOS, data_folder
+from benchmarks.environment import OUT
+from benchmarks.table import markdown
 from geofuse.network.complementary import ComplementaryFilters, fit_filters
 from geofuse.progress import bar
 from geofuse.quality.metrics import score
 from geofuse.solve.gem import Gem, fit_gem
 from tests.pairs import on_grids
-from tests.scenes import simulate
+from tests.scenes import RESPONSES, SCENES, simulate
 
-ROOT = Path(__file__).resolve().parent.parent
-TABLE = ROOT / "docs" / "benchmarks" / "ablation.csv"
+TABLE = OUT / "ablation.csv"
 COLUMNS = ("scene", "response", "ratio", "seed", "variant", "psnr_db", "sam_deg", "held_out_gain")
-SCENES, RESPONSES = ("jasper", "la", "ip"), ("qb4", "s2")
-CONTROL = "gem: the learned step at zero"
-VARIANTS = (
-    "mossfuse",
-    "without the HSI's features",
-    "without the MSI's features",
-    "fine scale only",
-    "broad scale only",
-    "not judged by held-out pixels",
-    "gem without displaced bands",
-)
+CONTROL, LEARNED, NO_SHIFTS = "gem: the learned step at zero", "mossfuse", "gem without displaced bands"
 
 
 def main() -> None:
     """Fit what is missing; print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--ratios", default="4,8")
-    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--seeds", type=int, default=5, help="draws of noise")
+    parser.add_argument("--ratios", default=",".join(map(str, RATIOS)))
+    parser.add_argument("--table", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if not options.table:
         torch.set_num_threads(1)
-        folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
+        folder, done = data_folder(), {_key(row) for row in _rows()}
         ratios = [int(r) for r in options.ratios.split(",")]
         cases = [(s, k, r, seed) for seed in range(options.seeds) for r in ratios for s in SCENES for k in RESPONSES]
         with bar(len(cases), desc="ablation", unit="case") as progress, torch.no_grad():
             for case in cases:
-                if not any(_key(row) == tuple(map(str, case)) for row in _rows()):
+                if tuple(map(str, case)) not in done:
                     _append([(*case, *found) for found in _run(*case, folder)])
                 progress.update()
-    for ratio in sorted({row["ratio"] for row in _rows()}):
-        chosen = [row for row in _rows() if row["ratio"] == ratio]
-        print(f"\nRatio {ratio}\n\n{markdown(chosen)}\n\n{by_scene(chosen)}")
+    rows = _rows()
+    for ratio in sorted({row["ratio"] for row in rows}):
+        chosen = [row for row in rows if row["ratio"] == ratio]
+        print(f"\n{by_variant(chosen, ratio)}\n\n{by_scene(chosen, ratio)}")
 
 
 def _run(name: str, kind: str, ratio: int, seed: int, folder: Path) -> list[tuple[object, ...]]:
@@ -79,49 +71,49 @@ def _run(name: str, kind: str, ratio: int, seed: int, folder: Path) -> list[tupl
 
     variants: dict[str, tuple[Gem, ComplementaryFilters | None]] = {
         CONTROL: (gem, None),
-        VARIANTS[0]: (gem, learned.filters),
-        VARIANTS[1]: (gem, only("msi")),
-        VARIANTS[2]: (gem, only("hsi")),
-        VARIANTS[3]: (gem, only("fine")),
-        VARIANTS[4]: (gem, only("broad")),
-        VARIANTS[5]: (gem, fit_filters(gem, [patch], seed, judged=False).filters),
-        VARIANTS[6]: (replace(gem, shifts=None), None),
+        LEARNED: (gem, learned.filters),
+        "without the HSI's features": (gem, only("msi")),
+        "without the MSI's features": (gem, only("hsi")),
+        "fine scale only": (gem, only("fine")),
+        "broad scale only": (gem, only("broad")),
+        "not judged by held-out pixels": (gem, fit_filters(gem, [patch], seed, judged=False).filters),
+        NO_SHIFTS: (replace(gem, shifts=None), None),
     }
     found: list[tuple[object, ...]] = []
     for variant, (estimator, filters) in variants.items():
         fused = estimator.coordinates.decode(estimator.apply(patch, filters)).numpy()
         scores = score(simulation.truth, np.clip(fused, 0, 1), ratio)
-        gain = round(learned.held_out, 5) if variant == VARIANTS[0] else ""
+        gain = round(learned.held_out, 5) if variant == LEARNED else ""
         found.append((variant, round(scores["psnr_db"], 4), round(scores["sam_deg"], 4), gain))
     return found
 
 
-def markdown(rows: list[dict[str, str]]) -> str:
-    """Mean change against `gem`, its range over cases, and the share of cases that gain or stay."""
-    lines = ["| | PSNR, dB | worst … best | gains in | loses in | SAM | cases |", "|---|---|---|---|---|---|---|"]
-    zero = {_key(r): r for r in rows if r["variant"] == CONTROL}
-    for variant in VARIANTS:
-        found = [(r, zero[_key(r)]) for r in rows if r["variant"] == variant and _key(r) in zero]
-        if not found:
-            continue
-        gain = np.array([float(r["psnr_db"]) - float(z["psnr_db"]) for r, z in found])
-        sam = np.array([float(r["sam_deg"]) / float(z["sam_deg"]) for r, z in found])
-        lines.append(
-            f"| {variant} | {gain.mean():+.3f} | {gain.min():+.2f} … {gain.max():+.2f} | {100 * (gain > 0).mean():.0f} % "
-            f"| {100 * (gain < 0).mean():.0f} % | x {sam.mean():.3f} | {len(gain)} |"
-        )
-    return "\n".join(lines)
+def by_variant(rows: list[dict[str, str]], ratio: str) -> str:
+    """Mean change against `gem`, its range over cases, and the shares of cases that gain and that lose."""
+    zero = {_key(row): row for row in rows if row["variant"] == CONTROL}
+    lines = []
+    for variant in dict.fromkeys(row["variant"] for row in rows if row["variant"] != CONTROL):
+        found = [(row, zero[_key(row)]) for row in rows if row["variant"] == variant]
+        gain = np.array([float(row["psnr_db"]) - float(z["psnr_db"]) for row, z in found])
+        sam = np.array([float(row["sam_deg"]) / float(z["sam_deg"]) for row, z in found])
+        shares = [f"{100 * share.mean():.0f} %" for share in (gain > 0, gain < 0)]
+        spread = f"{gain.min():+.2f} … {gain.max():+.2f}"
+        lines.append([variant, f"{gain.mean():+.3f}", spread, *shares, f"× {sam.mean():.3f}", str(len(gain))])
+    return markdown([f"1:{ratio}, against gem", "PSNR, dB", "worst … best", "gains in", "loses in", "SAM", "cases"], lines)
 
 
-def by_scene(rows: list[dict[str, str]]) -> str:
+def by_scene(rows: list[dict[str, str]], ratio: str) -> str:
     """PSNR and SAM of every scene without displaced bands, as `gem`, and with the learned step; means over the draws of noise."""
-    columns = (VARIANTS[-1], CONTROL, VARIANTS[0])
-    lines = [f"| scene | {' | '.join(columns)} |", "|---|---|---|---|"]
-    for pair in dict.fromkeys((row["scene"], row["response"]) for row in rows):
-        found = [[r for r in rows if (r["scene"], r["response"], r["variant"]) == (*pair, variant)] for variant in columns]
-        means = [[np.mean([float(r[key]) for r in rs]) for key in ("psnr_db", "sam_deg")] for rs in found]
-        lines.append(f"| {', '.join(pair)} | {' | '.join(f'{psnr:.2f} / {sam:.2f}' for psnr, sam in means)} |")
-    return "\n".join(lines)
+    columns = (NO_SHIFTS, CONTROL, LEARNED)
+    lines = []
+    for scene, response in dict.fromkeys((row["scene"], row["response"]) for row in rows):
+        cells = []
+        for variant in columns:
+            mine = [row for row in rows if (row["scene"], row["response"], row["variant"]) == (scene, response, variant)]
+            psnr, sam = (np.mean([float(row[key]) for row in mine]) for key in ("psnr_db", "sam_deg"))
+            cells.append(f"{psnr:.2f} / {sam:.2f}")
+        lines.append([f"{scene}, {response}", *cells])
+    return markdown([f"1:{ratio}, PSNR / SAM", *columns], lines)
 
 
 def _key(row: dict[str, str]) -> tuple[str, ...]:

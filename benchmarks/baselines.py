@@ -1,59 +1,55 @@
 """The table of docs/benchmarks/baselines.md: every baseline on simulated pairs, told the true operators.
 
-Run from the repository root: ``python benchmarks/baselines.py [--methods bicubic,gsa,…] [--ratios 4,8] [--scenes jasper,la,ip] [--noiseless]``.
+Run from the repository root: ``python -m benchmarks.baselines [--methods bicubic,gsa,…] [--ratios 4,8] [--scenes jasper,la,ip] [--noiseless]``.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from benchmarks.cases import RATIOS, data_folder
+from geofuse.baselines.gsa import gsa, regression
+from geofuse.baselines.scene import BASELINES, apply_baseline
+from geofuse.grid import Axis
+from geofuse.quality.metrics import score
+from geofuse.response.operators import SeparablePsf
+from geofuse.response.psf import Psf
+from geofuse.response.weights import cubic_matrix
+from geofuse.solve.gem import fit_closed_form, fit_gem
+from geofuse.solve.patch import Patch
+from tests.scenes import RESPONSES, SCENES, Simulation, simulate
 
-from geofuse.baselines.gsa import gsa, regression  # noqa: E402
-from geofuse.baselines.scene import BASELINES, apply_baseline  # noqa: E402
-from geofuse.grid import Axis  # noqa: E402
-from geofuse.quality.metrics import score  # noqa: E402
-from geofuse.response.operators import SeparablePsf  # noqa: E402
-from geofuse.response.psf import Psf  # noqa: E402
-from geofuse.response.weights import cubic_matrix  # noqa: E402
-from geofuse.solve.gem import fit_closed_form, fit_gem  # noqa: E402
-from geofuse.solve.patch import Patch  # noqa: E402
-from tests.scenes import Simulation, simulate  # noqa: E402
-
-METHODS = ("bicubic", "gsa, raw", "gsa", "regression, raw", "regression", "cnmf", "mlp", "hysure", "fuse", "gem")
+METHODS = ("bicubic", "raw gsa", "gsa", "raw regression", "regression", "cnmf", "mlp", "hysure", "fuse", "gem")
 
 
 def main() -> None:
-    """Print one Markdown row a case, and their means."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--methods", default=";".join(METHODS), help="separated by semicolons")
-    parser.add_argument("--ratios", default="4,8")
-    parser.add_argument("--scenes", default="jasper,la,ip")
+    """Print one Markdown row a case, their means, and the mean of their seconds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--ratios", default=",".join(map(str, RATIOS)))
+    parser.add_argument("--scenes", default=",".join(SCENES))
     parser.add_argument("--noiseless", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    methods = options.methods.split(";")
-    folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
-    print(f"| scene, response, ratio | {' | '.join(methods)} |")
-    print("|---" * (1 + len(methods)) + "|")
-    rows = []
+    methods, scenes = options.methods.split(","), options.scenes.split(",")
+    folder = data_folder(scenes)
+    print(f"| scene, response, ratio | {' | '.join(methods)} |\n{'|---' * (1 + len(methods))}|")
+    found = []
     for ratio in map(int, options.ratios.split(",")):
-        for name in options.scenes.split(","):
-            for kind in ("qb4", "s2"):
+        for name in scenes:
+            for kind in RESPONSES:
                 case = simulate(name, ratio, kind, folder, noise=not options.noiseless)
-                rows.append([measure(method, case) for method in methods])
-                _print(f"{name}, {kind}, {ratio}", rows[-1])
-    _print("mean", np.mean(rows, axis=0))
+                found.append([measure(method, case) for method in methods])
+                print(_row(f"{name}, {kind}, {ratio}", found[-1]), flush=True)
+    means = np.mean(found, axis=0)
+    print(_row("mean", means))
+    print(f"| seconds a scene | {' | '.join(f'{seconds:.1f}' for *_, seconds in means)} |")
 
 
 def measure(method: str, case: Simulation) -> tuple[float, float, float]:
@@ -76,7 +72,7 @@ def told_patch(case: Simulation) -> Patch:
 
 def fuse_with(method: str, patch: Patch, case: Simulation) -> Tensor:
     """Fuse by name; "raw" is detail injection as published, not cleaned."""
-    raw: dict[str, Callable[[Tensor, Tensor, Psf], Tensor]] = {"gsa, raw": gsa, "regression, raw": regression}
+    raw: dict[str, Callable[[Tensor, Tensor, Psf], Tensor]] = {"raw gsa": gsa, "raw regression": regression}
     if method in raw:
         return raw[method](patch.hsi, patch.msi, patch.psf)
     if method in BASELINES:
@@ -86,8 +82,8 @@ def fuse_with(method: str, patch: Patch, case: Simulation) -> Tensor:
     return model.coordinates.decode(model.apply(patch))
 
 
-def _print(label: str, cells: list[tuple[float, float, float]] | np.ndarray) -> None:
-    print(f"| {label} | " + " | ".join(f"{psnr:.2f} / {sam:.2f} ({seconds:.1f} s)" for psnr, sam, seconds in cells) + " |", flush=True)
+def _row(label: str, cells: list[tuple[float, float, float]] | np.ndarray) -> str:
+    return f"| {label} | {' | '.join(f'{psnr:.2f} / {sam:.2f}' for psnr, sam, _ in cells)} |"
 
 
 if __name__ == "__main__":

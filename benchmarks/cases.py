@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import ROOT
+from geofuse.errors import RefusedInput
 from geofuse.fitting import METHODS
 from tests.scenes import RESPONSES, SCENES
 
@@ -125,3 +129,21 @@ def quick_cases(methods: Sequence[str] = DEFAULT_METHODS, device: str = "cpu") -
     common: dict[str, Any] = {"scenes": ["jasper"], "noises": ["noisy"], "methods": methods, "seeds": 1, "device": device}
     choices = [("qb4", 4, "estimated"), ("s2", 8, "known"), ("s2", 8, "estimated"), ("qb4", 4, "known")]
     return [c for response, ratio, known in choices for c in all_cases(responses=[response], ratios=[ratio], operators=[known], **common)]
+
+
+def data_folder(scenes: Iterable[str] = tuple(SCENES)) -> Path:
+    """Where the scenes are: the folder that ``GEOFUSE_BENCHMARK_DATA`` names, or ``shared/data`` beside the repository.
+
+    Raises
+    ------
+    RefusedInput
+        One of them is not there.
+    """
+    folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
+    files = [f"{SCENES[name][0]}.npz" for name in sorted(set(scenes))]
+    if absent := [file for file in files if not (folder / file).exists()]:
+        raise RefusedInput(
+            f"The benchmark scenes {', '.join(absent)} are not in {folder}. They may not be redistributed; docs/benchmarks/README.md says where "
+            "they come from. Put them in a folder and name it in GEOFUSE_BENCHMARK_DATA, or choose others with --scenes."
+        )
+    return folder

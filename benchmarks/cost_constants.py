@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -40,6 +39,7 @@ from geofuse.model import Model
 from geofuse.network.complementary import ComplementaryFilters
 from geofuse.planning import RANK
 from geofuse.scene import Scene
+from geofuse.tiles.graph import windows_of
 from geofuse.tiles.threads import torch_threads
 
 SIDE, CORE = 1024, 512
@@ -109,7 +109,7 @@ def _fusing(folder: Path) -> Values:
     return found | _applying(api.pair(*small), models)
 
 
-def _applying(pair: Scene, models: dict[str, Model]) -> Values:
+def _applying(paired: Scene, models: dict[str, Model]) -> Values:
     """Solve and decode one tile with its halo; scaled to the number of coefficients that plans count with."""
     core = Window(SIDE // 4, SIDE // 4 + CORE, SIDE // 4, SIDE // 4 + CORE)
     models["mossfuse"] = with_filters(models["mossfuse"])
@@ -117,13 +117,12 @@ def _applying(pair: Scene, models: dict[str, Model]) -> Values:
     for method, model in models.items():
         assert model.gem is not None
         coordinates = model.gem.coordinates
-        fine = core.grown(model.halo, Window(0, pair.pair.fine.shape[0], 0, pair.pair.fine.shape[1]))
-        coarse = model.builder(pair.pair).coarse_window(fine)
-        read = pair.read([(fine, coarse)])[0]
+        fine, coarse = windows_of(model, paired.pair, core)
+        read = paired.read([(fine, coarse)])[0]
         images = torch.zeros(coordinates.rank, CORE, CORE)
         with torch_threads(1), torch.inference_mode():
             decode = cpu_of(partial(coordinates.decode, images), 3)
-            whole = cpu_of(partial(model.apply, read.hsi, read.msi, pair.pair, fine, coarse, "cpu", core), 2)
+            whole = cpu_of(partial(model.apply, read.hsi, read.msi, paired.pair, fine, coarse, "cpu", core), 2)
         more = RANK / coordinates.rank
         found["decode"] = more * decode / (FIT_BANDS * CORE**2)
         found[f"solve_{method}"] = more * (whole - decode) / np.prod(fine.shape)
@@ -151,9 +150,9 @@ def _writing(folder: Path) -> Values:
     with workspace(target, {}, resume=False) as work:
         filled: list[Any] = []
         store = cpu_of(lambda: filled.append(fill_draft(cube, work, progress=False)))
-        children = _children()
+        children = watch.cpu_of_children()
         finish = cpu_of(lambda: filled[0].finish({}, False))
-        compress = _children() - children
+        compress = watch.cpu_of_children() - children
         work.publish()
     size = target.stat().st_size
     hashing = cpu_of(lambda: file_sha256(target), 3)
@@ -161,11 +160,6 @@ def _writing(folder: Path) -> Values:
     per_value = {"store": store, "compress": compress, "verify": verify, "stored": size}
     target.unlink()
     return {name: value / cube.size for name, value in per_value.items()} | {"hash": hashing / size}
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _scheduling(folder: Path) -> Values:

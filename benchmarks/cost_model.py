@@ -2,7 +2,7 @@
 
     seconds = start + fit + graph
             + max( sum over tiles of [read + solve + decode + store] / workers + tiles x schedule,  bytes of the draft / disk )
-            + max( compress / cores, bytes of the output / disk ) + verify / cores + hash
+            + max( compress / cores, bytes of the output / disk ) + verify / min(cores, 4) + hash
 
 Tiles, halos, groups and memory are those of `geofuse.planning` and `geofuse.tiles.plan`; the other numbers are processor seconds, measured by
 ``python -m benchmarks.cost_model --measure``, which writes docs/benchmarks/constants.json and takes some minutes. ``--docs`` writes the
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cost_run import Run, planned, values_read
-from benchmarks.environment import ROOT
+from benchmarks.environment import OUT
 from geofuse.allocator import keep_freed_memory
 from geofuse.errors import RefusedInput
 from geofuse.planning import Plan
 
-CONSTANTS = ROOT / "docs" / "benchmarks" / "constants.json"
+CONSTANTS = OUT / "constants.json"
 METHODS = ("fuse", "gem", "mossfuse")
 VERIFIERS = 4  # threads that read the output back, at most
 FIT_BANDS = 64  # of the scene that the fit was measured on
@@ -128,7 +128,7 @@ def predict(run: Run, constants: dict[str, float]) -> Cost:
     return Cost(cpu, wall, ITEM * (read_msi + read_hsi), draft, output, seen / (height * width), overhead, plan)
 
 
-def told(run: Run, cost: Cost) -> str:
+def page(run: Run, cost: Cost) -> str:
     """A page for people."""
     cpu, wall = (", ".join(f"{stage} {seconds:.3g}" for stage, seconds in d.items()) for d in (cost.cpu, cost.wall))
     return "\n".join(
@@ -169,7 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             write_docs()
         if not (measure or docs):
-            print(told(Run(**given), predict(Run(**given), load())))
+            run = Run(**given)
+            print(page(run, predict(run, load())))
     except RefusedInput as refusal:
         print(f"benchmark: {refusal}", file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.cost_model import CONSTANTS, MEANING, METHODS, load, predict
 from benchmarks.cost_run import Run, decoded, planned
 from benchmarks.environment import ROOT
-from benchmarks.scale import READY, rows_of
+from benchmarks.scale import rows_of
 from benchmarks.table import NOTHING, inserted, markdown
 
 DOCS = ROOT / "docs" / "scaling.md"
@@ -144,7 +144,7 @@ def measured_table(path: Path, values: dict[str, float]) -> str:
     rows = []
     measured = rows_of(path)
     for row in measured:
-        if row.method == READY or row.code != measured[-1].code or row.method not in METHODS or row.scheduler != "threads":
+        if row.code != measured[-1].code or row.method not in METHODS or row.scheduler != "threads":
             continue
         run = Run(row.side, row.bands, 25 / 3, row.method, 2, memory=int(float(row.memory.removesuffix("GB")) * 1e9))
         cost = predict(run, values)

@@ -17,11 +17,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.cost_constants import cpu_of, with_filters
+from benchmarks.cost_model import METHODS
 from benchmarks.scale import scene
 from geofuse import api, open_hsi, open_msi
 from geofuse.allocator import keep_freed_memory
 from geofuse.grid import Window
 from geofuse.network.mossfuse import MossFuse
+from geofuse.tiles.graph import windows_of
 from geofuse.tiles.threads import torch_threads
 
 NETWORK_SIDE, PASSES = 256, 3
@@ -56,17 +58,16 @@ def applied(folder: Path, bands: int) -> dict[str, float]:
     """Processor seconds a pixel of the fused tile, for each method."""
     hsi, msi = scene(folder, SIDE, bands)
     cubes = open_hsi(hsi), open_msi(msi)
-    pair = api.pair(*cubes)
+    paired = api.pair(*cubes)
     start = (SIDE - CORE) // 2
     core = Window(start, start + CORE, start, start + CORE)
     found = {}
-    for method in ("fuse", "gem", "mossfuse"):
+    for method in METHODS:
         model = api.fit(*cubes, method=method, progress=False)
         model = with_filters(model) if method == "mossfuse" else model
-        fine = core.grown(model.halo, pair.pair.fine_window)
-        coarse = model.builder(pair.pair).coarse_window(fine)
-        read = pair.read([(fine, coarse)])[0]
-        found[method] = cpu_of(partial(model.apply, read.hsi, read.msi, pair.pair, fine, coarse, "cpu", core), PASSES) / CORE**2
+        fine, coarse = windows_of(model, paired.pair, core)
+        read = paired.read([(fine, coarse)])[0]
+        found[method] = cpu_of(partial(model.apply, read.hsi, read.msi, paired.pair, fine, coarse, "cpu", core), PASSES) / CORE**2
     return found
 
 

@@ -7,12 +7,12 @@ prints one Markdown row a case, PSNR in dB.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.cases import data_folder
 from benchmarks.measure import cubes
 from geofuse import api
 from geofuse.align.register import Registration
@@ -20,9 +20,8 @@ from geofuse.fitting import fit_scene
 from geofuse.ground import Settings
 from geofuse.planning import make_plan
 from geofuse.quality.metrics import score
-from tests.scenes import PointSpread, airy, gaussian, simulate
+from tests.scenes import RESPONSES, SCENES, PointSpread, airy, gaussian, simulate
 
-ROOT = Path(__file__).resolve().parent.parent
 RATIO = 4
 
 
@@ -48,10 +47,10 @@ ERRORS = {
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", nargs="+", default=["jasper", "la", "ip"])
-    parser.add_argument("--responses", nargs="+", default=["qb4", "s2"])
+    parser.add_argument("--scenes", nargs="+", default=list(SCENES))
+    parser.add_argument("--responses", nargs="+", default=list(RESPONSES))
     asked = parser.parse_args()
-    folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
+    folder = data_folder(asked.scenes)
     print("| scene | response | error | closed form | gem |\n|---|---|---|---|---|")
     for scene in asked.scenes:
         for response in asked.responses:

@@ -73,7 +73,9 @@ def tile_row(scene: Scene, model: Model, side: int, device: str, best: float) ->
             torch.cuda.reset_peak_memory_stats(device)
         whole, copying = seconds(lambda: work(device), device), seconds(copies, device)
     held = 0 if device == "cpu" else torch.cuda.max_memory_allocated(device)
-    planned = make_plan(scene, tile=side, device=device, device_memory=2**62, memory=2**62).device_memory
+    endless = 2**62
+    closed_form = model.method == "fuse"
+    planned = make_plan(scene, tile=side, device=device, device_memory=endless, memory=endless, closed_form=closed_form).device_memory
     share = counted.get_total_flops() / 2 / whole / best  # counted on both devices
     cells = (side, f"{1 / whole:.3g}", f"{1e6 * whole / side**2:.3g}", f"{share:.1%}", f"{copying / whole:.1%}")
     return "| " + " | ".join(map(str, (*cells, round(held / 1e6), round(planned / 1e6), f"{error:.1e}"))) + " |"

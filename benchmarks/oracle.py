@@ -7,23 +7,21 @@ and judged on the rest, and the other way round; priors of the last stage are ta
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.cases import data_folder
 from geofuse.quality.metrics import score
 from geofuse.solve.gem import Gem, fit_gem
 from geofuse.solve.patch import Patch
 from geofuse.solve.posterior import Prior, solve
 from tests.pairs import on_grids
-from tests.scenes import simulate
+from tests.scenes import RESPONSES, SCENES, simulate
 
-ROOT = Path(__file__).resolve().parent.parent
 SQUARE = 24  # pixels
 RIDGES = (1e-3, 1e-2, 1e-1)
 
@@ -33,11 +31,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ratio", type=int, default=4)
     ratio = parser.parse_args().ratio
-    folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
+    folder = data_folder()
     names = ("3 x 3 of the MSI", "3 x 3 of the estimate", "one slope a class", "prior covariance", "prior of each class")
     print(f"| ratio {ratio}: gem | {' | '.join(names)} |\n{'|---' * (1 + len(names))}|")
-    for scene in ("jasper", "la", "ip"):
-        for kind in ("qb4", "s2"):
+    for scene in SCENES:
+        for kind in RESPONSES:
             case = simulate(scene, ratio, kind, folder)
             pair = on_grids(case)
             with torch.no_grad():
@@ -46,7 +44,7 @@ def main() -> None:
                 estimate = gem.apply(patch)
                 truth = gem.coordinates.encode_hsi(torch.as_tensor(case.truth, dtype=torch.float32))
                 images = [*_regressed(gem, patch, estimate, truth), *_with_prior_of(gem, patch, truth)]
-                plain, *told = (score(case.truth, gem.coordinates.decode(z).numpy(), ratio) for z in (estimate, *images))
+                plain, *told = (score(case.truth, gem.coordinates.decode(z).clamp(0, 1).numpy(), ratio) for z in (estimate, *images))
             cells = [f"{s['psnr_db'] - plain['psnr_db']:+.2f} / x {s['sam_deg'] / plain['sam_deg']:.2f}" for s in told]
             print(f"| {scene} {kind}: {plain['psnr_db']:.2f} / {plain['sam_deg']:.2f} | {' | '.join(cells)} |", flush=True)
 

@@ -7,18 +7,17 @@ Each budget is a training of its own, with its own schedule; prints Markdown. Tr
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.cases import data_folder
 from geofuse.network.paper_scene import fit_paper
 from geofuse.quality.metrics import score
 from tests.pairs import on_grids
 from tests.scenes import simulate
 
-ROOT = Path(__file__).resolve().parent.parent
+RATIO = 4
 
 
 def main() -> None:
@@ -29,8 +28,7 @@ def main() -> None:
     parser.add_argument("--response", default="qb4")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
-    case = simulate(options.scene, 4, options.response, folder)
+    case = simulate(options.scene, RATIO, options.response, data_folder([options.scene]))
     pair = on_grids(case)
     patch = pair.patch()
     print("| seconds | steps | loss at 1 %, 25 %, 50 %, 75 %, end | PSNR, dB | SAM | converged |\n|---|---|---|---|---|---|")
@@ -42,7 +40,7 @@ def main() -> None:
         curve = " → ".join(f"{losses[max(0, p - window) : p + 1].mean():.3f}" for p in places)
         with torch.no_grad():
             fused = np.clip(made.apply(patch).cpu().numpy(), 0, 1)
-        found = score(case.truth, fused, 4)
+        found = score(case.truth, fused, RATIO)
         converged = "yes" if made.fit.converged else "no"
         print(f"| {seconds:.0f} | {len(losses)} | {curve} | {found['psnr_db']:.2f} | {found['sam_deg']:.2f} | {converged} |", flush=True)
 

@@ -63,11 +63,9 @@ def quality_against_seconds(pairs: pd.DataFrame, path: Path) -> None:
 
 def gains(pairs: pd.DataFrame, path: Path) -> None:
     """Gain over the reference of every pair and method, a panel for each kind of operators; seeds averaged."""
-    shown = pairs[pairs["method"] != REFERENCE]
+    others = pairs[pairs["method"] != REFERENCE]
     colours = _colours(pairs["method"])
-    groups = list(shown.groupby("operators", sort=False))
-    if not groups:
-        groups = list(pairs.groupby("operators", sort=False))
+    groups = list((pairs if others.empty else others).groupby("operators", sort=False))
     names = list(dict.fromkeys(zip(pairs["scene"], pairs["response"], pairs["ratio"], strict=True)))
     size = (2.4 + 4.4 * len(groups), 1.6 + 0.32 * len(names))
     figure, axes = plt.subplots(1, len(groups), figsize=size, sharey=True, squeeze=False, layout="constrained")

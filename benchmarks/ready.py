@@ -24,7 +24,7 @@ HSI = Path(geofuse.__file__).parent / "data" / "berlin_enmap_30m.tif"
 def ready_made(side: int, bands: int) -> xr.DataArray:
     """A lazy cube whose tiles are at hand: the embedded HSI, enlarged, the same in each tile."""
     hsi = geofuse.open_hsi(HSI, chunks=None)
-    chosen = np.linspace(0, 176, bands).round().astype(int)
+    chosen = np.linspace(0, len(hsi) - 1, bands).round().astype(int)
     texture = np.random.default_rng(0).normal(0, 0.003, (512, 512))
     tile = np.stack([zoom(plane[:60, :60], 512 / 60, order=1) + texture for plane in np.nan_to_num(hsi.values[chosen])]).astype("float32")
     empty = da.empty((bands, side, side), chunks=(bands, 512, 512), dtype="float32")

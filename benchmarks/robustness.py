@@ -1,4 +1,4 @@
-"""How well a pair with one trouble is fused: ``python -m benchmarks.robustness [--scenes ...] [--responses ...] [--troubles ...]``.
+"""How well a pair with one trouble is fused: ``python -m benchmarks.robustness [--scenes …] [--responses …] [--troubles …] [--warnings]``.
 
 Everything is estimated, ratio 4, noise 35/40 dB. Prints the table of docs/design/robustness.md. For clouds the damage is told apart: under
 the cloud, and farther than three coarse pixels from it, each against the same pixels of the untroubled result.
@@ -7,7 +7,6 @@ the cloud, and farther than three coarse pixels from it, each against the same p
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,11 +15,13 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 import geofuse
+from benchmarks.cases import data_folder
 from benchmarks.measure import cubes
-from tests.scenes import SCENES, Simulation
+from tests.scenes import RESPONSES, SCENES, Simulation
 from tests.troubles import TROUBLES, cloud
 
-RATIO, FAR = 4, 12  # fine pixels from a cloud
+RATIO = 4
+FAR = 12  # fine pixels from a cloud, three coarse ones
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,19 @@ def main() -> None:
     """Print the table, one line as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", nargs="+", default=list(SCENES))
-    parser.add_argument("--responses", nargs="+", default=["qb4", "s2"])
+    parser.add_argument("--responses", nargs="+", default=list(RESPONSES))
     parser.add_argument("--troubles", nargs="+", default=list(TROUBLES))
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", "../shared/data")))
-    parser.add_argument("--warnings", action="store_true")
+    parser.add_argument("--warnings", action="store_true", help="what the report warns of, below each row")
     asked = parser.parse_args()
+    folder = data_folder(asked.scenes)
     print(
         "| scene | response | trouble | PSNR | loss | loss under the cloud | loss far from it | above bicubic |\n|---|---|---|---|---|---|---|---|"
     )
     for scene in asked.scenes:
         for response in asked.responses:
-            calm = outcome(scene, response, "none", asked.data)
+            calm = outcome(scene, response, "none", folder)
             for trouble in asked.troubles:
-                found = outcome(scene, response, trouble, asked.data)
+                found = outcome(scene, response, trouble, folder)
                 cloudy = "cloud" in trouble
                 near, far = (f"{a - b:.2f}" if cloudy else "" for a, b in ((calm.near, found.near), (calm.far, found.far)))
                 losses = f"{found.psnr:.2f} | {calm.psnr - found.psnr:.2f} | {near} | {far} | {found.psnr - found.bicubic:.2f}"

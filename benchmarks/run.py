@@ -7,7 +7,6 @@ pictures are drawn at the end, and by ``python -m benchmarks.table`` at any time
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import environment
-from benchmarks.cases import BANDS, DEFAULT_METHODS, NOISES, OPERATORS, RATIOS, REFERENCE, Case, all_cases, quick_cases
+from benchmarks.cases import BANDS, DEFAULT_METHODS, NOISES, OPERATORS, RATIOS, REFERENCE, Case, all_cases, data_folder, quick_cases
 from benchmarks.cost import Costs, spelled
 from benchmarks.isolate import each
 from benchmarks.measure import measure
@@ -26,7 +25,6 @@ from geofuse.fitting import METHODS
 from geofuse.progress import bar
 from tests.scenes import SCENES
 
-OUT = environment.ROOT / "docs" / "benchmarks"
 QUICK_OUT = environment.ROOT / "bench-quick"
 QUICK_MINUTES = 2.4
 
@@ -48,8 +46,8 @@ def run(options: argparse.Namespace) -> int:
     """Measure what is missing, then draw tables and pictures."""
     begin = time.monotonic()
     cases = chosen_cases(options)
-    folder = data_folder({case.scene for case in cases})
-    out = options.out or (QUICK_OUT if options.quick else OUT)
+    folder = data_folder(case.scene for case in cases)
+    out = options.out or (QUICK_OUT if options.quick else environment.OUT)
     minutes = options.minutes or (QUICK_MINUTES if options.quick else float("inf"))
     if options.fresh and not options.plan and (old := set_aside(out / "cases.csv")):
         print(f"The earlier results are now {old}.")
@@ -91,24 +89,6 @@ def chosen_cases(options: argparse.Namespace) -> list[Case]:
         seeds=options.seeds,
         device=options.device,
     )
-
-
-def data_folder(scenes: set[str]) -> Path:
-    """Where the scenes are.
-
-    Raises
-    ------
-    RefusedInput
-        One of them is not there.
-    """
-    folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", environment.ROOT.parent / "shared" / "data"))
-    absent = [f"{SCENES[name][0]}.npz" for name in sorted(scenes) if not (folder / f"{SCENES[name][0]}.npz").exists()]
-    if absent:
-        raise RefusedInput(
-            f"The benchmark scenes {', '.join(absent)} are not in {folder}. They may not be redistributed; docs/benchmarks/README.md says where "
-            "they come from. Put them in a folder and name it in GEOFUSE_BENCHMARK_DATA, or choose others with --scenes."
-        )
-    return folder
 
 
 def _while_time_lasts(cases: list[Case], costs: Costs, deadline: float) -> Iterator[Case]:

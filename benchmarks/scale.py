@@ -23,15 +23,15 @@ import numpy as np
 import rasterio
 
 from benchmarks import scale_report, watch
-from benchmarks.environment import ROOT, code_version, environment, remember
-from benchmarks.run import OUT
+from benchmarks.environment import OUT, ROOT, code_version, environment, remember
+from benchmarks.scale_report import READY
 
 DATA = ROOT / "geofuse" / "data"
 HSI, MSI = DATA / "berlin_enmap_30m.tif", DATA / "berlin_hires_3p6m.tif"
 # 3 coarse pixels are 25 fine ones, so these crops repeat without a seam in the geometry.
 COARSE, FINE = (78, 57), (650, 475)
 SIZES = "1024x64,2048x64,4096x64,8192x64,2048x224"
-READY = "ready-made"
+# Rooms that change neither seconds nor bytes.
 NO_FIGURES = ("accessors", "cli", "demo", "stac", "view", "__main__")
 
 

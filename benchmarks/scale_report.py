@@ -12,7 +12,7 @@ from benchmarks.table import NOTHING, markdown
 if TYPE_CHECKING:
     from benchmarks.scale import Row
 
-READY = "ready-made"
+READY = "ready-made"  # the "method" that writes an array that is there
 HEADER = (
     "side, bands, method, scheduler, seconds, CPU s, CPU µs a pixel, × ready-made, peak MB, planned MB, read MB, written MB, output MB, "
 )

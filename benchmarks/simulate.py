@@ -25,8 +25,7 @@ import dask
 import numpy as np
 
 from benchmarks.cost_run import empty_scene
-from benchmarks.environment import environment, remember
-from benchmarks.run import OUT
+from benchmarks.environment import OUT, environment, remember
 from geofuse.grid import GridPair, Window
 from geofuse.io.journal import Journal
 from geofuse.io.statistics import BandStatistics

@@ -12,9 +12,8 @@ import pandas as pd
 
 from benchmarks import plots
 from benchmarks.cases import BANDS, NAMES, REFERENCE, SHIFT
-from benchmarks.environment import ROOT, code_version
+from benchmarks.environment import OUT, ROOT, code_version
 from benchmarks.results import Results
-from benchmarks.run import OUT
 from benchmarks.summary import by_pair, means, measured, method_order
 from geofuse.errors import RefusedInput
 

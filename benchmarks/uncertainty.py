@@ -1,49 +1,47 @@
 """Do the intervals hold what they promise? Everything estimated, noise 35/40 dB, shift (0.4, -0.3).
 
-Run from the repository root: ``python -m benchmarks.uncertainty [--method mossfuse]``; with ``--clouds`` under a cloud that only one of the images
-shows, at ratio 4. Prints one Markdown row a case: the share of pixels and bands within
+Run from the repository root: ``python -m benchmarks.uncertainty [--method mossfuse]``. Prints one Markdown row a case: the share of pixels and bands within
 the nominal 90 and 68 % intervals, the range of that share over bands (5th to 95th percentile), the calibration factor, and the correlation of the
-logarithms of claimed and actual error over pixels.
+logarithms of claimed and actual error over pixels. With ``--clouds``, at ratio 4 and without a shift, the share within the nominal 90 % interval
+where a cloud is, that only one of the images shows.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.cases import RATIOS, SHIFT, data_folder
 from benchmarks.measure import cubes
 from geofuse import api
-from tests.scenes import simulate
+from tests.scenes import RESPONSES, SCENES, Simulation, simulate
 from tests.troubles import TROUBLES, cloud
 
-ROOT = Path(__file__).resolve().parent.parent
+WITHIN = 1.6449  # standard deviations, to both sides: nine tenths of a normal distribution
 
 
 def main() -> None:
-    """Print the table, and the mean."""
+    """Print the table that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="mossfuse")
-    parser.add_argument("--clouds", action="store_true", help="under clouds instead")
+    parser.add_argument("--clouds", action="store_true")
     asked = parser.parse_args()
-    folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
-    if asked.clouds:
-        under_clouds(asked.method, folder)
-        return
+    (under_clouds if asked.clouds else everywhere)(asked.method, data_folder())
+
+
+def everywhere(method: str, folder: Path) -> None:
+    """Print the table of whole scenes, and its mean."""
     print("| pair | 90 % | over bands | 68 % | factor | correlation |\n|---|---|---|---|---|---|")
     shares = []
-    for ratio in (4, 8):
-        for scene in ("jasper", "la", "ip"):
-            for response in ("qb4", "s2"):
-                case = simulate(scene, ratio, response, folder, shift=(0.4, -0.3))
-                made = api.fuse(*cubes(case), method=asked.method, progress=False, uncertainty=True)
-                error, claimed = np.abs(case.truth - made.reflectance.values), made.uncertainty.values
-                within = (error < 1.6449 * claimed).mean((1, 2))
+    for ratio in RATIOS:
+        for scene in SCENES:
+            for response in RESPONSES:
+                error, claimed, factor = _errors(simulate(scene, ratio, response, folder, shift=SHIFT), method)
+                within = (error < WITHIN * claimed).mean((1, 2))
                 low, high = np.quantile(within, [0.05, 0.95])
                 related = np.corrcoef(np.log(error.mean(0)).ravel(), np.log(claimed.mean(0)).ravel())[0, 1]
-                factor = api.report(made.reflectance).to_dict()["uncertainty"]["factor"]
                 shares.append(within.mean())
                 cells = f"{within.mean():.3f} | {low:.2f} … {high:.2f} | {(error < claimed).mean():.3f} | {factor:.2f} | {related:.2f}"
                 print(f"| {scene}, {response}, 1:{ratio} | {cells} |", flush=True)
@@ -51,19 +49,24 @@ def main() -> None:
 
 
 def under_clouds(method: str, folder: Path) -> None:
-    """Print the share of pixels and bands under the cloud within the nominal 90 % interval; for comparison without the cloud, in the same place."""
+    """Print the table of what a cloud covers, beside the same place without one."""
     troubles = ("none", "cloud in the MSI", "cloud in the HSI")
     print(f"| pair | {' | '.join(troubles)} |\n{'|---' * (1 + len(troubles))}|")
-    for scene in ("jasper", "la", "ip"):
-        for response in ("qb4", "s2"):
+    for scene in SCENES:
+        for response in RESPONSES:
             shares = []
             for trouble in troubles:
                 case = TROUBLES[trouble].pair(scene, 4, response, folder)
-                made = api.fuse(*cubes(case), method=method, progress=False, uncertainty=True)
-                covered = cloud(case) > 0.5
-                error, claimed = np.abs(case.truth - made.reflectance.values), made.uncertainty.values
-                shares.append(f"{(error < 1.6449 * claimed)[:, covered].mean():.3f}")
+                error, claimed, _ = _errors(case, method)
+                shares.append(f"{(error < WITHIN * claimed)[:, cloud(case) > 0.5].mean():.3f}")
             print(f"| {scene}, {response} | {' | '.join(shares)} |", flush=True)
+
+
+def _errors(case: Simulation, method: str) -> tuple[np.ndarray, np.ndarray, float]:
+    """Actual errors and claimed deviations (B, H, W), and the calibration factor."""
+    made = api.fuse(*cubes(case), method=method, progress=False, uncertainty=True)
+    factor = api.report(made.reflectance).to_dict()["uncertainty"]["factor"]
+    return np.abs(case.truth - made.reflectance.values), made.uncertainty.values, factor
 
 
 if __name__ == "__main__":

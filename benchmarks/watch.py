@@ -39,7 +39,7 @@ def run(command: list[str]) -> Took:
     True
     """
     me = psutil.Process()
-    bytes_before, cpu_before, begin = me.io_counters(), _cpu(), time.monotonic()
+    bytes_before, cpu_before, begin = me.io_counters(), cpu_of_children(), time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     watch = PeakMemory(process.pid)
     _, said = process.communicate()
@@ -48,10 +48,13 @@ def run(command: list[str]) -> Took:
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)}: {said}")
     read, written = (getattr(bytes_after, name) - getattr(bytes_before, name) for name in ("read_chars", "write_chars"))
-    return Took(round(seconds, 2), round(_cpu() - cpu_before, 2), round(peak / 1e6), round(read / 1e6, 1), round(written / 1e6, 1))
+    return Took(
+        round(seconds, 2), round(cpu_of_children() - cpu_before, 2), round(peak / 1e6), round(read / 1e6, 1), round(written / 1e6, 1)
+    )
 
 
-def _cpu() -> float:
+def cpu_of_children() -> float:
+    """Processor seconds of all children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -76,8 +76,9 @@ import matplotlib.pyplot as plt
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained")
 left.imshow(written.hsi.sel_wavelength(2200).values, cmap="gray", vmin=0, vmax=0.4)
 left.set(title="2200 nm: no band of the fine image is anywhere near", xticks=[], yticks=[])
-for x, y, name in ((384_200, 5_816_300, "roofs"), (384_750, 5_815_960, "lawn")):
+places = {"roofs": (384_200, 5_816_300), "lawn": (384_750, 5_815_960)}
+for x, y in places.values():
     written.hsi.plot_spectrum(x, y, ax=right)
 right.set_title("two pixels of 3.6 m")
-right.legend(["roofs", "lawn"], frameon=False)
+right.legend(list(places), frameon=False)
 plt.show()

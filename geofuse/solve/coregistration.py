@@ -26,7 +26,7 @@ from geofuse.solve.posterior import Prior
 CORRELATION = 20.0  # bands over which displacements are alike
 WAVES = 40  # leading components of the prior along the spectrum
 # Standard deviation, fine pixels, that the evidence may ask for at most. Without a limit a scene of few coarse pixels explains with
-# displacements whatever is not symmetric in it, shadows above all: at ratio 8 that cost up to 0.3 dB.
+# displacements whatever is not symmetric in it, shadows above all (docs/design/coregistration.md).
 LARGEST = 0.08
 
 

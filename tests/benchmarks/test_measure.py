@@ -28,7 +28,7 @@ def test_a_case(tiny_data: Path, method: str) -> None:
 
 
 def test_refusal_is_a_result(tiny_data: Path) -> None:
-    """30 endmembers and all, on four coarse pixels: whatever a method refuses is written down and not raised."""
+    """Whatever is refused is written down and not raised."""
     found = measure(Case("jasper", 4, "qb4", "noisy", "known", "no such method"), tiny_data)
     assert found["error"].startswith("refused: There is no method")
 

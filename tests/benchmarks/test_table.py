@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cases import Case
 from benchmarks.results import Results
-from benchmarks.run import Case
 from benchmarks.summary import measured
 from benchmarks.table import BEGIN, END, inserted, main, readme_part, report
 from geofuse.errors import RefusedInput

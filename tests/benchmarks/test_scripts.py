@@ -1,0 +1,76 @@
+"""The scripts behind the tables of docs/: each runs, and prints a whole table."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import ablation
+from benchmarks.robustness import psnr
+
+PAIR = ["--scenes", "jasper", "--responses", "qb4"]
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "rows"),
+    [
+        ("baselines", ["--scenes", "jasper", "--ratios", "4", "--methods", "bicubic,raw gsa,fuse,gem"], 4),
+        ("geometry", PAIR, 6),
+        ("oracle", [], 6),
+        ("paper", ["--seconds", "1"], 1),
+        ("robustness", [*PAIR, "--troubles", "none", "cloud in the MSI"], 2),
+        ("uncertainty", ["--method", "gem"], 12),
+    ],
+)
+def test_a_script_prints_its_table(
+    script: str, arguments: list[str], rows: int, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GEOFUSE_BENCHMARK_DATA", str(tiny_data))
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    import_module(f"benchmarks.{script}").main()
+    header, rule, *lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(lines) == rows
+    assert {line.count("|") for line in (header, rule, *lines)} == {header.count("|")}
+    assert "nan" not in "".join(lines)
+
+
+def row(seed: int, variant: str, psnr_db: float, sam_deg: float = 1.0) -> dict[str, str]:
+    values = ("jasper", "qb4", "4", str(seed), variant, str(psnr_db), str(sam_deg), "")
+    return dict(zip(ablation.COLUMNS, values, strict=True))
+
+
+def test_ablation_is_against_the_same_draw_of_noise() -> None:
+    rows = [row(0, ablation.CONTROL, 40.0, 2.0), row(0, ablation.LEARNED, 41.0), row(0, ablation.NO_SHIFTS, 40.0)]
+    rows += [row(1, ablation.CONTROL, 30.0), row(1, ablation.LEARNED, 29.5), row(1, ablation.NO_SHIFTS, 30.0)]
+    learned, shifts = ablation.by_variant(rows, "4").splitlines()[2:]
+    assert learned == "| mossfuse | +0.250 | -0.50 … +1.00 | 50 % | 50 % | × 0.750 | 2 |"
+    assert shifts == "| gem without displaced bands | +0.000 | +0.00 … +0.00 | 0 % | 0 % | × 0.750 | 2 |"
+    assert ablation.by_scene(rows, "4").splitlines()[2:] == ["| jasper, qb4 | 35.00 / 1.00 | 35.00 / 1.50 | 35.25 / 1.00 |"]
+
+
+def test_a_stopped_ablation_goes_on(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def run(name: str, kind: str, ratio: int, seed: int, folder: Path) -> list[tuple[object, ...]]:
+        asked.append(seed)
+        return [(variant, 40.0, 1.0, "") for variant in (ablation.CONTROL, ablation.LEARNED, ablation.NO_SHIFTS)]
+
+    monkeypatch.setenv("GEOFUSE_BENCHMARK_DATA", str(tiny_data))
+    monkeypatch.setattr(ablation, "TABLE", tmp_path / "ablation.csv")
+    monkeypatch.setattr(ablation, "_run", run)
+    for seeds in ("1", "2"):
+        monkeypatch.setattr(sys, "argv", ["ablation", "--ratios", "4", "--seeds", seeds])
+        ablation.main()
+    assert asked == [0] * 6 + [1] * 6
+
+
+def test_psnr_of_some_pixels() -> None:
+    truth, image = np.zeros((2, 1, 4)), np.zeros((2, 1, 4))
+    image[0, 0] = [0.1, 0.1, 0.5, np.nan]
+    image[1, 0] = [0.01, 0.01, 0.5, 0.01]
+    where = np.array([[True, True, False, True]])
+    assert psnr(truth, image, where) == pytest.approx((20 + 40) / 2)
