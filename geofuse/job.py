@@ -21,14 +21,15 @@ import xarray as xr
 from geofuse import api
 from geofuse.bands import BandTable
 from geofuse.errors import OutputRefused, RefusedInput
-from geofuse.io.cog import Receipt, disk_space, fill_draft, write_cog
+from geofuse.io.cog import Receipt, fill_draft, write_cog
 from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output, is_zarr
 from geofuse.io.remote import check_remote, leave, upload
 from geofuse.io.sight import check_files_seen
+from geofuse.io.space import check_space, disk_space
 from geofuse.io.vrt import software
-from geofuse.io.workspace import Workspace, check_target, folder_of, published_by_a_run, workspace
+from geofuse.io.workspace import Workspace, check_target, folder_of, is_finished, published_by_a_run, told, workspace
 from geofuse.io.zarr import check_zarr, write_zarr
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
@@ -85,6 +86,22 @@ class Job:
         deviation = (self.uncertainty_path,) if self.uncertainty else ()
         return (self.output, *deviation, *self.reports, *((self.item_path,) if self.stac else ()))
 
+    @property
+    def uploads(self) -> list[tuple[Path, str]]:
+        """What goes to which address, the image first: who finds the item shall find what it describes."""
+        folder = (self.remote or "").rpartition("/")[0]
+        return [(path, f"{folder}/{path.name}") for path in self.outputs if self.remote and path not in self.reports]
+
+    @property
+    def resumes(self) -> bool:
+        """Whether it goes on from where an interrupted run stopped."""
+        return self.resume and self.method != "mossfuse-paper"  # whose model cannot be kept
+
+    @property
+    def replaces(self) -> bool:
+        """Whether files here may be replaced; where an object is made they are our own."""
+        return self.overwrite or self.remote is not None
+
     def refuse(self) -> None:
         """Refuse what cannot be written, before anything is read."""
         if self.dtype not in DTYPES:
@@ -104,13 +121,15 @@ class Job:
             if self.stac and path.resolve() == self.item_path.resolve():
                 raise RefusedInput(f"The report {path} would replace the STAC item of the output; give it another name.")
             check_output(path, overwrite=True)
-        if self.remote:
-            check_remote(self.remote, overwrite=self.overwrite)
-        check_target(self.output, overwrite=self.overwrite)
+        known = told(self.output) if self.resumes else None
+        ours = False
+        for _, address in self.uploads:  # what lies beside our own image is ours too
+            ours |= check_remote(address, overwrite=self.overwrite or ours, finished=known)
+        check_target(self.output, overwrite=self.replaces)
         if self.uncertainty:  # a run that was stopped may have finished it
-            check_target(self.uncertainty_path, overwrite=self.overwrite or folder_of(self.output.absolute()).exists())
+            check_target(self.uncertainty_path, overwrite=self.replaces or folder_of(self.output.absolute()).exists())
         if self.stac:
-            check_output(self.item_path, overwrite=self.overwrite or published_by_a_run(self.output))
+            check_output(self.item_path, overwrite=self.replaces or published_by_a_run(self.output))
         from geofuse.fitting import check_method  # last, because it loads torch
 
         check_method(self.method, self.uncertainty)
@@ -135,11 +154,11 @@ class Job:
         clock = _Clock()
         hsi, msi, given = open_hsi(self.hsi), open_msi(self.msi), self._given_model()
         scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, given)
-        target = check_target(self.output, overwrite=self.overwrite, needed=disk_space(planned.shape, self.dtype))
-        resume = self.resume and self.method != "mossfuse-paper"  # whose model cannot be kept
+        target = check_target(self.output, overwrite=self.replaces)
+        self._check_space(target, planned)
         clock.lap("open")
         with (
-            workspace(target, self._key(planned), resume=resume, overwrite=self.overwrite) as work,
+            workspace(target, self._key(planned), resume=self.resumes, overwrite=self.replaces) as work,
             _together(self.outputs[1:]),
             dask.config.set(num_workers=planned.workers),
         ):
@@ -159,19 +178,17 @@ class Job:
             written = [self._write_report(report, path) for path in self.reports]
             if self.stac:
                 self._write_item(report, scene.hsi, scene.msi, written)
-            if self.remote:
-                self._upload(self.remote)
+            for path, address in self.uploads:
+                upload(path, address, receipt.sha256 if path == self.output else None)
         if self.remote:
             leave(self.output)
         return fused, report
 
-    def _upload(self, address: str) -> None:
-        """The image first: who finds the item shall find what it describes."""
-        upload(self.output, address)
-        if self.uncertainty:
-            upload(self.uncertainty_path, f"{address[: -len(self.output.suffix)]}_uncertainty{self.output.suffix}")
-        if self.stac:
-            upload(self.item_path, address[: -len(self.output.suffix)] + ".json")
+    def _check_space(self, target: Path, planned: Plan) -> None:
+        """The standard deviations are made first, unless a run that was stopped has."""
+        deviation = target.with_name(self.uncertainty_path.name)
+        made = not self.uncertainty or (self.resumes and is_finished(deviation, told(target, "uncertainty")))
+        check_space([target] if made else [deviation, target], disk_space(planned.shape, self.dtype), resume=self.resumes)
 
     def _key(self, planned: Plan) -> dict[str, Any]:
         """All that decides about the pixels."""
@@ -199,7 +216,7 @@ class Job:
         made = api.deviation(scene, model, planned, progress=self.progress)
         write = write_zarr if is_zarr(path) else write_cog
         receipt = write(made, path, dtype=self.dtype, overwrite=True, progress=self.progress, resume=self.resume)
-        work.journal.append("uncertainty", sha256=receipt.sha256)
+        work.journal.append("uncertainty", sha256=receipt.sha256, size=receipt.size)
 
     def _fitted(self, scene: Scene, work: Workspace) -> Model:
         """The model that the workspace holds; fitted and put there where it does not."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -376,6 +377,36 @@ def test_uncertainty_is_a_second_cog_on_the_same_grid(tmp_path: Path, validate: 
     assert asset["href"] == "./out_uncertainty.tif"
     assert asset["file:checksum"] == "1220" + hashlib.sha256((tmp_path / "out_uncertainty.tif").read_bytes()).hexdigest()
     assert json.loads((tmp_path / "r.json").read_text())["uncertainty"]["factor"] > 0
+
+
+class TestRoomForBoth:
+    """Draft and output take at most twice 4/3 of the image, and of the standard deviations; only one draft is there at a time."""
+
+    ONE = 2 * 4 / 3 * 177 * 133 * 117 * 2
+
+    def full(self, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+        """A disk on which there is as much room as a share of what one of them takes."""
+        monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": share * self.ONE})())
+
+    def test_is_seen_to_before_anything_is_computed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("geofuse.api.fit", lambda *_, **__: pytest.fail("too late"))
+        self.full(monkeypatch, 1.45)
+        with pytest.raises(OutputRefused, match=r"out_uncertainty\.tif and out\.tif takes up to 0\.02 GB.*0\.02 GB are free; make room"):
+            job(tmp_path, uncertainty=True).run()
+        assert listing(tmp_path) == []
+
+    def test_suffices_and_is_not_asked_for_twice(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full(monkeypatch, 1.55)
+        with monkeypatch.context() as patch:
+            patch.setattr("geofuse.job._together", lambda _: nullcontext())  # a run that is killed takes nothing back
+            patch.setattr("geofuse.api.apply", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                job(tmp_path, uncertainty=True).run()
+        assert listing(tmp_path) == [".out.tif.geofuse", "out_uncertainty.tif"]
+        self.full(monkeypatch, 1.05)
+        monkeypatch.setattr("geofuse.api.deviation", lambda *_, **__: pytest.fail("that had been done"))
+        job(tmp_path, uncertainty=True).run()
+        assert listing(tmp_path) == ["out.json", "out.tif", "out_uncertainty.tif"]
 
 
 def test_uncertainty_needs_a_method_and_a_model_that_know_it(tmp_path: Path) -> None:

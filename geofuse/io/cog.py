@@ -31,18 +31,18 @@ from geofuse.io.draft import Corner, Draft
 from geofuse.io.fingerprint import content_sha256, content_size
 from geofuse.io.output import is_zarr
 from geofuse.io.remote import check_remote, is_remote, leave, local_place, upload
+from geofuse.io.space import check_space, disk_space
 from geofuse.io.statistics import BandStatistics
 from geofuse.io.stream import Place, as_tiles, run_tiles, starts
 from geofuse.io.translate import copy_here, translate
 from geofuse.io.vrt import software, write_vrt
-from geofuse.io.workspace import Workspace, check_target, workspace
+from geofuse.io.workspace import Workspace, check_target, told, workspace
 from geofuse.progress import bar
 from geofuse.values import StoredType
 
 BLOCK = 512
 _BLOCKS = (64, 128, 256, 512, 1024, 2048, 4096)
 _GDAL_CACHE = 16 * 2**20
-_OVERVIEWS_ADD = 4 / 3
 # Up to this many values a copy takes a second or two; a process of its own would take longer to start than it saves.
 _COPY_HERE = 2**24
 
@@ -78,17 +78,6 @@ class Receipt:
     def multihash(self) -> str:
         """The checksum as STAC's file extension wants it: multihash code 12 (sha2-256), length 20, in hex."""
         return f"1220{self.sha256}"
-
-
-def disk_space(shape: tuple[int, int, int], dtype: str = "int16") -> int:
-    """Bytes that writing a cube of this shape takes at most: the draft and the output, both with overviews.
-
-    Examples
-    --------
-    >>> disk_space((200, 2048, 2048)) / 1e9
-    4.473924266
-    """
-    return int(2 * _OVERVIEWS_ADD * np.prod(shape, dtype=np.float64) * np.dtype(StoredType.named(dtype).dtype).itemsize)
 
 
 def write_cog(
@@ -132,7 +121,7 @@ def write_cog(
     InvalidCube
         ``cube`` is not a cube.
     OutputRefused
-        See `check_output` and `geofuse.io.workspace.workspace`; nothing was computed.
+        See `check_output`, `check_space` and `geofuse.io.workspace.workspace`; nothing was computed.
     RunFailed
         Writing failed, or what was read back differs.
 
@@ -169,16 +158,19 @@ def write_raster(
     if block not in _BLOCKS:
         raise ValueError(f"block must be a power of two from 64 to 4096, not {block}")
     bands, rows, cols = cube.shape
+    resume = resume and cube.chunks is not None
     remote = str(path) if is_remote(path) else None
     if remote:
-        check_remote(remote, overwrite=overwrite)
-    target = check_target(local_place(remote) if remote else path, overwrite=overwrite, needed=disk_space((bands, rows, cols), dtype))
-    resume = resume and cube.chunks is not None
+        path = local_place(remote)
+        check_remote(remote, overwrite=overwrite, finished=told(path) if resume else None)
+        overwrite = True  # what lies where an object is made is our own
+    target = check_target(path, overwrite=overwrite)
+    check_space([target], disk_space((bands, rows, cols), dtype), resume=resume)
     with workspace(target, _key(cube, dtype, block, extra_tags), resume=resume, overwrite=overwrite) as work:
         receipt = fill_draft(cube, work, dtype=dtype, block=block, progress=progress).finish(extra_tags or {}, progress)
         work.publish()
         if remote:
-            upload(target, remote)
+            upload(target, remote, receipt.sha256)
     if remote:
         leave(target)
     return receipt

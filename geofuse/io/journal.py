@@ -138,14 +138,15 @@ class Journal:
 
 
 def peek(path: Path, name: str) -> Record | None:
-    """The first record of a name in the journal at a path, whosesoever it is; None where there is no such thing."""
+    """The record of a name in the journal at a path, whosesoever it is; None where there is no such thing."""
+    found = None
     with suppress(OSError, ValueError), path.open("rb") as lines:
         next(lines, None)  # the key
         for line in lines:
             record = json.loads(line)
             if record.get("name") == name:
-                return dict(record)
-    return None
+                found = None if record.get("dropped") else dict(record)
+    return found
 
 
 def differences(was: Any, now: Any, name: str = "") -> list[str]:

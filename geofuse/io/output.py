@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def is_store(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
-def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, needed: int = 0) -> Path:
+def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Refuse an output that cannot be written, before anything is computed.
 
     Parameters
@@ -35,8 +34,6 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, neede
         Where the output shall appear.
     overwrite : bool
         Allow an existing file (where the path ends in ``.zarr``: an existing store); it stays as it is until the new one is complete.
-    needed : int
-        Bytes of disk space that writing takes.
 
     Returns
     -------
@@ -46,7 +43,7 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, neede
     Raises
     ------
     OutputRefused
-        The file exists, is a folder (or the store is none), its folder is missing or not writable, or the disk is too full.
+        The file exists, is a folder (or the store is none), or its folder is missing or not writable.
     """
     target = Path(path).expanduser().absolute()
     folder = target.parent
@@ -59,9 +56,6 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False, neede
         tempfile.TemporaryFile(prefix=f".{target.name}.geofuse-", dir=folder).close()
     except OSError as error:
         raise OutputRefused(f"cannot write into {folder} ({error.strerror}); choose another folder or change its permissions") from None
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OutputRefused(f"writing {target.name} takes up to {needed / 1e9:.2f} GB in {folder}, {free / 1e9:.2f} GB are free; make room")
     return target
 
 

@@ -45,7 +45,7 @@ class Workspace:
     @property
     def final(self) -> Path:
         """The finished file, or store, before it is published."""
-        return self.folder / ("final.zarr" if is_zarr(self.target) else "final.tif")
+        return final_of(self.target)
 
     def publish(self) -> None:
         """Let the finished file appear in its place, by one rename; nothing where an earlier run has done so.
@@ -62,7 +62,7 @@ class Workspace:
     @property
     def published(self) -> bool:
         """Whether the file in the output's place is the one that was finished here."""
-        return not self.final.exists() and _is_finished(self.target, self.journal.get("final"))
+        return not self.final.exists() and is_finished(self.target, self.journal.get("final"))
 
     def withdraw(self) -> None:
         """Take the file back that appeared: what belongs with it could not be written. A file that was replaced is gone either way."""
@@ -82,8 +82,9 @@ def _replace(new: Path, target: Path, aside: Path) -> None:
         raise
 
 
-def _is_finished(target: Path, final: Record | None) -> bool:
-    return final is not None and target.is_dir() == is_zarr(target) and target.exists() and content_size(target) == final["size"]
+def is_finished(target: Path, record: Record | None) -> bool:
+    """Whether an output is what a journal says that a run finished, by its size."""
+    return record is not None and target.is_dir() == is_zarr(target) and target.exists() and content_size(target) == record.get("size")
 
 
 def folder_of(target: Path) -> Path:
@@ -97,20 +98,24 @@ def folder_of(target: Path) -> Path:
     return target.with_name(f".{target.name}.geofuse")
 
 
-def check_target(path: str | os.PathLike[str], *, overwrite: bool = False, needed: int = 0) -> Path:
-    """As `check_output`, where an interrupted run may have left its work: an output that it published is no obstacle.
+def final_of(target: Path) -> Path:
+    """Where an output lies in its hidden folder, finished and not yet published."""
+    return folder_of(target) / ("final.zarr" if is_zarr(target) else "final.tif")
 
-    What its files take already is not asked for again.
-    """
-    folder = folder_of(Path(path).expanduser().absolute())
-    taken = sum(file.stat().st_blocks * 512 for file in folder.rglob("*"))
-    return check_output(path, overwrite=overwrite or published_by_a_run(path), needed=max(0, needed - taken))
+
+def told(path: str | os.PathLike[str], name: str = "final") -> Record | None:
+    """What the journal of an unfinished run tells of an output: ``final``, its size and checksum; None where it tells nothing."""
+    return peek(folder_of(Path(path).expanduser().absolute()) / _JOURNAL, name)
+
+
+def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """As `check_output`, where an interrupted run may have left its work: an output that it published is no obstacle."""
+    return check_output(path, overwrite=overwrite or published_by_a_run(path))
 
 
 def published_by_a_run(path: str | os.PathLike[str]) -> bool:
     """Whether an output was finished by a run that was stopped before all that belongs with it was written."""
-    target = Path(path).expanduser().absolute()
-    return _is_finished(target, peek(folder_of(target) / _JOURNAL, "final"))
+    return is_finished(Path(path).expanduser().absolute(), told(path))
 
 
 @contextmanager
@@ -140,6 +145,8 @@ def workspace(target: Path, key: dict[str, Any], *, resume: bool = True, overwri
         work = _entered(target, folder, key, resume)
         if not (overwrite or work.published):
             check_vacant(target)
+        if "final" in work.journal and not (work.final.exists() or work.published):
+            work.journal.drop("final")  # it was taken away, or replaced
     except BaseException:
         if all(path.name == _LOCK for path in folder.iterdir()):
             shutil.rmtree(folder, ignore_errors=True)
@@ -157,7 +164,7 @@ def workspace(target: Path, key: dict[str, Any], *, resume: bool = True, overwri
         _raise(error, target, folder if kept else None)
     else:
         work.journal.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
     finally:
         lock.release()
 
@@ -194,6 +201,18 @@ def _entered(target: Path, folder: Path, key: dict[str, Any], resume: bool) -> W
             "or start this one afresh (--no-resume, resume=False)."
         ) from None
     return Workspace(target, folder, journal)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder: what is large first, then the journal. Killed before that, a run is gone on with, and finds that all is done."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.suffix == ".raw":
+                path.unlink()
+        (folder / _JOURNAL).unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _worth_another_try(error: BaseException) -> bool:

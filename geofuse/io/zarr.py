@@ -71,8 +71,8 @@ def write_zarr(
     InvalidCube
         ``cube`` is not a cube.
     OutputRefused
-        The package zarr is missing, the name does not end in ``.zarr``, or see `geofuse.io.output.check_output` and
-        `geofuse.io.workspace.workspace`; nothing was computed.
+        The package zarr is missing, the name does not end in ``.zarr``, or see `geofuse.io.output.check_output`,
+        `geofuse.io.space.check_space` and `geofuse.io.workspace.workspace`; nothing was computed.
     RunFailed
         Writing failed, or what was read back differs.
 

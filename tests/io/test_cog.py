@@ -28,7 +28,7 @@ from geofuse.errors import InvalidCube, OutputRefused, RunFailed
 from geofuse.io.cog import Receipt, write_cog
 from geofuse.io.draft import Draft
 from geofuse.io.open import open_hsi, open_msi
-from geofuse.io.output import check_output
+from geofuse.io.space import check_space
 from geofuse.io.statistics import BandStatistics
 
 GRID = Affine(3.6, 0, 383469.97, 0, -3.6, 5818303.55)
@@ -297,7 +297,7 @@ class TestRefusals:
         monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
         with pytest.raises(OutputRefused, match="GB are free"):
             write_cog(self.never(), tmp_path / "a.tif", progress=False)
-        assert check_output(tmp_path / "a.tif", needed=999) == tmp_path / "a.tif"
+        check_space([tmp_path / "a.tif"], 1000)
 
     def test_other_arguments(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="int16"):

@@ -69,5 +69,11 @@ def test_peeking(tmp_path: Path) -> None:
         journal.append("a", value=1)
     assert peek(tmp_path / "j", "a") == {"name": "a", "value": 1}
     assert peek(tmp_path / "j", "b") is None
+    with Journal(tmp_path / "j", KEY) as journal:
+        journal.drop("a")
+    assert peek(tmp_path / "j", "a") is None
+    with Journal(tmp_path / "j", KEY) as journal:
+        journal.append("a", value=2)
+    assert peek(tmp_path / "j", "a") == {"name": "a", "value": 2}
     (tmp_path / "j").write_bytes(b"\0\1\2\n" * 3)
     assert peek(tmp_path / "j", "a") is None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from geofuse.errors import OutputRefused, RunFailed
 from geofuse.io import remote
 from geofuse.io.cog import write_cog
 from geofuse.io.remote import check_remote, is_remote, local_place, upload
+from geofuse.job import Job
 from tests.crops import small_cubes, small_files, small_model
 
 boto3 = pytest.importorskip("boto3")
@@ -43,6 +47,7 @@ def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv(f"AWS_{name}", value)
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))  # of programs that are started
     made = boto3.resource("s3").Bucket("scenes")
     made.create(CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     yield made
@@ -68,7 +73,8 @@ def test_the_object_is_the_file(bucket: Any, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_damaged_part_is_no_object(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.bin").write_bytes(b"abc")
+    monkeypatch.setattr(remote, "_PART", 5 * 2**20)
+    (tmp_path / "a.bin").write_bytes(bytes(5 * 2**20 + 1))
     client, failures = remote._client()
     genuine = client.upload_part
     monkeypatch.setattr(client, "upload_part", lambda **given: genuine(**given) | {"ChecksumSHA256": "of something else"})
@@ -120,8 +126,8 @@ def test_the_command_line(bucket: Any, tmp_path: Path, server: str) -> None:
 
 class TestStores:
     def test_a_store_is_its_folder_root_last(self, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        order, genuine = [], remote._upload_file
-        monkeypatch.setattr(remote, "_upload_file", lambda file, address: order.append(address) or genuine(file, address))
+        order, genuine = [], remote._send_whole
+        monkeypatch.setattr(remote, "_send_whole", lambda *given: order.append(given[3]) or genuine(*given))
         msi = small_cubes()[1]
         assert geofuse.to_zarr(msi, "s3://scenes/made/a.zarr", progress=False) == "s3://scenes/made/a.zarr"
         local = geofuse.to_zarr(msi, tmp_path / "a.zarr", progress=False)
@@ -129,7 +135,7 @@ class TestStores:
         assert keys(bucket) == sorted(f"made/a.zarr/{name}" for name in files)
         for name, path in files.items():
             assert bucket.Object(f"made/a.zarr/{name}").get()["Body"].read() == path.read_bytes()
-        assert order[-1] == "s3://scenes/made/a.zarr/zarr.json"
+        assert order[-1] == "made/a.zarr/zarr.json"
         assert list((tmp_path / "scratch").iterdir()) == []
 
     def test_replacing_leaves_nothing_of_the_old_one(self, bucket: Any) -> None:
@@ -143,6 +149,18 @@ class TestStores:
         assert "a.zarr/0/reflectance/c/9/9/9" not in keys(bucket)
         assert bucket.Object("a.zarr.txt").get()["Body"].read() == b"precious"
 
+    def test_a_store_that_is_there_is_sent_again_where_it_differs(self, bucket: Any, tmp_path: Path) -> None:
+        store, address = Path(geofuse.to_zarr(small_cubes()[1], tmp_path / "a.zarr", progress=False)), "s3://scenes/a.zarr"
+        upload(store, address)
+        there = {entry.key: entry.last_modified for entry in bucket.objects.all()}
+        upload(store, address)
+        assert {entry.key: entry.last_modified for entry in bucket.objects.all()} == there
+        bucket.put_object(Key="a.zarr/0/reflectance/c/9/9/9", Body=b"a shard that this store does not have")
+        upload(store, address)
+        bucket.Object("a.zarr/0/reflectance/zarr.json").delete()
+        upload(store, address)
+        assert keys(bucket) == list(there)
+
     def test_objects_of_somebody_else_are_not_touched(self, bucket: Any) -> None:
         bucket.put_object(Key="a.zarr/.zgroup", Body=b"version 2")
         for overwrite in (False, True):
@@ -151,16 +169,16 @@ class TestStores:
         assert keys(bucket) == ["a.zarr/.zgroup"]
 
     def test_a_failed_upload_is_no_store_and_is_gone_on_with(self, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        msi, address, genuine, sent = small_cubes()[1], "s3://scenes/a.zarr", remote._upload_file, []
+        msi, address, genuine, sent = small_cubes()[1], "s3://scenes/a.zarr", remote._send_whole, []
 
-        def upload_some(file: Path, to: str) -> None:
-            sent.append(to)
+        def upload_some(*given: Any) -> None:
+            sent.append(given)
             if len(sent) > 5:
                 raise OSError("the line is down")
-            genuine(file, to)
+            genuine(*given)
 
         with monkeypatch.context() as patch:
-            patch.setattr(remote, "_upload_file", upload_some)
+            patch.setattr(remote, "_send_whole", upload_some)
             with pytest.raises(RunFailed, match=r"the line is down.*kept"):
                 geofuse.to_zarr(msi, address, progress=False)
         assert "a.zarr/zarr.json" not in keys(bucket)
@@ -177,6 +195,222 @@ class TestStores:
         assert not end.value.code
         assert {"x/out.json", "x/out.zarr/zarr.json"} <= set(keys(bucket))
         assert list((tmp_path / "scratch").iterdir()) == []
+
+
+KILLED_AFTER = """
+import os, signal
+import geofuse, geofuse.io.cog, geofuse.job
+from geofuse.cli import main
+from geofuse.io import remote, workspace
+
+def dying(name, calls):
+    def die(*given, **options):
+        done = genuine(*given, **options)
+        calls.pop()
+        if not calls:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+    module, _, name = name.rpartition(".")
+    module = eval(module)
+    genuine = getattr(module, name)
+    setattr(module, name, die)
+"""
+
+
+def killed_after(function: str, program: str, *, call: int = 1) -> None:
+    """Run a program that is killed when it has called a function for the so-manieth time."""
+    ending = f"dying({function!r}, [None] * {call})\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED_AFTER + ending + program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
+def write(address: str, **options: Any) -> None:
+    """As the program below writes it."""
+    getattr(geofuse, f"to_{_kind(address)}")(geofuse.open_msi(small_files()[1]), address, progress=False, **options)
+
+
+def killed_while_writing(address: str, after: str) -> None:
+    msi = str(small_files()[1])
+    killed_after(after, f"geofuse.to_{_kind(address)}(geofuse.open_msi({msi!r}), {address!r}, progress=False)")
+
+
+def _kind(address: str) -> str:
+    return "zarr" if address.endswith("zarr") else "cog"
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    for name in names:
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("that had been done"))
+
+
+DONE = "geofuse.io.cog._compress", "geofuse.io.zarr.fill_store"
+SENDING = "geofuse.io.remote._send_whole", "geofuse.io.remote._send_parts"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+class TestKilledAfterTheUpload:
+    """The object is there, and what was made of it here, too."""
+
+    @pytest.mark.parametrize("address", ["s3://scenes/a.tif", "s3://scenes/a.zarr"])
+    def test_its_own_object_is_no_obstacle(self, address: str, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        killed_while_writing(address, after="geofuse.io.cog.upload")
+        there = {entry.key: (entry.e_tag, entry.last_modified) for entry in bucket.objects.all()}
+        assert there
+        assert list((tmp_path / "scratch").iterdir()) != []
+        with pytest.raises(OutputRefused, match="exists"):  # what is not gone on with is another run
+            write(address, resume=False)
+        forbid(monkeypatch, *DONE, *SENDING)
+        if "zarr" in address:
+            bucket.put_object(Key="a.zarr/!geofuse")  # as if killed before the last request
+        write(address)
+        assert {entry.key: (entry.e_tag, entry.last_modified) for entry in bucket.objects.all()} == there
+        assert list((tmp_path / "scratch").iterdir()) == []
+        with pytest.raises(OutputRefused, match="exists"):
+            write(address)
+
+    def test_the_object_of_somebody_else_is(self, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        address = "s3://scenes/a.tif"
+        killed_while_writing(address, after="geofuse.io.cog.upload")
+        whole = bucket.Object("a.tif").get()["Body"].read()
+        forbid(monkeypatch, *DONE)
+        for metadata in ({}, {"geofuse-sha256": "0" * 64}):  # of the same size
+            bucket.put_object(Key="a.tif", Body=whole[::-1], Metadata=metadata)
+            with pytest.raises(OutputRefused, match=r"s3://scenes/a\.tif exists"):
+                write(address)
+            assert bucket.Object("a.tif").get()["Body"].read() == whole[::-1]
+        write(address, overwrite=True)
+        assert bucket.Object("a.tif").get()["Body"].read() == whole
+        assert list((tmp_path / "scratch").iterdir()) == []
+
+    def test_the_command_line(self, bucket: Any, tmp_path: Path) -> None:
+        """The image is there, and its item is not."""
+        model = small_model().save(tmp_path / "m.safetensors")
+        command = ["fuse", *map(str, small_files()), "-o", "s3://scenes/x/out.tif", "--model", str(model), "-q"]
+        killed_after("geofuse.job.upload", f"main({command!r})")
+        assert keys(bucket) == ["x/out.tif"]
+        with pytest.raises(SystemExit) as end:
+            main(command)
+        assert not end.value.code
+        assert keys(bucket) == ["x/out.json", "x/out.tif"]
+        assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def certain_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows its errors."""
+    fitted = geofuse.fit(*small_cubes(), method="fuse", uncertainty=True, progress=False)
+    return fitted.save(tmp_path_factory.mktemp("model") / "m.safetensors")
+
+
+class TestBeside:
+    """The standard deviations and the item go where the image goes."""
+
+    NAMES = ("x/out.json", "x/out.tif", "x/out_uncertainty.tif")
+
+    @pytest.fixture
+    def job(self, certain_model: Path, bucket: Any) -> Callable[..., Job]:
+        address, (hsi, msi) = "s3://scenes/x/out.tif", map(str, small_files())
+        given: dict[str, Any] = {"model": certain_model, "uncertainty": True, "remote": address, "progress": False}
+        return lambda **more: Job(hsi, msi, local_place(address), **given | more)
+
+    @pytest.mark.parametrize("sent", [1, 3])
+    def test_interrupted_between_two_of_them(
+        self, sent: int, job: Callable[..., Job], bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls, genuine = [], remote.upload
+
+        def upload_some(*given: Any) -> None:
+            genuine(*given)
+            calls.append(given)
+            if len(calls) == sent:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("geofuse.job.upload", upload_some)
+            with pytest.raises(KeyboardInterrupt, match="kept"):
+                job().run()
+        assert len(keys(bucket)) == sent
+        first = bucket.Object("x/out.tif").last_modified
+        job().run()
+        assert keys(bucket) == list(self.NAMES)
+        assert bucket.Object("x/out.tif").last_modified == first
+        assert list((tmp_path / "scratch").iterdir()) == []
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_what_is_there_is_refused(self, name: str, job: Callable[..., Job], bucket: Any) -> None:
+        bucket.put_object(Key=name, Body=b"precious")
+        with pytest.raises(OutputRefused, match=f"s3://scenes/{name} exists"):
+            job().refuse()
+        job(overwrite=True).refuse()
+        if "uncertainty" in name:
+            job(uncertainty=False).refuse()
+
+
+class TestPartsOfUploads:
+    """They are not left with the server, which would keep them and charge for them."""
+
+    @pytest.fixture
+    def file(self, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(remote, "_PART", 5 * 2**20)
+        (tmp_path / "a.bin").write_bytes(np.random.default_rng(0).bytes(6 * 2**20))
+        return tmp_path / "a.bin"
+
+    def open_uploads(self) -> list[Any]:
+        return list(boto3.client("s3").list_multipart_uploads(Bucket="scenes").get("Uploads", []))
+
+    @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+    def test_of_a_killed_run(self, file: Path, bucket: Any) -> None:
+        upload_it = f"from pathlib import Path\nremote._PART = 5 * 2**20\nremote.upload(Path({str(file)!r}), 's3://scenes/a.bin')"
+        killed_after("remote._base64", upload_it, call=2)
+        assert len(self.open_uploads()) == 1
+        others = boto3.client("s3").create_multipart_upload(Bucket="scenes", Key="a.bin")["UploadId"]
+        upload(file, "s3://scenes/a.bin")
+        assert [entry["UploadId"] for entry in self.open_uploads()] == [others], "that of somebody else is not touched"
+        boto3.client("s3").abort_multipart_upload(Bucket="scenes", Key="a.bin", UploadId=others)
+        assert bucket.Object("a.bin").get()["Body"].read() == file.read_bytes()
+        assert [path.name for path in file.parent.iterdir() if path.is_file()] == ["a.bin"]
+
+    @pytest.mark.parametrize("down", [False, True], ids=["", "and the line is down"])
+    def test_of_an_interrupted_run(self, down: bool, file: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the server cannot be told that it is off, the next run tells it."""
+        client, failures = remote._client()
+
+        def fail(error: BaseException) -> Callable[..., None]:
+            return lambda **_: (_ for _ in ()).throw(error)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(remote, "_client", lambda: (client, failures))
+            patch.setattr(client, "upload_part", fail(KeyboardInterrupt()))
+            if down:
+                patch.setattr(client, "abort_multipart_upload", fail(failures[0]()))
+            with pytest.raises(KeyboardInterrupt):
+                upload(file, "s3://scenes/a.bin")
+        assert len(self.open_uploads()) == down
+        upload(file, "s3://scenes/a.bin")
+        assert self.open_uploads() == []
+
+    def test_small_files_have_none(self, tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They go by one request, with the checksum that the server compares."""
+        (client, failures), sent = remote._client(), []
+        genuine = client.put_object
+        monkeypatch.setattr(client, "put_object", lambda **given: sent.append(given["ChecksumSHA256"]) or genuine(**given))
+        monkeypatch.setattr(remote, "_client", lambda: (client, failures))
+        (tmp_path / "a.json").write_text("{}")
+        upload(tmp_path / "a.json", "s3://scenes/a.json")
+        assert sent == ["RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o="], "printf {} | sha256sum | xxd -r -p | base64"
+        stored = bucket.Object("a.json").get()
+        assert (stored["Body"].read(), stored["ContentType"]) == (b"{}", "application/geo+json")
+
+
+def test_what_lies_where_an_object_is_made_is_no_obstacle(bucket: Any, tmp_path: Path) -> None:
+    """A run was killed when it had nothing to do but to remove it."""
+    address = "s3://scenes/a.tif"
+    local_place(address).write_bytes(b"what a killed run left")
+    write(address)
+    assert bucket.Object("a.tif").content_length > 1000
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_refusals(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 import geofuse.io.cog as cog
 from geofuse.cube import wrap
 from geofuse.errors import OutputRefused, RunFailed
+from geofuse.io import workspace
 from geofuse.io.cog import write_cog
 from geofuse.io.open import open_msi
 
@@ -193,6 +195,51 @@ def test_an_output_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
     assert path.read_text() == "precious"
     source.write(path, overwrite=True)
     assert source.computed == source.tiles - 4
+
+
+@pytest.mark.parametrize("instead", [None, "precious"])
+def test_a_published_file_that_is_gone_is_made_again(
+    instead: str | None, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run was killed when its file had appeared; then it was taken away, or replaced, before the run was gone on with."""
+    source, path = Source(), tmp_path / "a.tif"
+    genuine = workspace.Workspace.publish
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace.Workspace, "publish", lambda work: genuine(work) or (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(workspace.Workspace, "withdraw", lambda _: None)  # nobody does when a run is killed
+        with pytest.raises(KeyboardInterrupt):
+            source.write(path)
+    path.unlink()
+    if instead:
+        path.write_text(instead)
+    source.computed = 0
+    source.write(path, overwrite=instead is not None)
+    assert source.computed == 0
+    assert same_file(path, whole)
+
+
+def test_killed_while_it_cleans_up(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal goes when what takes long to remove is gone; so the run can be gone on with, and has nothing to do."""
+    source, path = Source(), tmp_path / "a.tif"
+    genuine = os.unlink
+
+    def stop(name: str, **given: int) -> None:
+        if str(name).endswith("journal.jsonl"):
+            raise KeyboardInterrupt
+        genuine(name, **given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.unlink", stop)
+        with pytest.raises(KeyboardInterrupt):
+            source.write(path)
+    left = [p.name for p in (tmp_path / ".a.tif.geofuse").iterdir()]
+    assert "journal.jsonl" in left
+    assert not [name for name in left if name.endswith(".raw")]
+    source.computed = 0
+    source.write(path)
+    assert source.computed == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+    assert same_file(path, whole)
 
 
 def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
