@@ -83,7 +83,7 @@ def check_remote(address: str, *, overwrite: bool = False, finished: Record | No
     Returns
     -------
     bool
-        Whether it is there.
+        Whether that object is there.
 
     Raises
     ------

@@ -2,8 +2,8 @@
 
 The paper's idea (Du et al., arXiv:2412.04802) on K subspace coefficients: features that both images share, here the spatial detail of the
 MSI; complementary features of the HSI, here the detail of the estimate itself; decoupled, here exactly, because what is learned may only
-move the estimate where the MSI says nothing; aggregated by learned weights into a change of the estimate. Without them the result
-is GEM's, to the bit.
+move the estimate where the MSI says nothing; aggregated by learned weights into a change of the estimate, which is added to the prior mean
+of the last stage. Without them the result is GEM's, to the bit.
 
 What can be learned from one scene without truth is what its coarse pixels can tell. They see through a symmetric PSF: of symmetric filters
 (blur, sharpening) they show next to nothing that is not confused with the detail itself, of antisymmetric ones (one direction against
