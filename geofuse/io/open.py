@@ -25,7 +25,7 @@ from geofuse.errors import InvalidCube, RunFailed
 from geofuse.georef import crs_of
 from geofuse.io import envi, geotiff
 from geofuse.io.assets import Part, parts_of
-from geofuse.io.metadata import BandHints, Described, describe
+from geofuse.io.metadata import BandHints, Described, describe, spectral
 from geofuse.io.output import is_store, is_zarr
 from geofuse.io.raster import RasterArray, claims_too_much, first_data, gdal, lazy, natural_chunks
 from geofuse.io.store import describe_store
@@ -88,7 +88,8 @@ def open_msi(source: Source, *, bands: Sequence[str | int] | str | int | None = 
     source : str, path, pystac.Item, pystac.Asset, xarray.DataArray or xarray.Dataset
         As in `open_hsi`. Wavelengths are not needed.
     bands : sequence of str or int, optional
-        Bands to take, in this order: names, or numbers from 1; for a STAC item also asset keys and common names.
+        Bands to take, in this order: names, or numbers from 1; for a STAC item also asset keys and common names. By default all but an
+        alpha band, which counts as a mask.
     chunks : Any
         As in `open_hsi`.
 
@@ -225,7 +226,9 @@ def _from_open(file: Any, place: str, role: str, bands: list[str | int] | None, 
     _check_pixels(file, place)
     transform = _placed(file)
     described = describe(file, every_band=role == "HSI", hints=hints)
-    chosen = np.arange(file.count) if bands is None else np.array(_positions(described.table, bands))
+    chosen = np.flatnonzero(spectral(file)) if bands is None else np.array(_positions(described.table, bands))
+    if not chosen.size:
+        raise InvalidCube("no band but an alpha band, which shows nothing of the ground; give a file with spectral bands")
     array = _array(file, place, described, chosen)
     natural = natural_chunks(array.shape, file.block_shapes[0], sequential=envi.is_compressed(file))
     _look(array, natural, place)
@@ -320,8 +323,10 @@ def _array(file: Any, place: str, described: Described, chosen: np.ndarray) -> R
     from rasterio.enums import MaskFlags
 
     own_mask = any(flag in flags for flags in file.mask_flag_enums for flag in (MaskFlags.per_dataset, MaskFlags.alpha))
+    # GDAL takes an alpha band for a mask where it holds unsigned integers and no nodata value is given.
+    alpha = None if own_mask else next((int(band) + 1 for band in np.flatnonzero(~spectral(file))), None)
     columns = {key: tuple(getattr(described, key)[chosen].tolist()) for key in ("scale", "offset", "nodata")}
-    return RasterArray(place, tuple((chosen + 1).tolist()), file.height, file.width, **columns, has_mask=own_mask)
+    return RasterArray(place, tuple((chosen + 1).tolist()), file.height, file.width, **columns, has_mask=own_mask, alpha=alpha)
 
 
 def _encoding(array: RasterArray, dtype: str, place: str) -> dict[str, Any]:
