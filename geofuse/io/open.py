@@ -22,6 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from geofuse.bands import BandTable
 from geofuse.cube import as_cube, check_cube, geobox, wrap
 from geofuse.errors import InvalidCube, RunFailed
+from geofuse.foreign import only_array
 from geofuse.georef import crs_of
 from geofuse.io import envi, geotiff
 from geofuse.io.assets import Part, parts_of
@@ -116,7 +117,7 @@ def open_msi(source: Source, *, bands: Sequence[str | int] | str | int | None = 
 
 def _open(source: Source, role: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
     if isinstance(source, xr.DataArray | xr.Dataset):
-        cube = _from_array(source, bands, chunks)
+        cube = _from_array(source, role, bands, chunks)
     elif hasattr(source, "assets") or hasattr(source, "href"):
         cube = _from_stac(source, role, bands, chunks)  # type: ignore[arg-type]
     elif isinstance(source, str | os.PathLike):
@@ -127,19 +128,33 @@ def _open(source: Source, role: str, bands: list[str | int] | None, chunks: Any)
     return cube
 
 
-def _from_array(source: xr.DataArray | xr.Dataset, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
-    cube = as_cube(source)
-    if isinstance(source, xr.DataArray) and not BandTable.from_cube(cube).has_wavelength:
-        cube = _with_bands_of_file(cube, source)
+def cube_of(source: xr.DataArray | xr.Dataset, role: str) -> xr.DataArray:
+    """A cube of an array from elsewhere, as `geofuse.cube.as_cube`, with the wavelengths of the file where xarray opened one.
+
+    Raises
+    ------
+    InvalidCube
+        It cannot be read as a cube; the message starts with ``role``.
+    """
+    try:
+        cube = as_cube(source)
+    except InvalidCube as error:
+        raise InvalidCube(f"{role}: {error}") from None
+    return cube if BandTable.from_cube(cube).has_wavelength else _with_bands_of_file(cube, source)
+
+
+def _from_array(source: xr.DataArray | xr.Dataset, role: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
+    cube = cube_of(source, role)
     if bands is not None:
         cube = cube.isel(band=_positions(BandTable.from_cube(cube), bands))
     if isinstance(cube.data, np.ndarray) and not any(np.isfinite(plane).any() for plane in cube.data):
-        raise InvalidCube("the array holds no data: every pixel is NaN or nodata; check its nodata value")
+        raise InvalidCube(f"{role}: the array holds no data: every pixel is NaN or nodata; check its nodata value")
     return cube if chunks is None or (isinstance(chunks, str) and chunks == "auto") else cube.chunk(chunks)
 
 
-def _with_bands_of_file(cube: xr.DataArray, source: xr.DataArray) -> xr.DataArray:
+def _with_bands_of_file(cube: xr.DataArray, source: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Add the band table of the file an array was opened from: rioxarray keeps the tags of one band only."""
+    source = only_array(source) if isinstance(source, xr.Dataset) else source
     path, numbers = source.encoding.get("source"), source.coords.get("band")
     if not path or "rasterio_dtype" not in source.encoding or numbers is None or numbers.dtype.kind not in "iu":
         return cube
