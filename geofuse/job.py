@@ -34,6 +34,7 @@ from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
 from geofuse.scene import Scene
 from geofuse.scheduling import started
+from geofuse.stac.footprint import footprint
 from geofuse.stac.item import Processing, Source, make_item, write_item
 
 if TYPE_CHECKING:
@@ -226,7 +227,10 @@ class Job:
 
     def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
         options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}
-        return api.plan(hsi, msi, model=model, memory=self.memory, **options)
+        planned = api.plan(hsi, msi, model=model, memory=self.memory, **options)
+        if self.stac:
+            footprint(api.pair(hsi, msi).pair.output_geobox)  # which refuses before the work what an item could not say after it
+        return planned
 
     def _given_model(self) -> Model | None:
         from geofuse.model import Model

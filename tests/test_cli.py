@@ -22,6 +22,7 @@ from geofuse.errors import RunFailed
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
 
 Arguments = list[str]
+ARBITRARY = 'LOCAL_CS["Arbitrary",UNIT["metre",1]]'
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -128,6 +129,16 @@ def impossible_wavelengths(folder: Path) -> Arguments:
     return pair(folder, hsi=small_pair()[0].tagged(lambda tags: tags | {"wavelength": "-460"}))
 
 
+def a_local_crs(folder: Path) -> Arguments:
+    """As ENVI writes it where no projection was set."""
+    return pair(folder, hsi=replace(small_pair()[0], crs=ARBITRARY))
+
+
+def two_local_crs(folder: Path) -> Arguments:
+    """They could be fused; their STAC item could not be written."""
+    return pair(folder, *(replace(image, crs=ARBITRARY) for image in small_pair()))
+
+
 def another_place(folder: Path) -> Arguments:
     """The HSI with its pixels shuffled: right grid, wrong content."""
     hsi = small_pair()[0]
@@ -153,6 +164,8 @@ INPUTS: dict[Callable[[Path], Arguments], str] = {
     unreadable_wavelengths: "wavelength",
     impossible_wavelengths: "wavelength",
     another_place: "do not show the same thing",
+    a_local_crs: "Nothing leads from the CRS 'Arbitrary' .* to 'EPSG:32633'",
+    two_local_crs: r"longitude and latitude.*'Arbitrary'.*--no-stac",
 }
 
 
@@ -385,13 +398,17 @@ def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert not (tmp_path / "b.tif").exists()
 
 
-def test_info(berlin: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_info(berlin: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(["info", str(berlin[0])], capsys)
     assert (status, err) == (0, "")
     assert "80 rows x 60 columns of 30 x 30" in out
     assert "EPSG:32633" in out
+    assert "x 383472.37 to 385272.37, y 5815902.35 to 5818302.35" in out
     assert "177: " in out
     assert "460 to 2409 nm, FWHM 5.8" in out
+    msi = small_pair()[1]
+    some = replace(msi, tags=(*msi.tags[:-1], {})).write(tmp_path / "some.tif")
+    assert "unknown for 1 of 4 bands" in run(["info", str(some)], capsys)[1]
     status, _, err = run(["info", "nowhere.tif"], capsys)
     assert status == 2
     assert_one_message(err, "nowhere.tif: no such file")
