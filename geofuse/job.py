@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import platform
 import resource
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ import xarray as xr
 
 from geofuse import api
 from geofuse.bands import BandTable
-from geofuse.errors import OutputRefused, RefusedInput
+from geofuse.errors import NotReflectance, OutputRefused, RefusedInput
 from geofuse.io.cog import Receipt, disk_space, fill_draft, write_cog
 from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint
 from geofuse.io.open import open_hsi, open_msi
@@ -36,6 +38,7 @@ from geofuse.scene import Scene
 from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint
 from geofuse.stac.item import Processing, Source, make_item, write_item
+from geofuse.values import StoredType
 
 if TYPE_CHECKING:
     from geofuse.model import Model
@@ -119,7 +122,7 @@ class Job:
     def plan(self) -> Plan:
         """The dry run."""
         self.refuse()
-        return self._plan(open_hsi(self.hsi), open_msi(self.msi), self._given_model())
+        return self._plan(*self._opened(), self._given_model())
 
     def run(self) -> tuple[xr.DataArray, Report]:
         """Fuse, write the COG or Zarr store, the reports and the STAC item; all of them appear, or none.
@@ -134,7 +137,7 @@ class Job:
         self.refuse()
         check_files_seen([self.hsi, self.msi])
         clock = _Clock()
-        hsi, msi, given = open_hsi(self.hsi), open_msi(self.msi), self._given_model()
+        (hsi, msi), given = self._opened(), self._given_model()
         scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, given)
         target = check_target(self.output, overwrite=self.overwrite, needed=disk_space(planned.shape, self.dtype))
         resume = self.resume and self.method != "mossfuse-paper"  # whose model cannot be kept
@@ -224,6 +227,18 @@ class Job:
             work.journal.append("model", sha256=file_sha256(kept))
         # read back even when it was fitted just now, so that a resumed run uses the very same numbers
         return Model.load(kept)
+
+    def _opened(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Both images; an HSI whose values the output cannot hold is refused."""
+        stored = StoredType.named(self.dtype)
+        try:
+            with warnings.catch_warnings():
+                if stored.limit < math.inf:
+                    warnings.simplefilter("error", NotReflectance)
+                hsi = open_hsi(self.hsi)
+        except NotReflectance as found:
+            raise RefusedInput(f"{found}. Or ask for --dtype float32: {stored.dtype} holds reflectance up to {stored.limit:.3g}.") from None
+        return hsi, open_msi(self.msi)
 
     def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
         options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}

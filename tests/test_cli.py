@@ -139,6 +139,17 @@ def two_local_crs(folder: Path) -> Arguments:
     return pair(folder, *(replace(image, crs=ARBITRARY) for image in small_pair()))
 
 
+def counts(folder: Path) -> Arguments:
+    """Floats that are reflectance times 10000, which no tag says: as int16 all of them would be the largest there is."""
+    hsi = small_pair()[0]
+    return pair(folder, hsi=replace(hsi, values=hsi.values.astype("float32"), file_tags={}))
+
+
+def percent(folder: Path) -> Arguments:
+    hsi = small_pair()[0]
+    return pair(folder, hsi=replace(hsi, values=(hsi.values / 100).astype("float32"), file_tags={}))
+
+
 def another_place(folder: Path) -> Arguments:
     """The HSI with its pixels shuffled: right grid, wrong content."""
     hsi = small_pair()[0]
@@ -163,6 +174,8 @@ INPUTS: dict[Callable[[Path], Arguments], str] = {
     never_both: "in the same place|in common|do not show the same thing",
     unreadable_wavelengths: "wavelength",
     impossible_wavelengths: "wavelength",
+    counts: r"hsi\.tif: values around [\d.]+ are not reflectance.*--dtype float32",
+    percent: r"hsi\.tif: values around [\d.]+ are not reflectance.*--dtype float32",
     another_place: "do not show the same thing",
     a_local_crs: "Nothing leads from the CRS 'Arbitrary' .* to 'EPSG:32633'",
     two_local_crs: r"longitude and latitude.*'Arbitrary'.*--no-stac",
@@ -453,6 +466,15 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
         status, _, err = run(["evaluate", *map(str, small_files()), *options, "-q"], capsys)
         assert status == 2
         assert_one_message(err, message)
+
+
+def test_what_is_no_reflectance_is_written_as_floats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.tif"
+    status, _, err = run(["fuse", *counts(tmp_path), "-o", str(out), "--dtype", "float32", "--method", "fuse", "-q"], capsys)
+    assert status == 0, err
+    assert "not reflectance" in err
+    with rasterio.open(out) as file:
+        assert np.nanmedian(file.read(20)) > 100
 
 
 def test_float_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geofuse.bands import BandTable
 from geofuse.cube import as_cube, check_cube, geobox, wrap
-from geofuse.errors import InvalidCube, RunFailed
+from geofuse.errors import InvalidCube, NotReflectance, RunFailed
 from geofuse.foreign import only_array
 from geofuse.georef import crs_of
 from geofuse.io import envi, geotiff
@@ -30,14 +30,13 @@ from geofuse.io.metadata import BandHints, Described, describe, spectral
 from geofuse.io.output import is_store, is_zarr
 from geofuse.io.raster import RasterArray, claims_too_much, first_data, gdal, lazy, natural_chunks
 from geofuse.io.store import describe_store
+from geofuse.values import NOT_REFLECTANCE
 
 if TYPE_CHECKING:
     from pystac import Asset, Item
 
     Source = str | os.PathLike[str] | xr.DataArray | xr.Dataset | Item | Asset
 
-# Half the pixels of a scene are never ten times brighter than a white sheet.
-_NOT_REFLECTANCE = 10.0
 # GDAL's own spellings of a source: /vsizip/…, NETCDF:"file":variable, https://…
 _NOT_A_PATH = re.compile(r"^(/vsi|[A-Za-z0-9_+]{2,}:)")
 
@@ -271,10 +270,10 @@ def _look(array: RasterArray, natural: tuple[int, int, int], place: str) -> None
     if seen is None:
         raise InvalidCube(f"no data: every pixel is nodata ({array.nodata[0]:g}) or not finite; check the nodata value of the file")
     typical = np.median(seen[np.isfinite(seen)]) if np.isfinite(seen).any() else 0.0
-    if typical > _NOT_REFLECTANCE:
+    if typical > NOT_REFLECTANCE:
         warnings.warn(
-            f"{place}: values around {typical:.4g} are not reflectance (1.0 = 100 %); set the scale in the file",
-            UserWarning,
+            f"{place}: values around {typical:.4g} are not reflectance (1.0 = 100 %); set the scale in the file, e.g. with gdal_edit.py -scale …",
+            NotReflectance,
             stacklevel=6,
         )
 
