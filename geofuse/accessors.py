@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 from geofuse import api
 from geofuse.bands import BandTable
 from geofuse.cube import as_cube
+from geofuse.io.open import cube_of
 from geofuse.quality.report import Report
 
 if TYPE_CHECKING:
@@ -69,8 +71,12 @@ class MossFuseAccessor:
 class HsiAccessor:
     """Looking at cubes: pictures, bands by wavelength, spectra."""
 
-    def __init__(self, cube: xr.DataArray) -> None:
-        self._cube = as_cube(cube)
+    def __init__(self, array: xr.DataArray) -> None:
+        self._array = array  # made a cube when it is used: whoever only looks whether there is a `.hsi` is refused nothing
+
+    @cached_property
+    def _cube(self) -> xr.DataArray:
+        return cube_of(self._array, "DataArray")
 
     def rgb(self, percentiles: tuple[float, float] = (2, 98)) -> xr.DataArray:
         """Red, green and blue, stretched to 0 … 1 between two percentiles; dims (y, x, rgb)."""

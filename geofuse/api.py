@@ -12,6 +12,7 @@ import xarray as xr
 from geofuse.cube import as_cube, check_cube, geobox, wrap
 from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
 from geofuse.grid import common_windows
+from geofuse.io.open import cube_of
 from geofuse.planning import DEFAULT_MEMORY, Plan, make_plan
 from geofuse.progress import bar
 from geofuse.quality.metrics import score
@@ -44,7 +45,7 @@ def pair(hsi: Cube, msi: Cube) -> Scene:
     PairMismatch
         They do not form a pair.
     """
-    cubes = as_cube(hsi), as_cube(msi)
+    cubes = cube_of(hsi, "HSI"), cube_of(msi, "MSI")
     for cube, role in zip(cubes, ("HSI", "MSI"), strict=True):
         check_cube(cube, role)
     return Scene.of(*cubes)
@@ -355,7 +356,7 @@ def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]
     PairMismatch
         Other CRS, pixel size or bands, pixels that do not coincide, or nothing in common.
     """
-    made, true = as_cube(fused), as_cube(truth)
+    made, true = cube_of(fused, "fused image"), cube_of(truth, "truth")
     for cube, role in ((made, "fused image"), (true, "truth")):
         check_cube(cube, role)
     left, right = common_windows(geobox(made), geobox(true))

@@ -9,6 +9,7 @@ from geofuse.model import Model
 from geofuse.solve.gem import Gem
 from geofuse.solve.symptoms import STRIPED, noisy_bands, striping
 from geofuse.solve.trust import WARNING_RHO
+from geofuse.values import NOT_REFLECTANCE
 
 # rho where it is plainly geometric, elongation of the PSF, gain and offset of a band.
 GEOMETRIC_RHO, ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 0.03, 1.1, 0.05, 0.01
@@ -16,7 +17,7 @@ GEOMETRIC_RHO, ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 0.03, 1.1, 0.05, 0.01
 
 def warnings_of(ground: Ground, model: Model) -> list[str]:
     """What a user should know before trusting the result."""
-    found = [*_geometry_warnings(ground, model.gem), *_clouds_warnings(ground), *_table_warnings(ground)]
+    found = [*_scale_warnings(ground), *_geometry_warnings(ground, model.gem), *_clouds_warnings(ground), *_table_warnings(ground)]
     if model.gem is not None:
         found += _instrument_warnings(ground, model.gem, model.bands)
     if len(ground.response.matrix) < 3:
@@ -24,6 +25,18 @@ def warnings_of(ground: Ground, model: Model) -> list[str]:
     if sum(int(p.psf.observed.sum()) for p in ground.patches) < 100:
         found.append("Fewer than 100 coarse pixels are observed: noise, subspace and response rest on little data.")
     return found
+
+
+def _scale_warnings(ground: Ground) -> list[str]:
+    """Files are looked at when they are opened; arrays of users are first seen here."""
+    typical = {
+        name: float(np.median(values)) for name, values in zip(("HSI", "MSI"), colocated(ground.patches), strict=True) if values.size
+    }
+    return [
+        f"The {name} holds values around {value:.4g}, which are not reflectance (1.0 = 100 %): multiply it by its scale before fusing."
+        for name, value in typical.items()
+        if value > NOT_REFLECTANCE
+    ]
 
 
 def _geometry_warnings(ground: Ground, gem: Gem | None) -> list[str]:

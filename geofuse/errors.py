@@ -32,3 +32,7 @@ class RunFailed(GeofuseError, RuntimeError):
 
 class RunStopped(RunFailed):
     """What the run worked with failed it, such as a cluster or a device; what is finished is good, and the same run can go on."""
+
+
+class NotReflectance(UserWarning):
+    """The values of an image are no reflectance (1.0 = 100 %): its scale is not known, or it is something else."""

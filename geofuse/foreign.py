@@ -38,7 +38,7 @@ _DROPPED_ATTRS = {
 def parts(obj: xr.DataArray | xr.Dataset) -> dict[str, Any]:
     """Return what `geofuse.cube.wrap` needs to make a cube of an array: data, transform, crs, band columns, attrs, encoding."""
     if isinstance(obj, xr.Dataset):
-        obj = _only_array(obj)
+        obj = only_array(obj)
     if not isinstance(obj, xr.DataArray):
         raise InvalidCube(f"expected an xarray DataArray or Dataset, found {type(obj).__name__}")
     array, columns = _named_dims(obj)
@@ -51,7 +51,7 @@ def parts(obj: xr.DataArray | xr.Dataset) -> dict[str, Any]:
     return {"data": data, "transform": transform, "crs": crs, "attrs": attrs, "encoding": encoding, **columns}
 
 
-def _only_array(dataset: xr.Dataset) -> xr.DataArray:
+def only_array(dataset: xr.Dataset) -> xr.DataArray:
     """Return the one cube that a Dataset holds."""
     # netCDF keeps the grid mapping as a variable
     mappings = [name for name, v in dataset.data_vars.items() if v.ndim == 0 and {"crs_wkt", "spatial_ref"} & set(v.attrs)]

@@ -59,6 +59,18 @@ def plain_crs(crs: Any) -> pyproj.CRS:
     return reference
 
 
+def crs_name(crs: pyproj.CRS) -> str:
+    """What people call a CRS: its EPSG code, else its name.
+
+    Examples
+    --------
+    >>> crs_name(pyproj.CRS(32633)), crs_name(pyproj.CRS("+proj=laea +lat_0=52 +type=crs"))
+    ('EPSG:32633', 'unknown')
+    """
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else str(crs.name)
+
+
 def lattice(array: xr.DataArray) -> Affine:
     """Transform of an array with dims ``y`` and ``x``, from its coordinates and its GeoTransform; may be flipped.
 

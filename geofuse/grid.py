@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pyproj import Transformer
+from pyproj.exceptions import ProjError
 
 from geofuse.errors import PairMismatch
+from geofuse.georef import crs_name
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 MIN_RATIO, MAX_RATIO = 1.5, 32.0
+_ROUNDING = 1e-6  # of ratios: that of 0.3 m to 0.2 m pixels comes as 1.4999999999
 # Fine pixels kept around the output, in coarse pixels: a PSF of sigma 1 coarse pixel reaches 4 of them.
 MARGIN = 4
 
@@ -167,7 +170,14 @@ def _place(affine: Any, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _transformer(source: Any, target: Any) -> Transformer:
-    return Transformer.from_crs(str(source), str(target), always_xy=True)
+    try:
+        return Transformer.from_crs(str(source), str(target), always_xy=True)
+    except ProjError:
+        raise PairMismatch(
+            f"Nothing leads from the CRS {crs_name(source.proj)!r} of one image to {crs_name(target.proj)!r} of the other; expected two images "
+            "that are placed on one globe. A local or arbitrary CRS is no place: write the right one into the file, e.g. with "
+            "gdal_edit.py -a_srs EPSG:…"
+        ) from None
 
 
 def pair_grids(coarse: GeoBox, fine: GeoBox) -> GridPair:
@@ -193,7 +203,7 @@ def pair_grids(coarse: GeoBox, fine: GeoBox) -> GridPair:
     whole = GridPair(fine, coarse, everything, Window(0, coarse.shape[0], 0, coarse.shape[1]), Window(0, 0, 0, 0))
     _check_ratio(whole)
     output = _overlap(whole)
-    if min(output.shape) < 2 * whole.ratio:
+    if min(output.shape) < 2 * whole.ratio * (1 - _ROUNDING):
         raise PairMismatch(_no_overlap(coarse, fine, output))
     working = output.grown(int(np.ceil(MARGIN * whole.ratio)), everything)
     touched = _touched(whole, output)
@@ -216,7 +226,7 @@ def _check_ratio(pair: GridPair) -> None:
             f"The image given as HSI has finer pixels than the one given as MSI (pixel-size ratio {ratio:.3g}). "
             "Expected coarse pixels in the first and fine pixels in the second; swap them."
         )
-    if not MIN_RATIO <= ratio <= MAX_RATIO:
+    if not MIN_RATIO * (1 - _ROUNDING) <= ratio <= MAX_RATIO * (1 + _ROUNDING):
         raise PairMismatch(
             f"The pixel-size ratio of HSI to MSI is {ratio:.3g}; expected {MIN_RATIO:g} to {MAX_RATIO:g}. "
             "Resample one of the images (fine image: average it down; coarse image: nothing to gain below a ratio of 1.5)."
@@ -257,7 +267,10 @@ def _touched(pair: GridPair, output: Window) -> Window:
 
 def _no_overlap(coarse: GeoBox, fine: GeoBox, output: Window) -> str:
     def describe(box: GeoBox) -> str:
-        west, south, east, north = box.geographic_extent.boundingbox
+        try:
+            west, south, east, north = box.geographic_extent.boundingbox
+        except ProjError:  # a CRS that is not of the earth
+            return "x {0:.10g}–{2:.10g}, y {1:.10g}–{3:.10g}".format(*box.boundingbox)
         return f"{west:.4f}–{east:.4f}°E, {south:.4f}–{north:.4f}°N"
 
     found = "do not overlap" if min(output.shape) <= 0 else f"overlap by {output.shape[0]} × {output.shape[1]} fine pixels only"
@@ -280,8 +293,8 @@ def common_windows(one: GeoBox, other: GeoBox) -> tuple[Window, Window]:
     offset = np.array([relative.f, relative.c])
     if one.crs != other.crs or np.abs(step - (1, 0, 0, 1)).max() > 1e-6 or np.abs(offset - np.round(offset)).max() > 0.01:
         raise PairMismatch(
-            f"The two images are not on one grid: {one.crs} with pixels of {one.affine.a:g} and {other.crs} with pixels of {other.affine.a:g}, "
-            f"{offset[0]:.3g} rows and {offset[1]:.3g} columns apart. Expected the same CRS and pixel size, and whole pixels between the origins."
+            f"The two images are not on one grid: {_described(one)} and {_described(other)}, {offset[0]:.3g} rows and {offset[1]:.3g} columns "
+            "apart. Expected the same CRS and pixel size, and whole pixels between the origins."
         )
     rows, cols = (int(v) for v in np.round(offset))
     theirs = Window(0, other.shape[0], 0, other.shape[1]).offset(rows, cols)
@@ -289,3 +302,7 @@ def common_windows(one: GeoBox, other: GeoBox) -> tuple[Window, Window]:
     if min(both.shape) <= 0:
         raise PairMismatch("The two images have no pixel in common. Expected images of one place; check their extents.")
     return both, both.offset(-rows, -cols)
+
+
+def _described(box: GeoBox) -> str:
+    return f"{crs_name(box.crs.proj)} with pixels of {box.affine.a:g}"  # type: ignore[union-attr]

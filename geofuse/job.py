@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import platform
 import resource
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ import xarray as xr
 
 from geofuse import api
 from geofuse.bands import BandTable
-from geofuse.errors import OutputRefused, RefusedInput
+from geofuse.errors import NotReflectance, OutputRefused, RefusedInput
 from geofuse.io.cog import Receipt, fill_draft, write_cog
 from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint
 from geofuse.io.open import open_hsi, open_msi
@@ -35,7 +37,9 @@ from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
 from geofuse.scene import Scene
 from geofuse.scheduling import started
+from geofuse.stac.footprint import footprint
 from geofuse.stac.item import Processing, Source, make_item, write_item
+from geofuse.values import StoredType
 
 if TYPE_CHECKING:
     from geofuse.model import Model
@@ -137,7 +141,7 @@ class Job:
     def plan(self) -> Plan:
         """The dry run."""
         self.refuse()
-        return self._plan(open_hsi(self.hsi), open_msi(self.msi), self._given_model())
+        return self._plan(*self._opened(), self._given_model())
 
     def run(self) -> tuple[xr.DataArray, Report]:
         """Fuse, write the COG or Zarr store, the reports and the STAC item; all of them appear, or none.
@@ -152,7 +156,7 @@ class Job:
         self.refuse()
         check_files_seen([self.hsi, self.msi])
         clock = _Clock()
-        hsi, msi, given = open_hsi(self.hsi), open_msi(self.msi), self._given_model()
+        (hsi, msi), given = self._opened(), self._given_model()
         scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, given)
         target = check_target(self.output, overwrite=self.replaces)
         self._check_space(target, planned)
@@ -241,9 +245,24 @@ class Job:
         # read back even when it was fitted just now, so that a resumed run uses the very same numbers
         return Model.load(kept)
 
+    def _opened(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Both images; an HSI whose values the output cannot hold is refused."""
+        stored = StoredType.named(self.dtype)
+        try:
+            with warnings.catch_warnings():
+                if stored.limit < math.inf:
+                    warnings.simplefilter("error", NotReflectance)
+                hsi = open_hsi(self.hsi)
+        except NotReflectance as found:
+            raise RefusedInput(f"{found}. Or ask for --dtype float32: {stored.dtype} holds reflectance up to {stored.limit:.3g}.") from None
+        return hsi, open_msi(self.msi)
+
     def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
         options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}
-        return api.plan(hsi, msi, model=model, memory=self.memory, **options)
+        planned = api.plan(hsi, msi, model=model, memory=self.memory, **options)
+        if self.stac:
+            footprint(api.pair(hsi, msi).pair.output_geobox)  # which refuses before the work what an item could not say after it
+        return planned
 
     def _given_model(self) -> Model | None:
         from geofuse.model import Model

@@ -7,10 +7,12 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pyproj
 import xarray as xr
 
 from geofuse.allocator import keeps_freed_memory
 from geofuse.errors import RefusedInput
+from geofuse.georef import crs_name
 from geofuse.grid import GridPair
 from geofuse.scene import Scene
 from geofuse.scheduling import Engine, engine
@@ -31,7 +33,7 @@ PROCESS_MEMORY = 450 * 10**6  # interpreter and libraries of a worker process
 MOST_READ = 1.3  # pixels asked of each image, over its pixels: groups of tiles are large enough for this, as far as memory allows
 # Processor seconds, to choose by: of a pixel that a tile sees, and of a value that is decoded of the HSI and of the MSI
 # (python -m benchmarks.cost_model --measure).
-SOLVE, SOLVE_CLOSED_FORM, DECODE = 3.3e-6, 0.4e-6, (28e-9, 10e-9)
+SOLVE, SOLVE_CLOSED_FORM, DECODE = 3.3e-6, 0.15e-6, (28e-9, 10e-9)
 NEARLY = 1.02  # times the fastest: of such choices the one that takes least memory
 MOST_GROUP = 8
 GROUPS_HELD = 2.5  # the one that is worked on, and part of the next ones
@@ -48,6 +50,7 @@ class Plan:
     shape : tuple of int
         Bands, rows and columns of the fused image.
     crs : str
+        EPSG code, or WKT where it has none.
     pixel : float
         Fine pixel size, units of the CRS.
     ratio : float
@@ -92,9 +95,10 @@ class Plan:
     def __str__(self) -> str:
         """Return a page for people."""
         bands, height, width = self.shape
+        crs = crs_name(pyproj.CRS(self.crs))
         return "\n".join(
             (
-                f"output   {bands} bands, {height} x {width} pixels of {self.pixel:g}, {self.crs}",
+                f"output   {bands} bands, {height} x {width} pixels of {self.pixel:g}, {crs}",
                 f"ratio    {self.ratio:.4g} (coarse over fine pixel size)",
                 f"tiles    {self.tiles} of {self.tile} x {self.tile}, halo {self.halo} pixels, read in groups of {self.group} x {self.group}",
                 f"reads    {_size(self.bytes_read)} of pixels, each {self.times_read:.2f} times with the halos",

@@ -92,10 +92,14 @@ class Scene:
 
         here = "threads" if engine().packs else None  # pixels that come here anyway are not packed on the way
         blocks = dask.compute(*[(self.hsi_window(coarse), self.msi_window(fine)) for fine, coarse in windows], scheduler=here)
-        return [
-            Sample(np.asarray(h, np.float32), np.asarray(m, np.float32), fine, coarse)
-            for (h, m), (fine, coarse) in zip(blocks, windows, strict=True)
-        ]
+        return [Sample(pixels(h), pixels(m), fine, coarse) for (h, m), (fine, coarse) in zip(blocks, windows, strict=True)]
+
+
+def pixels(image: Any) -> np.ndarray:
+    """Values as float32, NaN for infinite ones: arrays of users hold quotients by zero, and one of them would spoil every mean."""
+    values = np.asarray(image, np.float32)
+    infinite = np.isinf(values)
+    return np.where(infinite, np.float32(np.nan), values) if infinite.any() else values
 
 
 def usable(samples: list[Sample]) -> list[Sample]:

@@ -6,6 +6,7 @@ float32 reflectance (1.0 = 100 %) and NaN.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Mapping
@@ -15,10 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geofuse.errors import InvalidCube
+from geofuse.errors import InvalidCube, RefusedInput
 
 # Reflectance of one DN in nearly every integer reflectance product (Sentinel-2, Landsat-like, EnMAP, ENVI exports).
 REFLECTANCE_SCALE = 1e-4
+
+# Half the pixels of a scene are never twice as bright as a white sheet.
+NOT_REFLECTANCE = 2.0
 
 # No reflectance is this large: a float nodata value written as text (-3.40282e+38) does not compare equal to the pixels.
 _ABSURD = 1e30
@@ -125,14 +129,19 @@ class StoredType:
 
         Raises
         ------
-        ValueError
+        RefusedInput
             Any other name.
         """
         if dtype == "int16":
             return cls("int16", REFLECTANCE_SCALE, -32768.0)
         if dtype == "float32":
             return cls("float32", 1.0, float("nan"))
-        raise ValueError(f"dtype must be 'int16' or 'float32', not {dtype!r}")
+        raise RefusedInput(f"An image cannot be stored as {dtype!r}; expected 'int16' or 'float32'.")
+
+    @property
+    def limit(self) -> float:
+        """The largest reflectance that can be stored."""
+        return math.inf if self.dtype == "float32" else float(np.iinfo(self.dtype).max * self.scale)
 
     def encode(self, plane: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.bool_], int]:
         """Return the stored numbers of one band, where they are valid, and how many were clipped to the representable range.

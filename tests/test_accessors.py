@@ -65,8 +65,23 @@ def test_on_arrays_opened_with_rioxarray(fused: xr.DataArray) -> None:
         warnings.simplefilter("error", UserWarning)
         result = hsi.mossfuse.fuse(msi, model=small_model(), progress=False)
     assert np.allclose(result.values, fused.values, atol=1e-6, equal_nan=True)
-    geofuse_opened = geofuse.open_hsi(hsi)
-    assert geofuse_opened.wavelength.values == pytest.approx(fused.wavelength.values), "open_hsi finds the wavelengths in the file"
+    assert result.wavelength.values == pytest.approx(fused.wavelength.values), "found in the file, where rioxarray left them"
+    assert result.good.values.tolist() == fused.good.values.tolist()
+    assert geofuse.open_hsi(hsi).wavelength.values == pytest.approx(fused.wavelength.values)
+
+
+def test_on_a_dataset_opened_with_rioxarray(fused: xr.DataArray) -> None:
+    hsi, msi = (xr.open_dataset(file, engine="rasterio") for file in small_files())
+    result = hsi.mossfuse.fuse(msi, model=small_model(), progress=False)
+    assert result.wavelength.values == pytest.approx(fused.wavelength.values)
+    assert np.allclose(result.values, fused.values, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("which", ["HSI", "MSI"])
+def test_a_refusal_says_which_of_the_two_is_meant(which: str) -> None:
+    hsi, msi = (cube.drop_vars("spatial_ref") if role == which else cube for role, cube in zip(("HSI", "MSI"), small_cubes(), strict=True))
+    with pytest.raises(InvalidCube, match=f"^{which}: .*no CRS"):
+        hsi.mossfuse.plan(msi)
 
 
 def test_masked_and_scaled_by_rioxarray(fused: xr.DataArray, tmp_path: Path) -> None:
@@ -180,5 +195,13 @@ def test_plot_spectrum_outside_is_refused() -> None:
         hsi.hsi.plot_spectrum(float(hsi.x[0]) - 1000, float(hsi.y[0]))
 
 
+def test_looking_whether_there_is_an_accessor_refuses_nothing() -> None:
+    array = xr.DataArray(np.zeros(3), dims="time")
+    assert hasattr(array, "hsi")
+    with pytest.raises(InvalidCube, match=r"not \(band, y, x\)"):
+        array.hsi.rgb()
+
+
 def test_views_of_arrays_opened_with_rioxarray() -> None:
+    assert plain(small_files()[0]).hsi.sel_wavelength(551.0).dims == ("y", "x")
     assert plain(small_files()[1]).hsi.rgb().shape == (*small_pair()[1].values.shape[1:], 3)

@@ -280,6 +280,19 @@ def test_nodata_does_not_spread(tmp_path: Path) -> None:
     assert np.nanmin(fused) + 0.02 >= 0
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_infinite_values_are_nodata(which: int) -> None:
+    """Quotients by zero in the array of a user; the mean of a band that holds one is infinite."""
+    cubes = [cube.compute() for cube in small_cubes()]
+    cubes[which] = cubes[which].copy()
+    cubes[which][(1, 6, 9) if which == 0 else (1, 40, 50)] = np.inf
+    with np.errstate(all="raise"):
+        spoilt = geofuse.fuse(*cubes, method="fuse", progress=False)
+    cubes[which] = cubes[which].where(np.isfinite(cubes[which]))
+    np.testing.assert_array_equal(spoilt.values, geofuse.fuse(*cubes, method="fuse", progress=False).values)
+    assert np.isnan(spoilt.values).any()
+
+
 @pytest.mark.parametrize("method", ["regression", "gsa", "bicubic", pytest.param("cnmf", marks=pytest.mark.slow)])
 def test_baselines_run_on_the_whole_scene(method: str) -> None:
     fused = geofuse.fuse(*small_cubes(), method=method, progress=False)

@@ -22,6 +22,7 @@ from geofuse.errors import RunFailed
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
 
 Arguments = list[str]
+ARBITRARY = 'LOCAL_CS["Arbitrary",UNIT["metre",1]]'
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -128,6 +129,27 @@ def impossible_wavelengths(folder: Path) -> Arguments:
     return pair(folder, hsi=small_pair()[0].tagged(lambda tags: tags | {"wavelength": "-460"}))
 
 
+def a_local_crs(folder: Path) -> Arguments:
+    """As ENVI writes it where no projection was set."""
+    return pair(folder, hsi=replace(small_pair()[0], crs=ARBITRARY))
+
+
+def two_local_crs(folder: Path) -> Arguments:
+    """They could be fused; their STAC item could not be written."""
+    return pair(folder, *(replace(image, crs=ARBITRARY) for image in small_pair()))
+
+
+def counts(folder: Path) -> Arguments:
+    """Floats that are reflectance times 10000, which no tag says: as int16 all of them would be the largest there is."""
+    hsi = small_pair()[0]
+    return pair(folder, hsi=replace(hsi, values=hsi.values.astype("float32"), file_tags={}))
+
+
+def percent(folder: Path) -> Arguments:
+    hsi = small_pair()[0]
+    return pair(folder, hsi=replace(hsi, values=(hsi.values / 100).astype("float32"), file_tags={}))
+
+
 def another_place(folder: Path) -> Arguments:
     """The HSI with its pixels shuffled: right grid, wrong content."""
     hsi = small_pair()[0]
@@ -152,7 +174,11 @@ INPUTS: dict[Callable[[Path], Arguments], str] = {
     never_both: "in the same place|in common|do not show the same thing",
     unreadable_wavelengths: "wavelength",
     impossible_wavelengths: "wavelength",
+    counts: r"hsi\.tif: values around [\d.]+ are not reflectance.*--dtype float32",
+    percent: r"hsi\.tif: values around [\d.]+ are not reflectance.*--dtype float32",
     another_place: "do not show the same thing",
+    a_local_crs: "Nothing leads from the CRS 'Arbitrary' .* to 'EPSG:32633'",
+    two_local_crs: r"longitude and latitude.*'Arbitrary'.*--no-stac",
 }
 
 
@@ -385,13 +411,17 @@ def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert not (tmp_path / "b.tif").exists()
 
 
-def test_info(berlin: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_info(berlin: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(["info", str(berlin[0])], capsys)
     assert (status, err) == (0, "")
     assert "80 rows x 60 columns of 30 x 30" in out
     assert "EPSG:32633" in out
+    assert "x 383472.37 to 385272.37, y 5815902.35 to 5818302.35" in out
     assert "177: " in out
     assert "460 to 2409 nm, FWHM 5.8" in out
+    msi = small_pair()[1]
+    some = replace(msi, tags=(*msi.tags[:-1], {})).write(tmp_path / "some.tif")
+    assert "unknown for 1 of 4 bands" in run(["info", str(some)], capsys)[1]
     status, _, err = run(["info", "nowhere.tif"], capsys)
     assert status == 2
     assert_one_message(err, "nowhere.tif: no such file")
@@ -436,6 +466,15 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
         status, _, err = run(["evaluate", *map(str, small_files()), *options, "-q"], capsys)
         assert status == 2
         assert_one_message(err, message)
+
+
+def test_what_is_no_reflectance_is_written_as_floats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.tif"
+    status, _, err = run(["fuse", *counts(tmp_path), "-o", str(out), "--dtype", "float32", "--method", "fuse", "-q"], capsys)
+    assert status == 0, err
+    assert "not reflectance" in err
+    with rasterio.open(out) as file:
+        assert np.nanmedian(file.read(20)) > 100
 
 
 def test_float_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

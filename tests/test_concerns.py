@@ -43,6 +43,18 @@ def test_warnings(ground: Ground) -> None:
     assert "fewer than 3 bands" not in told(with_response(ground, 3), 0.0)
 
 
+def test_values_that_are_no_reflectance_are_told() -> None:
+    """An array of counts, which no file declares a scale of: as (rioxarray.open_rasterio(…) * 1.0) is."""
+    hsi, msi = small_cubes()
+    told = {}
+    for name, factors in {"neither": (1, 1), "hsi": (1e4, 1), "msi": (1, 1e2)}.items():
+        model = geofuse.fit(hsi * factors[0], msi * factors[1], method="fuse", progress=False)
+        told[name] = [w.split(",")[0] for w in model.report["warnings"] if "not reflectance" in w]
+    assert told["neither"] == []
+    assert [w[:27] for w in told["hsi"]] == ["The HSI holds values around"]
+    assert [w[:27] for w in told["msi"]] == ["The MSI holds values around"]
+
+
 def test_few_coarse_pixels_are_warned_of() -> None:
     hsi, msi = small_cubes()
     model = geofuse.fit(hsi[:, :8, :8], msi, method="fuse", progress=False)

@@ -154,6 +154,17 @@ def test_ratios_at_the_limits_are_accepted(ratio: float) -> None:
     assert pair_grids(*boxes((4, 4), (128, 128), ratio)).ratio == pytest.approx(ratio)
 
 
+@pytest.mark.parametrize(("large", "small"), [(0.3, 0.2), (3.2, 0.1)])
+def test_no_ratio_at_the_limits_is_refused_for_its_rounding(large: float, small: float) -> None:
+    for west, north in np.random.default_rng(0).uniform((2e5, 1e6), (8e5, 9e6), (50, 2)).round(2):
+        low, high = (GeoBox((n, n), Affine(size, 0, west, 0, -size, north), CRS) for n, size in ((40, large), (200, small)))
+        assert pair_grids(low, high).ratio == pytest.approx(large / small)
+
+
+def test_two_coarse_pixels_are_enough() -> None:
+    assert pair_grids(*boxes((3, 3), (54, 54), 27.0, first=(13, 13))).output.shape == (54, 54)
+
+
 def test_refused_places() -> None:
     low, high = boxes((20, 20), (80, 80), 4.0)
     with pytest.raises(PairMismatch, match=r"do not overlap: HSI covers 13\..*°E, 52\..*°N, MSI covers 13\..*check the files"):
@@ -163,6 +174,21 @@ def test_refused_places() -> None:
     nowhere = GeoBox((20, 20), Affine(4, 0, 5e7, 0, -4, 9e7), "EPSG:25832")
     with pytest.raises(RefusedInput, match="check"):
         pair_grids(nowhere, high)
+
+
+@pytest.mark.parametrize("crs", ['LOCAL_CS["Arbitrary",UNIT["metre",1]]', "IAU_2015:49910"])
+def test_crs_that_are_not_of_the_earth(crs: str) -> None:
+    """One image on a grid of its own, or on Mars; two of them there form a pair, and are refused in their own words."""
+    low, high = boxes((20, 20), (80, 80), 4.0)
+    there = [GeoBox(box.shape, box.affine, crs) for box in (low, high)]
+    for one, other in ((there[0], high), (low, there[1])):
+        with pytest.raises(
+            PairMismatch, match=r"Nothing leads from the CRS '(Arbitrary|unknown|Mars|EPSG)[^']*' of one image to '[^\[]*' of"
+        ):
+            pair_grids(one, other)
+    assert pair_grids(*there).ratio == pytest.approx(4.0)
+    with pytest.raises(PairMismatch, match=r"do not overlap: HSI covers x 383569\.97–383649\.97, y"):
+        pair_grids(there[0].translate_pix(25, 0), there[1])
 
 
 windows = st.builds(lambda t, h, le, w: Window(t, t + h, le, le + w), *[st.integers(0, 50), st.integers(1, 50)] * 2)
@@ -203,5 +229,5 @@ def test_other_grids_have_no_common_windows(change: Affine) -> None:
     one = GeoBox((10, 8), Affine(3.6, 0, WEST, 0, -3.6, NORTH), CRS)
     with pytest.raises(PairMismatch, match="not on one grid"):
         common_windows(one, GeoBox((10, 8), one.affine * change, CRS))
-    with pytest.raises(PairMismatch, match="not on one grid"):
+    with pytest.raises(PairMismatch, match=r"not on one grid: EPSG:32633 with pixels of 3\.6 and EPSG:32632 with"):
         common_windows(one, GeoBox((10, 8), one.affine, "EPSG:32632"))

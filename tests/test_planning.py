@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,9 @@ def test_berlin_by_hand() -> None:
         plan = BERLIN[0].mossfuse.plan(BERLIN[1], tile=400)
     assert plan.shape == (177, 660, 493)
     assert (plan.crs, plan.pixel, plan.device) == ("EPSG:32633", pytest.approx(3.6), "cpu")
+    assert "660 x 493 pixels of 3.6, EPSG:32633" in str(plan)
+    wkt = 'LOCAL_CS["site grid",UNIT["metre",1]]'  # what a CRS without a code has; nobody reads the like in a plan
+    assert str(replace(plan, crs=wkt)).splitlines()[0].endswith("pixels of 3.6, site grid")
     assert plan.ratio == pytest.approx(25 / 3)
     assert (plan.tile, plan.tiles, plan.workers) == (400, 4, 2)
     assert plan.bytes_written == 2 * 177 * 660 * 493

@@ -298,9 +298,7 @@ class Filled:
         return write_vrt(self.draft, BandTable.from_cube(self.cube), statistics, geobox(self.cube).affine, crs_wkt, tags)
 
     def _tell(self, clipped: int) -> None:
-        stored = self.draft.stored
-        limit = np.inf if stored.dtype == "float32" else np.iinfo(stored.dtype).max * stored.scale
-        name = self.work.target.name
+        name, limit = self.work.target.name, self.draft.stored.limit
         warnings.warn(f"{clipped} values beyond ±{limit:.4g} were clipped in {name}; dtype='float32' keeps finite ones", stacklevel=4)
 
     def _windows(self) -> Iterator[tuple[Place, int, Corner]]:

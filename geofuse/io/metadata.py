@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 
 from geofuse.bands import BandTable, default_good, in_nm, nm_per_unit, plain_name
 from geofuse.errors import InvalidCube
@@ -35,6 +36,22 @@ class BandHints:
     offset: Sequence[float | None] = ()
     nodata: Sequence[float | None] = ()
 
+    def fitted(self, count: int) -> BandHints:
+        """The hints for a file of ``count`` bands: items leave out its last ones, such as an alpha band.
+
+        Raises
+        ------
+        InvalidCube
+            The item describes more bands than the file has.
+        """
+        columns = {key: list(getattr(self, key)) for key in self.__dataclass_fields__}
+        described = max(map(len, columns.values()))
+        if described > count:
+            raise InvalidCube(
+                f"its STAC item describes {described} bands and the file has {count}; correct the item, or open the file itself"
+            )
+        return BandHints(**{key: column and column + [None] * (count - len(column)) for key, column in columns.items()})
+
 
 @dataclass(frozen=True)
 class Described:
@@ -47,6 +64,11 @@ class Described:
     attrs: dict[str, Any] = field(default_factory=dict)
 
 
+def spectral(source: rasterio.DatasetReader) -> NDArray[np.bool_]:
+    """Which bands show the ground, shape ``(band,)``: all but those that say where there is data (alpha)."""
+    return np.array([interpretation != ColorInterp.alpha for interpretation in source.colorinterp])
+
+
 def describe(source: rasterio.DatasetReader, *, every_band: bool, hints: BandHints | None = None) -> Described:
     """Read the metadata of an open raster.
 
@@ -55,7 +77,7 @@ def describe(source: rasterio.DatasetReader, *, every_band: bool, hints: BandHin
     source : rasterio.DatasetReader
         The open file; no pixel is read.
     every_band : bool
-        Wavelengths must be given for all bands or for none (hyperspectral); else bands without one get NaN.
+        Wavelengths must be given for all spectral bands or for none (hyperspectral); else bands without one get NaN.
     hints : BandHints, optional
         What is known from elsewhere.
 
@@ -64,7 +86,7 @@ def describe(source: rasterio.DatasetReader, *, every_band: bool, hints: BandHin
     InvalidCube
         Wavelengths or widths that are there but cannot be read: not numbers, not positive, of an unknown unit, or too few.
     """
-    hints = hints or BandHints()
+    hints = (hints or BandHints()).fitted(source.count)
     tags = [source.tags(band) for band in source.indexes]
     wavelength, factor = _wavelength(source, tags, every_band, hints)
     fwhm = _fwhm(source, tags, factor, hints)
@@ -127,17 +149,18 @@ def _wavelength(
     values, unit = _column(source, tags, "wavelength", "CENTRAL_WAVELENGTH_UM")
     if all(value is None for value in values):
         values, unit = [None if v is None else str(v) for v in hints.wavelength_um] or values, "um"
-    given = [value is not None for value in values]
-    if every_band and any(given) and not all(given):
-        raise InvalidCube(f"wavelengths are given for {sum(given)} of {source.count} bands; give all or none in the metadata")
+    given, wanted = np.array([value is not None for value in values]), spectral(source)
+    if every_band and given.any() and not given[wanted].all():
+        raise InvalidCube(f"wavelengths are given for {given[wanted].sum()} of {wanted.sum()} bands; give all or none in the metadata")
     centre = _numbers(values, "wavelength", missing=math.nan)
-    if every_band and any(given) and np.isnan(centre).any():
-        raise InvalidCube(f"the wavelength of band {int(np.isnan(centre).argmax()) + 1} is not a number; correct the metadata")
+    unreadable = wanted & np.isnan(centre)
+    if every_band and given.any() and unreadable.any():
+        raise InvalidCube(f"the wavelength of band {int(unreadable.argmax()) + 1} is not a number; correct the metadata")
     units = {text.strip().lower() for tag in tags if (text := _ignoring_case(tag, "wavelength_units"))}
     if unit is None and len(units) > 1:
         raise InvalidCube(f"wavelengths of one file in several units ({', '.join(sorted(units))}); give all in nanometres")
     declared = unit or next(iter(units), source.tags(ns="ENVI").get("wavelength_units"))
-    factor = nm_per_unit(centre, declared) if any(given) else 1.0
+    factor = nm_per_unit(centre, declared) if given.any() else 1.0
     return in_nm(centre, factor), factor
 
 

@@ -21,22 +21,22 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geofuse.bands import BandTable
 from geofuse.cube import as_cube, check_cube, geobox, wrap
-from geofuse.errors import InvalidCube, RunFailed
+from geofuse.errors import InvalidCube, NotReflectance, RunFailed
+from geofuse.foreign import only_array
 from geofuse.georef import crs_of
 from geofuse.io import envi, geotiff
 from geofuse.io.assets import Part, parts_of
-from geofuse.io.metadata import BandHints, Described, describe
+from geofuse.io.metadata import BandHints, Described, describe, spectral
 from geofuse.io.output import is_store, is_zarr
 from geofuse.io.raster import RasterArray, claims_too_much, first_data, gdal, lazy, natural_chunks
 from geofuse.io.store import describe_store
+from geofuse.values import NOT_REFLECTANCE
 
 if TYPE_CHECKING:
     from pystac import Asset, Item
 
     Source = str | os.PathLike[str] | xr.DataArray | xr.Dataset | Item | Asset
 
-# Half the pixels of a scene are never ten times brighter than a white sheet.
-_NOT_REFLECTANCE = 10.0
 # GDAL's own spellings of a source: /vsizip/…, NETCDF:"file":variable, https://…
 _NOT_A_PATH = re.compile(r"^(/vsi|[A-Za-z0-9_+]{2,}:)")
 
@@ -88,7 +88,8 @@ def open_msi(source: Source, *, bands: Sequence[str | int] | str | int | None = 
     source : str, path, pystac.Item, pystac.Asset, xarray.DataArray or xarray.Dataset
         As in `open_hsi`. Wavelengths are not needed.
     bands : sequence of str or int, optional
-        Bands to take, in this order: names, or numbers from 1; for a STAC item also asset keys and common names.
+        Bands to take, in this order: names, or numbers from 1; for a STAC item also asset keys and common names. By default all but an
+        alpha band, which counts as a mask.
     chunks : Any
         As in `open_hsi`.
 
@@ -115,7 +116,7 @@ def open_msi(source: Source, *, bands: Sequence[str | int] | str | int | None = 
 
 def _open(source: Source, role: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
     if isinstance(source, xr.DataArray | xr.Dataset):
-        cube = _from_array(source, bands, chunks)
+        cube = _from_array(source, role, bands, chunks)
     elif hasattr(source, "assets") or hasattr(source, "href"):
         cube = _from_stac(source, role, bands, chunks)  # type: ignore[arg-type]
     elif isinstance(source, str | os.PathLike):
@@ -126,19 +127,33 @@ def _open(source: Source, role: str, bands: list[str | int] | None, chunks: Any)
     return cube
 
 
-def _from_array(source: xr.DataArray | xr.Dataset, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
-    cube = as_cube(source)
-    if isinstance(source, xr.DataArray) and not BandTable.from_cube(cube).has_wavelength:
-        cube = _with_bands_of_file(cube, source)
+def cube_of(source: xr.DataArray | xr.Dataset, role: str) -> xr.DataArray:
+    """A cube of an array from elsewhere, as `geofuse.cube.as_cube`, with the wavelengths of the file where xarray opened one.
+
+    Raises
+    ------
+    InvalidCube
+        It cannot be read as a cube; the message starts with ``role``.
+    """
+    try:
+        cube = as_cube(source)
+    except InvalidCube as error:
+        raise InvalidCube(f"{role}: {error}") from None
+    return cube if BandTable.from_cube(cube).has_wavelength else _with_bands_of_file(cube, source)
+
+
+def _from_array(source: xr.DataArray | xr.Dataset, role: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
+    cube = cube_of(source, role)
     if bands is not None:
         cube = cube.isel(band=_positions(BandTable.from_cube(cube), bands))
     if isinstance(cube.data, np.ndarray) and not any(np.isfinite(plane).any() for plane in cube.data):
-        raise InvalidCube("the array holds no data: every pixel is NaN or nodata; check its nodata value")
+        raise InvalidCube(f"{role}: the array holds no data: every pixel is NaN or nodata; check its nodata value")
     return cube if chunks is None or (isinstance(chunks, str) and chunks == "auto") else cube.chunk(chunks)
 
 
-def _with_bands_of_file(cube: xr.DataArray, source: xr.DataArray) -> xr.DataArray:
+def _with_bands_of_file(cube: xr.DataArray, source: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Add the band table of the file an array was opened from: rioxarray keeps the tags of one band only."""
+    source = only_array(source) if isinstance(source, xr.Dataset) else source
     path, numbers = source.encoding.get("source"), source.coords.get("band")
     if not path or "rasterio_dtype" not in source.encoding or numbers is None or numbers.dtype.kind not in "iu":
         return cube
@@ -225,7 +240,9 @@ def _from_open(file: Any, place: str, role: str, bands: list[str | int] | None, 
     _check_pixels(file, place)
     transform = _placed(file)
     described = describe(file, every_band=role == "HSI", hints=hints)
-    chosen = np.arange(file.count) if bands is None else np.array(_positions(described.table, bands))
+    chosen = np.flatnonzero(spectral(file)) if bands is None else np.array(_positions(described.table, bands))
+    if not chosen.size:
+        raise InvalidCube("no band but an alpha band, which shows nothing of the ground; give a file with spectral bands")
     array = _array(file, place, described, chosen)
     natural = natural_chunks(array.shape, file.block_shapes[0], sequential=envi.is_compressed(file))
     _look(array, natural, place)
@@ -253,10 +270,10 @@ def _look(array: RasterArray, natural: tuple[int, int, int], place: str) -> None
     if seen is None:
         raise InvalidCube(f"no data: every pixel is nodata ({array.nodata[0]:g}) or not finite; check the nodata value of the file")
     typical = np.median(seen[np.isfinite(seen)]) if np.isfinite(seen).any() else 0.0
-    if typical > _NOT_REFLECTANCE:
+    if typical > NOT_REFLECTANCE:
         warnings.warn(
-            f"{place}: values around {typical:.4g} are not reflectance (1.0 = 100 %); set the scale in the file",
-            UserWarning,
+            f"{place}: values around {typical:.4g} are not reflectance (1.0 = 100 %); set the scale in the file, e.g. with gdal_edit.py -scale …",
+            NotReflectance,
             stacklevel=6,
         )
 
@@ -320,8 +337,10 @@ def _array(file: Any, place: str, described: Described, chosen: np.ndarray) -> R
     from rasterio.enums import MaskFlags
 
     own_mask = any(flag in flags for flags in file.mask_flag_enums for flag in (MaskFlags.per_dataset, MaskFlags.alpha))
+    # GDAL takes an alpha band for a mask where it holds unsigned integers and no nodata value is given.
+    alpha = None if own_mask else next((int(band) + 1 for band in np.flatnonzero(~spectral(file))), None)
     columns = {key: tuple(getattr(described, key)[chosen].tolist()) for key in ("scale", "offset", "nodata")}
-    return RasterArray(place, tuple((chosen + 1).tolist()), file.height, file.width, **columns, has_mask=own_mask)
+    return RasterArray(place, tuple((chosen + 1).tolist()), file.height, file.width, **columns, has_mask=own_mask, alpha=alpha)
 
 
 def _encoding(array: RasterArray, dtype: str, place: str) -> dict[str, Any]:

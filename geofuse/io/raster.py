@@ -52,6 +52,8 @@ class RasterArray:
     nodata: tuple[float, ...]
     has_mask: bool = False
     """The file brings a mask of its own (an alpha band or a .msk file)."""
+    alpha: int | None = None
+    """Number of the band that is zero where there is no data, of a type that GDAL takes for no mask."""
 
     dtype = np.dtype(np.float32)
     ndim = 3
@@ -84,6 +86,7 @@ class RasterArray:
             with gdal(), rasterio.open(self.path) as source:
                 raw = source.read(indexes, window=window)
                 mask = source.read_masks(indexes, window=window) if self.has_mask else None
+                mask = mask if self.alpha is None else np.broadcast_to(source.read(self.alpha, window=window), raw.shape)
         except (RasterioError, OSError) as error:
             (top, bottom), (left, right) = window.toranges()
             where = f"rows {top}-{bottom}, columns {left}-{right}"

@@ -7,7 +7,12 @@ from typing import Any
 
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
+from pyproj import Transformer
+from pyproj.exceptions import ProjError
 from rasterio.warp import transform_geom
+
+from geofuse.errors import InvalidCube
+from geofuse.georef import crs_name
 
 Ring = list[list[float]]
 
@@ -34,6 +39,11 @@ def footprint(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     bbox : list of float
         West, south, east, north in degrees; west is greater than east across the antimeridian.
 
+    Raises
+    ------
+    InvalidCube
+        Nothing leads from its CRS to longitude and latitude on the earth: it is a local one, or of another planet.
+
     Examples
     --------
     >>> from odc.geo.geobox import GeoBox
@@ -41,6 +51,7 @@ def footprint(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     >>> geometry["type"], bbox
     ('Polygon', [13.0, 52.0, 14.0, 53.0])
     """
+    _check_of_the_earth(geobox)
     outline = geobox.extent
     box = outline.boundingbox
     dense = outline.segmented(max(box.span_x, box.span_y) / _PIECES_PER_SIDE)
@@ -51,6 +62,17 @@ def footprint(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     if len(rings) == 1:
         return {"type": "Polygon", "coordinates": rings}, _bbox(rings)
     return {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}, _bbox(rings)
+
+
+def _check_of_the_earth(geobox: GeoBox) -> None:
+    try:
+        Transformer.from_crs(str(geobox.crs), "EPSG:4326")
+    except ProjError:
+        name = crs_name(geobox.crs.proj)  # type: ignore[union-attr]
+        raise InvalidCube(
+            f"A STAC item says where an image is in longitude and latitude, and nothing leads there from its CRS {name!r}. Write no item "
+            "(--no-stac), or give both images a CRS of the earth."
+        ) from None
 
 
 def _counter_clockwise(ring: Ring) -> Ring:

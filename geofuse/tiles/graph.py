@@ -21,7 +21,7 @@ from dask.highlevelgraph import HighLevelGraph
 from geofuse.allocator import keep_freed_memory
 from geofuse.grid import GridPair, Window
 from geofuse.model import Model
-from geofuse.scene import Scene
+from geofuse.scene import Scene, pixels
 from geofuse.scheduling import engine
 from geofuse.tiles.halves import make_on
 from geofuse.tiles.plan import tile_windows
@@ -80,7 +80,7 @@ def _ready() -> None:
 
 def _cut(image: np.ndarray | _Apart, window: Window, read: Window) -> np.ndarray:
     """A window of what was read."""
-    return np.asarray(image[(slice(None), *window.offset(-read.top, -read.left).slices)], np.float32)
+    return pixels(image[(slice(None), *window.offset(-read.top, -read.left).slices)])
 
 
 def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", group: int = 1, output: Output = "reflectance") -> da.Array:

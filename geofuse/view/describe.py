@@ -7,6 +7,7 @@ import xarray as xr
 
 from geofuse.bands import BandTable
 from geofuse.cube import geobox
+from geofuse.georef import crs_name
 
 
 def describe(cube: xr.DataArray, name: str) -> str:
@@ -15,11 +16,10 @@ def describe(cube: xr.DataArray, name: str) -> str:
     left, bottom, right, top = box.boundingbox
     crs = box.crs
     assert crs is not None  # `geobox` refuses cubes without one
-    code = crs.to_epsg()
     lines = [
         f"file        {name}",
-        f"grid        {box.shape[0]} rows x {box.shape[1]} columns of {abs(box.affine.a):g} x {abs(box.affine.e):g}, {f'EPSG:{code}' if code else crs.proj.name}",
-        f"extent      x {left:g} to {right:g}, y {bottom:g} to {top:g}",
+        f"grid        {box.shape[0]} rows x {box.shape[1]} columns of {abs(box.affine.a):g} x {abs(box.affine.e):g}, {crs_name(crs.proj)}",
+        f"extent      x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}",
         f"bands       {len(table)}: {', '.join(table.names[:4])}{', ...' if len(table) > 4 else ''}",
     ]
     if table.has_wavelength:
@@ -27,7 +27,8 @@ def describe(cube: xr.DataArray, name: str) -> str:
         fwhm = f", FWHM {widths.min():.4g} to {widths.max():.4g} nm" if widths.size else ", FWHM unknown"
         lines.append(f"wavelength  {table.wavelength.min():.5g} to {table.wavelength.max():.5g} nm{fwhm}")
     else:
-        lines.append("wavelength  unknown")
+        unknown = int(np.isnan(table.wavelength).sum())
+        lines.append("wavelength  unknown" + (f" for {unknown} of {len(table)} bands" if unknown < len(table) else ""))
     lines.append(f"good bands  {int(table.good.sum())} of {len(table)}")
     encoding = {k: cube.encoding[k] for k in ("dtype", "scale_factor", "add_offset", "_FillValue") if k in cube.encoding}
     lines.append("stored as   " + ", ".join(f"{k} {v}" for k, v in encoding.items()))

@@ -69,7 +69,7 @@ def plot_spectrum(cube: xr.DataArray, x: float, y: float, ax: Axes | None = None
     left, bottom, right, top = geobox(cube).boundingbox
     if not (left <= x <= right and bottom <= y <= top):
         raise RefusedInput(
-            f"The place x {x:g}, y {y:g} lies outside the cube's extent (x {left:g} to {right:g}, y {bottom:g} to {top:g}); "
+            f"The place x {x:.10g}, y {y:.10g} lies outside the cube's extent (x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}); "
             "expected coordinates in the cube's own CRS."
         )
     table = BandTable.from_cube(cube)
@@ -78,5 +78,5 @@ def plot_spectrum(cube: xr.DataArray, x: float, y: float, ax: Axes | None = None
     order = np.argsort(axis)
     ax = Figure(figsize=(6, 3.5), layout="constrained").add_subplot() if ax is None else ax
     ax.plot(axis[order], values[order])
-    ax.set(xlabel="wavelength (nm)" if table.has_wavelength else "band", ylabel="reflectance", title=f"x {x:g}, y {y:g}")
+    ax.set(xlabel="wavelength (nm)" if table.has_wavelength else "band", ylabel="reflectance", title=f"x {x:.10g}, y {y:.10g}")
     return ax

@@ -19,6 +19,7 @@ import xarray as xr
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
 
 from geofuse.cube import check_cube, geobox
 from geofuse.errors import InvalidCube, RunFailed
@@ -257,6 +258,52 @@ class TestScale:
             mask[2, 3] = 0
             file.write_mask(mask)
         np.testing.assert_array_equal(np.isnan(open_msi(path).values), np.broadcast_to(mask == 0, (3, 8, 6)))
+
+
+class TestAlpha:
+    """A band that says where there is data shows nothing of the ground: it masks, and is no band of the cube."""
+
+    @staticmethod
+    def write(path: Path, data: np.ndarray, **profile: Any) -> Path:
+        path = write_tif(path, data, **profile)
+        with rasterio.open(path, "r+") as file:
+            file.colorinterp = [*[ColorInterp.undefined] * (len(data) - 1), ColorInterp.alpha]
+        return path
+
+    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])  # GDAL masks by the first two only
+    @pytest.mark.parametrize("nodata", [None, 99])
+    def test_of_an_msi(self, dtype: str, nodata: int | None, tmp_path: Path) -> None:
+        data = numbers(4, dtype=dtype)
+        data[3, 1:, :] = 255
+        data[3, 0] = 0
+        path = self.write(tmp_path / "a.tif", data, nodata=nodata)
+        cube = open_msi(path)
+        np.testing.assert_array_equal(np.isnan(cube.values), np.broadcast_to(data[3] == 0, (3, 8, 6)))
+        np.testing.assert_allclose(cube.values[:, 1:], data[:3, 1:] * 1e-4, rtol=1e-6)
+        assert open_msi(path, bands=[2, 1]).band.values.tolist() == ["B002", "B001"]
+
+    def test_of_an_hsi_has_no_wavelength(self, tmp_path: Path) -> None:
+        data = numbers(4)
+        data[3] = 255
+        cube = open_hsi(self.write(tmp_path / "a.tif", data, band_tags=[*WAVELENGTHS, {}]))
+        np.testing.assert_array_equal(cube.wavelength, [490.0, 560.0, 665.0])
+        with pytest.raises(InvalidCube, match="2 of 3 bands"):
+            open_hsi(self.write(tmp_path / "b.tif", data, band_tags=[*WAVELENGTHS[:2], {}, {}]))
+
+    def test_of_an_item_that_does_not_tell_of_it(self, tmp_path: Path) -> None:
+        data = numbers(4)
+        data[3] = 255
+        bands = [{"name": name, "eo:center_wavelength": 0.4 + i / 10, "raster:scale": 1e-3} for i, name in enumerate("abc")]
+        path = str(self.write(tmp_path / "a.tif", data, scales=[1.0] * 4))
+        cube = open_hsi(pystac.Asset(path, roles=["data"], extra_fields={"bands": bands}))
+        assert cube.band.values.tolist() == ["a", "b", "c"]
+        np.testing.assert_allclose(cube.values, data[:3] * 1e-3, rtol=1e-6)
+        with pytest.raises(InvalidCube, match="item describes 5 bands and the file has 4"):
+            open_hsi(pystac.Asset(path, roles=["data"], extra_fields={"bands": [*bands, {"name": "d"}, {"name": "e"}]}))
+
+    def test_alone(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidCube, match="no band but an alpha band"):
+            open_msi(self.write(tmp_path / "a.tif", numbers(1)))
 
 
 class TestRefusals:
