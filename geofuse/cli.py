@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import traceback
@@ -130,10 +131,10 @@ def fuse(
     if scheduler == "cuda" and device not in ("auto", "cuda"):
         raise RefusedInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
     remote = output if is_remote(output) else None
-    place = local_place(output) if remote else Path(output)
+    place = local_place(output) if remote else _path(output)
     job = Job(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
-        reports=tuple(report or ()), stac=stac, model=model, seed=seed, overwrite=overwrite, resume=resume, progress=not quiet, remote=remote,
+        reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume, progress=not quiet, remote=remote,
         uncertainty=uncertainty,
     )  # fmt: skip
     keep_freed_memory()
@@ -160,7 +161,7 @@ def evaluate(
     from geofuse import api, open_hsi, open_msi
     from geofuse.quality.plain import to_plain
 
-    _check_json(json)
+    json = _checked_json(json)
     chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
     table = api.evaluate(open_hsi(hsi), open_msi(msi), methods=chosen, seed=seed, device=device, progress=not quiet)
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
@@ -180,7 +181,7 @@ def compare(
     from geofuse import api, open_hsi
     from geofuse.quality.plain import to_plain
 
-    _check_json(json)
+    json = _checked_json(json)
     scores = api.compare(open_hsi(fused), open_hsi(truth), ratio=ratio)
     for name, value in scores.items():
         print(f"{name:8s} {value:.4f}")
@@ -207,7 +208,7 @@ def demo(
     """Fuse the embedded scene, end to end, with pictures."""
     from geofuse.demo import run_demo
 
-    paths, made = run_demo(output, method=method, progress=not quiet)
+    paths, made = run_demo(_path(output), method=method, progress=not quiet)
     _say(made, paths["cog"])
     for kind, path in paths.items():
         print(f"  {kind:12s} {path}")
@@ -219,6 +220,16 @@ def _say(report: Any, output: str | Path) -> None:
     for warning in report.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     print(f"written: {output}")
+
+
+def _path(text: str | Path) -> Path:
+    """The file that is meant, also where no shell has seen its ``~``."""
+    from geofuse.io.fingerprint import local_name
+
+    address = str(text)
+    if re.match(r"[A-Za-z0-9+.-]{2,}:/", address) and not address.startswith("file://"):  # one slash is left of the two in a Path
+        raise RefusedInput(f"Nothing can be written to {address}; expected a path, or for the image s3://bucket/key.tif.")
+    return Path(local_name(address)).expanduser()
 
 
 def _tile(text: str) -> int | str:
@@ -239,12 +250,11 @@ def _bytes(text: str) -> int:
         raise RefusedInput(f"The memory limit is {text!r}; expected a size such as 4GB.") from None
 
 
-def _check_json(path: Path | None) -> None:
+def _checked_json(path: Path | None) -> Path | None:
     """Refuse a place that cannot be written to before the work, not after it."""
     from geofuse.io.output import check_output
 
-    if path is not None:
-        check_output(path, overwrite=True)
+    return None if path is None else check_output(_path(path), overwrite=True)
 
 
 def _write_json(values: Any, path: Path) -> None:

@@ -24,7 +24,7 @@ from geofuse import api
 from geofuse.bands import BandTable
 from geofuse.errors import NotReflectance, OutputRefused, RefusedInput
 from geofuse.io.cog import Receipt, disk_space, fill_draft, write_cog
-from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint
+from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output, is_zarr
 from geofuse.io.remote import check_remote, leave, upload
@@ -99,7 +99,7 @@ class Job:
             )
         if is_zarr(self.output):
             check_zarr(self.output)
-        for path in (Path(self.hsi).resolve(), Path(self.msi).resolve()):
+        for path in (Path(local_name(source)).expanduser().resolve() for source in (self.hsi, self.msi)):
             if self.output.resolve() in (path, *path.parents):
                 raise OutputRefused(f"The output {self.output} is one of the inputs, or holds one; give it another name.")
         for path in self.reports:

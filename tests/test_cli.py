@@ -229,6 +229,8 @@ OPTIONS: dict[str, tuple[Arguments, str]] = {
     "missing model": (["-o", "out.tif", "--model", "nowhere.safetensors"], "cannot be read as a geofuse model"),
     "report of unknown kind": (["-o", "out.tif", "--report", "r.docx"], r"\.json or \.html"),
     "report in the item's place": (["-o", "out.tif", "--report", "out.json"], "STAC item"),
+    "another storage": (["-o", "gs://bucket/out.tif"], "Nothing can be written to gs://bucket/out.tif.*s3://"),
+    "report into a storage": (["-o", "out.tif", "--report", "s3://bucket/r.json"], "Nothing can be written to s3:/"),
     "report in a missing folder": (["-o", "out.tif", "--report", "no/r.json"], "does not exist"),
 }
 
@@ -257,6 +259,33 @@ def test_an_input_is_never_overwritten(which: int, tmp_path: Path, capsys: pytes
     assert status == 2
     assert_one_message(err, "one of the inputs")
     assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["my scene.tif", "100%25.tif"])
+def test_an_input_named_by_address_is_found_and_not_overwritten(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hsi = small_pair()[0].write(tmp_path / name)
+    given = [hsi.as_uri(), str(small_files()[1])]
+    before = content(tmp_path)
+    status, _, err = run(["fuse", *given, "-o", str(hsi), "--overwrite", "-q"], capsys)
+    assert status == 2
+    assert_one_message(err, "one of the inputs")
+    assert content(tmp_path) == before
+    assert run(["info", hsi.as_uri()], capsys)[0] == 0
+
+
+def test_home_is_found_where_no_shell_has_seen_the_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    small_model().save(tmp_path / "m.safetensors")
+    for path, name in zip(small_files(), ("h.tif", "m.tif"), strict=True):
+        (tmp_path / name).write_bytes(path.read_bytes())
+    arguments = ["fuse", "~/h.tif", "~/m.tif", "-o", "~/o.tif", "--model", "~/m.safetensors", "--report", "~/r.json", "-q"]
+    status, _, err = run(arguments, capsys)
+    assert status == 0, err
+    assert {"o.tif", "o.json", "r.json"} <= set(content(tmp_path))
+    links = json.loads((tmp_path / "o.json").read_text())["links"]
+    assert [link["href"] for link in links if link["rel"] == "derived_from"] == ["./h.tif", "./m.tif"]
 
 
 @pytest.mark.skipif(os.name == "nt" or not Path("/proc").is_dir(), reason="needs a folder that nobody may write into")

@@ -26,6 +26,7 @@ from geofuse.foreign import only_array
 from geofuse.georef import crs_of
 from geofuse.io import envi, geotiff
 from geofuse.io.assets import Part, parts_of
+from geofuse.io.fingerprint import local_name
 from geofuse.io.metadata import BandHints, Described, describe, spectral
 from geofuse.io.output import is_store, is_zarr
 from geofuse.io.raster import RasterArray, claims_too_much, first_data, gdal, lazy, natural_chunks
@@ -221,7 +222,7 @@ def _from_file(path: str, role: str, bands: list[str | int] | None, chunks: Any,
 
 def _locate(path: str) -> str:
     """Return what to hand to GDAL, once it is sure that a local file is there."""
-    path = path.removeprefix("file://")
+    path = local_name(path)
     if _NOT_A_PATH.match(path) and not Path(path).exists():
         if "://" in path and is_zarr(path):
             raise InvalidCube("a Zarr store is read from a local folder only; open it with xarray.open_zarr, and pass the Dataset")

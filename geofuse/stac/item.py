@@ -341,5 +341,5 @@ def _source_href(href: str, item_path: Path) -> str:
         query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not k.lower().startswith(_SECRET_PARAMETERS)]
         host = parts.netloc.rpartition("@")[2]
         return urlunsplit((parts.scheme, host, parts.path, urlencode(query), ""))
-    file = Path(href).resolve()
+    file = Path(href).expanduser().resolve()
     return _relative(file, item_path) if file.is_relative_to(item_path.resolve().parent) else file.as_uri()
