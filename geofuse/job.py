@@ -22,6 +22,7 @@ import xarray as xr
 
 from geofuse import api
 from geofuse.bands import BandTable
+from geofuse.cube import geobox
 from geofuse.errors import NotReflectance, OutputRefused, RefusedInput
 from geofuse.io.cog import Receipt, disk_space, fill_draft, write_cog
 from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
@@ -37,7 +38,7 @@ from geofuse.quality.report import Report
 from geofuse.scene import Scene
 from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint
-from geofuse.stac.item import Processing, Source, make_item, write_item
+from geofuse.stac.item import Processing, Source, make_item, pixel_size_m, write_item
 from geofuse.values import StoredType
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ class Job:
 
     def _write_item(self, report: Report, hsi: xr.DataArray, msi: xr.DataArray, written: list[tuple[str, Path]]) -> None:
         sources = [
-            Source(href, role, title, _pixel_metres(cube), self.datetime)  # type: ignore[arg-type]
+            Source(href, role, title, pixel_size_m(geobox(cube)), self.datetime)  # type: ignore[arg-type]
             for href, role, title, cube in ((self.hsi, "hsi", self.titles[0], hsi), (self.msi, "msi", self.titles[1], msi))
         ]
         item = make_item(
@@ -327,13 +328,6 @@ class _Clock:
 def _peak_rss_mb() -> float:
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
-
-
-def _pixel_metres(cube: xr.DataArray) -> float | None:
-    from geofuse.cube import geobox
-
-    box = geobox(cube)
-    return float(abs(box.affine.a)) if box.crs is not None and box.crs.projected else None
 
 
 def versions() -> dict[str, str]:
