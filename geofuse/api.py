@@ -86,6 +86,7 @@ def plan(
         response_table(srf, scene)
         whole = method in (*BASELINES, "mossfuse-paper")
     else:
+        _check_model(model)
         model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
         whole, method = not model.tiled, model.method
     device = _device(device)
@@ -142,6 +143,8 @@ def _fit(
     from geofuse.fitting import fit_scene
     from geofuse.ground import Settings
 
+    if not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise RefusedInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
     table, name = response_table(srf, scene)
     settings = Settings(method, table, name, seed, _device(device), progress, uncertainty=uncertainty)
     return fit_scene(scene, settings)
@@ -290,14 +293,14 @@ def _itself(tile: np.ndarray, top: int, left: int) -> np.ndarray:
 
 
 def evaluate(
-    hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, progress: bool = True, seed: int = 0, device: str = "auto"
+    hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | str | None = None, progress: bool = True, seed: int = 0, device: str = "auto"
 ) -> pd.DataFrame:
     """Which method is best on this very scene: Wald's protocol, one resolution step down, where the HSI is the truth.
 
     Parameters
     ----------
     hsi, msi : DataArray or Dataset
-    methods : tuple of str, optional
+    methods : tuple of str, or str, optional
         Methods to compare; the usual ones by default.
 
     Returns
@@ -317,6 +320,7 @@ def evaluate(
     from geofuse.tiles.plan import sample_windows, validation_window
     from geofuse.validate import COMPARED, compare, reduce
 
+    methods = (methods,) if isinstance(methods, str) else methods
     chosen = ("mossfuse", "hysure", "cnmf", "mlp", *COMPARED) if methods is None else methods
     for method in chosen:
         check_method(method)
@@ -446,6 +450,13 @@ def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), colle
     )
     write_item(item)
     return item
+
+
+def _check_model(model: Any) -> None:
+    from geofuse.model import Model
+
+    if not isinstance(model, Model):
+        raise RefusedInput(f"The model is {model!r}; expected a geofuse.Model: load it from its file with geofuse.Model.load(path).")
 
 
 def _device(device: str) -> str:

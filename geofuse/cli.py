@@ -134,8 +134,8 @@ def fuse(
     place = local_place(output) if remote else _path(output)
     job = Job(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
-        reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume, progress=not quiet, remote=remote,
-        uncertainty=uncertainty,
+        reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume,
+        progress=not quiet, remote=remote, uncertainty=uncertainty,
     )  # fmt: skip
     keep_freed_memory()
     with scheduler_of(scheduler):
@@ -245,9 +245,12 @@ def _bytes(text: str) -> int:
     from dask.utils import parse_bytes
 
     try:
-        return int(parse_bytes(text))
+        size = int(parse_bytes(text))
     except (ValueError, OverflowError):
-        raise RefusedInput(f"The memory limit is {text!r}; expected a size such as 4GB.") from None
+        size = 0
+    if size <= 0:
+        raise RefusedInput(f"The memory limit is {text!r}; expected a size such as 4GB.")
+    return size
 
 
 def _checked_json(path: Path | None) -> Path | None:

@@ -42,6 +42,8 @@ def parts(obj: xr.DataArray | xr.Dataset) -> dict[str, Any]:
     if not isinstance(obj, xr.DataArray):
         raise InvalidCube(f"expected an xarray DataArray or Dataset, found {type(obj).__name__}")
     array, columns = _named_dims(obj)
+    if array.size == 0:
+        raise InvalidCube(f"no pixel: shape {array.shape}; check the selection that was made")
     crs = crs_of(array)
     if crs is None:
         raise InvalidCube("the array has no CRS; add one with array.rio.write_crs('EPSG:…')")

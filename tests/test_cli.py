@@ -220,7 +220,7 @@ OPTIONS: dict[str, tuple[Arguments, str]] = {
     "memory in words": (["-o", "out.tif", "--memory-limit", "plenty"], "memory limit is 'plenty'"),
     "endless memory": (["-o", "out.tif", "--memory-limit", "1e999GB"], "memory limit is '1e999GB'"),
     "little memory": (["-o", "out.tif", "--memory-limit", "10MB"], "10 MB are allowed"),
-    "negative memory": (["-o", "out.tif", "--memory-limit", "-4GB"], "allowed|memory limit"),
+    "negative memory": (["-o", "out.tif", "--memory-limit", "-4GB"], "memory limit is '-4GB'"),
     "unknown type": (["-o", "out.tif", "--dtype", "uint3"], "'uint3'.*int16"),
     "unknown device": (["-o", "out.tif", "--device", "abacus"], "'abacus' cannot be used"),
     "unknown response": (["-o", "out.tif", "--srf", "Hubble"], "Hubble"),

@@ -465,5 +465,5 @@ def test_footprint_across_the_antimeridian_is_cut_and_its_box_wraps() -> None:
 
 @pytest.mark.parametrize("crs", ['LOCAL_CS["Arbitrary",UNIT["metre",1]]', "IAU_2015:49910"])
 def test_footprint_of_a_place_that_is_not_on_the_earth_is_refused(crs: str) -> None:
-    with pytest.raises(InvalidCube, match="longitude and latitude.*--no-stac"):
+    with pytest.raises(InvalidCube, match=r"longitude and latitude.*--no-stac"):
         footprint(GeoBox((10, 8), from_origin(0, 0, 3, 3), crs))
