@@ -466,12 +466,18 @@ def _device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=device)
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:  # which lists twenty kinds that are of no use here
+        raise _refused_device(device, "torch knows no device of that name") from error
+    try:
+        torch.zeros(1, device=found)
     except (RuntimeError, AssertionError) as error:
-        raise RefusedInput(
-            f"The device {device!r} cannot be used: {str(error).splitlines()[0]}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'."
-        ) from error
+        raise _refused_device(device, str(error).splitlines()[0]) from error
     return device
+
+
+def _refused_device(device: str, reason: str) -> RefusedInput:
+    return RefusedInput(f"The device {device!r} cannot be used: {reason}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'.")
 
 
 def _device_memory(device: str) -> int | None:

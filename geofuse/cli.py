@@ -114,7 +114,7 @@ def fuse(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif or .zarr.")
     ] = False,
-    model: Annotated[Path | None, typer.Option(help="Apply this model instead of fitting one.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Apply this model instead of fitting one: a file that Model.save wrote in Python.")] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same command stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
@@ -150,7 +150,7 @@ def fuse(
 def evaluate(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral raster.")],
     msi: Annotated[str, typer.Argument(help="Multispectral raster.")],
-    methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas; by default all but mossfuse-paper.")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
     device: Device = "auto",

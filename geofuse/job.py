@@ -115,7 +115,10 @@ class Job:
         if self.uncertainty:  # a run that was stopped may have finished it
             check_target(self.uncertainty_path, overwrite=self.overwrite or folder_of(self.output.absolute()).exists())
         if self.stac:
-            check_output(self.item_path, overwrite=self.overwrite or published_by_a_run(self.output))
+            try:
+                check_output(self.item_path, overwrite=self.overwrite or published_by_a_run(self.output))
+            except OutputRefused as error:
+                raise OutputRefused(f"{error}. The STAC item of the output goes there; --no-stac writes none.") from None
         from geofuse.fitting import check_method  # last, because it loads torch
 
         check_method(self.method, self.uncertainty)

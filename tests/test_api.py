@@ -333,7 +333,7 @@ def test_evaluate() -> None:
         (lambda h, m: geofuse.fuse(h, m, srf=[[1.0, 0.0]]), r"shape \(1, 2\); expected \(4, 177\)"),
         (lambda h, m: geofuse.fuse(h[:, :0], m), "HSI: no pixel"),
         (lambda h, m: geofuse.to_cog(h, "h.tif", dtype="uint8"), "cannot be stored as 'uint8'"),
-        (lambda h, m: geofuse.fuse(h, m, device="abacus"), "'abacus' cannot be used"),
+        (lambda h, m: geofuse.fuse(h, m, device="abacus"), "'abacus' cannot be used: torch knows no device of that name"),
         (lambda h, m: geofuse.fuse(h, m, srf=np.ones((3, 5))), r"shape \(3, 5\); expected \(4, 177\)"),
         (lambda h, m: geofuse.fuse(h, m, srf="Hubble"), "Hubble"),
         (lambda h, m: geofuse.fuse(h, m, method="gsa", uncertainty=True), "nothing about its errors"),
@@ -368,5 +368,5 @@ def test_a_band_without_any_data_is_named(tmp_path: Path) -> None:
     coarse = small_pair()[0]
     values = coarse.values.copy()
     values[[10, 20]] = NODATA
-    with pytest.raises(InvalidCube, match=r"Bands 11, 21 of the HSI hold no data at all"):
+    with pytest.raises(InvalidCube, match=r"Bands 11, 21 of the HSI hold no data at all.*isel.*gdal_translate"):
         geofuse.fit(*opened(tmp_path, hsi=replace(coarse, values=values)), method="fuse", progress=False)

@@ -204,7 +204,7 @@ def assert_one_message(err: str, pattern: str) -> None:
 # What is asked for, in a folder that holds "taken.tif", "noted.json" and "beside.json"; None stands for the pair.
 OPTIONS: dict[str, tuple[Arguments, str]] = {
     "existing output": (["-o", "taken.tif"], "taken.tif exists"),
-    "existing item": (["-o", "beside.tif"], "beside.json exists"),
+    "existing item": (["-o", "beside.tif"], "beside.json exists.*STAC item.*--no-stac"),
     "missing folder": (["-o", "no/such/out.tif"], "does not exist"),
     "a file as folder": (["-o", "taken.tif/out.tif"], "does not exist|cannot write"),
     "a folder as output": (["-o", "folder.tif"], "is a folder"),
