@@ -101,8 +101,9 @@ class Job:
         if is_zarr(self.output):
             check_zarr(self.output)
         for path in (Path(local_name(source)).expanduser().resolve() for source in (self.hsi, self.msi)):
-            if self.output.resolve() in (path, *path.parents):
-                raise OutputRefused(f"The output {self.output} is one of the inputs, or holds one; give it another name.")
+            for made in self.outputs:
+                if made.resolve() in (path, *path.parents):
+                    raise OutputRefused(f"The output {made} is one of the inputs, or holds one; give it another name.")
         for path in self.reports:
             if path.suffix.lower() not in (".json", ".html"):
                 raise RefusedInput(f"The report {path} must end in .json or .html, to say what it shall be.")

@@ -261,6 +261,16 @@ def test_an_input_is_never_overwritten(which: int, tmp_path: Path, capsys: pytes
     assert content(tmp_path) == before
 
 
+def test_the_second_output_does_not_replace_an_input_either(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    msi = small_pair()[1].write(tmp_path / "scene_uncertainty.tif")
+    before = content(tmp_path)
+    given = [str(small_files()[0]), str(msi), "-o", str(tmp_path / "scene.tif")]
+    status, _, err = run(["fuse", *given, "--uncertainty", "--overwrite", "-q"], capsys)
+    assert status == 2
+    assert_one_message(err, "scene_uncertainty.tif is one of the inputs")
+    assert content(tmp_path) == before
+
+
 @pytest.mark.parametrize("name", ["my scene.tif", "100%25.tif"])
 def test_an_input_named_by_address_is_found_and_not_overwritten(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hsi = small_pair()[0].write(tmp_path / name)

@@ -341,7 +341,9 @@ def _array(file: Any, place: str, described: Described, chosen: np.ndarray) -> R
     # GDAL takes an alpha band for a mask where it holds unsigned integers and no nodata value is given.
     alpha = None if own_mask else next((int(band) + 1 for band in np.flatnonzero(~spectral(file))), None)
     columns = {key: tuple(getattr(described, key)[chosen].tolist()) for key in ("scale", "offset", "nodata")}
-    return RasterArray(place, tuple((chosen + 1).tolist()), file.height, file.width, **columns, has_mask=own_mask, alpha=alpha)
+    # read later, perhaps from another folder
+    path = str(Path(place).absolute()) if Path(place).exists() else place
+    return RasterArray(path, tuple((chosen + 1).tolist()), file.height, file.width, **columns, has_mask=own_mask, alpha=alpha)
 
 
 def _encoding(array: RasterArray, dtype: str, place: str) -> dict[str, Any]:
