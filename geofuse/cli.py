@@ -114,7 +114,9 @@ def fuse(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif or .zarr.")
     ] = False,
-    model: Annotated[Path | None, typer.Option(help="Apply this model instead of fitting one: a file that Model.save wrote in Python.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Apply this model instead of fitting one: a file that Model.save wrote in Python.")
+    ] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same command stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,

@@ -29,7 +29,9 @@ def warnings_of(ground: Ground, model: Model) -> list[str]:
 
 def _scale_warnings(ground: Ground) -> list[str]:
     """Files are looked at when they are opened; arrays of users are first seen here."""
-    typical = {name: float(np.median(values)) for name, values in zip(("HSI", "MSI"), colocated(ground.patches), strict=True) if values.size}
+    typical = {
+        name: float(np.median(values)) for name, values in zip(("HSI", "MSI"), colocated(ground.patches), strict=True) if values.size
+    }
     return [
         f"The {name} holds values around {value:.4g}, which are not reflectance (1.0 = 100 %): multiply it by its scale before fusing."
         for name, value in typical.items()

@@ -182,7 +182,9 @@ def test_crs_that_are_not_of_the_earth(crs: str) -> None:
     low, high = boxes((20, 20), (80, 80), 4.0)
     there = [GeoBox(box.shape, box.affine, crs) for box in (low, high)]
     for one, other in ((there[0], high), (low, there[1])):
-        with pytest.raises(PairMismatch, match=r"Nothing leads from the CRS '(Arbitrary|unknown|Mars|EPSG)[^']*' of one image to '[^\[]*' of"):
+        with pytest.raises(
+            PairMismatch, match=r"Nothing leads from the CRS '(Arbitrary|unknown|Mars|EPSG)[^']*' of one image to '[^\[]*' of"
+        ):
             pair_grids(one, other)
     assert pair_grids(*there).ratio == pytest.approx(4.0)
     with pytest.raises(PairMismatch, match=r"do not overlap: HSI covers x 383569\.97–383649\.97, y"):

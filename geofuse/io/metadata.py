@@ -47,7 +47,9 @@ class BandHints:
         columns = {key: list(getattr(self, key)) for key in self.__dataclass_fields__}
         described = max(map(len, columns.values()))
         if described > count:
-            raise InvalidCube(f"its STAC item describes {described} bands and the file has {count}; correct the item, or open the file itself")
+            raise InvalidCube(
+                f"its STAC item describes {described} bands and the file has {count}; correct the item, or open the file itself"
+            )
         return BandHints(**{key: column and column + [None] * (count - len(column)) for key, column in columns.items()})
 
 

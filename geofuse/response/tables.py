@@ -52,7 +52,9 @@ def _matrix(srf: Any, expected: tuple[int, int]) -> np.ndarray:
         matrix = np.empty(())
     if matrix.shape != expected:
         found = f"matrix has shape {matrix.shape}" if matrix.ndim else f"is a {type(srf).__name__}"
-        raise RefusedInput(f"The response {found}; expected {expected}, one row for each MSI band, or a sensor's name, a CSV file or 'auto'.")
+        raise RefusedInput(
+            f"The response {found}; expected {expected}, one row for each MSI band, or a sensor's name, a CSV file or 'auto'."
+        )
     return matrix
 
 
