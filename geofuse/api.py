@@ -359,7 +359,11 @@ def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]
     ------
     PairMismatch
         Other CRS, pixel size or bands, pixels that do not coincide, or nothing in common.
+    RefusedInput
+        The ratio is not positive.
     """
+    if not 0 < ratio < np.inf:
+        raise RefusedInput(f"The ratio is {ratio}; expected how many times larger a coarse pixel is than a fine one, such as 8.33.")
     made, true = cube_of(fused, "fused image"), cube_of(truth, "truth")
     for cube, role in ((made, "fused image"), (true, "truth")):
         check_cube(cube, role)

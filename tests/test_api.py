@@ -322,6 +322,8 @@ def test_evaluate() -> None:
         (lambda h, m: geofuse.evaluate(h, m, methods=()), "no method to compare"),
         (lambda h, m: geofuse.evaluate(h, m, methods=("auto",)), "no method to compare"),
         (lambda h, m: geofuse.fuse(h, m, tile=3), "tile size is 3"),
+        (lambda h, m: geofuse.compare(h, h, ratio=0), "ratio is 0; expected"),
+        (lambda h, m: geofuse.compare(h, h, ratio=-3.0), "ratio is -3"),
         (lambda h, m: geofuse.fuse(h, m, tile="512"), "tile size is '512'; expected a whole number"),
         (lambda h, m: geofuse.fuse(h, m, tile=512.5), "tile size is 512.5"),
         (lambda h, m: geofuse.fuse(h, m, memory="4GB"), "memory is '4GB'; expected a number of bytes"),
