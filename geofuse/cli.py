@@ -8,7 +8,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +39,10 @@ def main(arguments: list[str] | None = None) -> None:
             app(args=arguments, prog_name="geofuse")
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this, without a word
-            print(f"geofuse: interrupted; {_interruption(end) or 'nothing was left behind'}", file=sys.stderr)
+            with suppress(ValueError):  # not the main thread
+                # Threads may still be at a tile, whose end Python awaits: whoever does not shall be let go without a traceback.
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+            print(f"geofuse: interrupted; {_interruption(end) or 'nothing was left behind'}", file=sys.stderr, flush=True)
         raise
     except Exception as error:
         if debug:

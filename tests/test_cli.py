@@ -427,6 +427,30 @@ def test_interrupt(tmp_path: Path) -> None:
     assert content(tmp_path) == {}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_interrupted_again_while_threads_finish_their_tiles() -> None:
+    """The second Ctrl-C ends it, without a traceback of Python's own end."""
+    program = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+from geofuse import cli, job
+
+def run(self):
+    ThreadPoolExecutor(1).submit(time.sleep, 60)
+    raise KeyboardInterrupt
+
+job.Job.run = run
+cli.main(["fuse", "a.tif", "b.tif", "-o", "c.tif"])
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "geofuse: interrupted; nothing was left behind\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert err == ""
+
+
 def test_plan_reads_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geofuse.fitting.fit_scene", lambda *_: pytest.fail("a plan must not fit"))
     status, out, err = run(["fuse", *map(str, small_files()), "-o", str(tmp_path / "out.tif"), "--plan"], capsys)
