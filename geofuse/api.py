@@ -86,6 +86,7 @@ def plan(
         response_table(srf, scene)
         whole = method in (*BASELINES, "mossfuse-paper")
     else:
+        _check_model(model)
         model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
         whole, method = not model.tiled, model.method
     device = _device(device)
@@ -142,6 +143,8 @@ def _fit(
     from geofuse.fitting import fit_scene
     from geofuse.ground import Settings
 
+    if not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise RefusedInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
     table, name = response_table(srf, scene)
     settings = Settings(method, table, name, seed, _device(device), progress, uncertainty=uncertainty)
     return fit_scene(scene, settings)
@@ -290,14 +293,14 @@ def _itself(tile: np.ndarray, top: int, left: int) -> np.ndarray:
 
 
 def evaluate(
-    hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | None = None, progress: bool = True, seed: int = 0, device: str = "auto"
+    hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | str | None = None, progress: bool = True, seed: int = 0, device: str = "auto"
 ) -> pd.DataFrame:
     """Which method is best on this very scene: Wald's protocol, one resolution step down, where the HSI is the truth.
 
     Parameters
     ----------
     hsi, msi : DataArray or Dataset
-    methods : tuple of str, optional
+    methods : tuple of str, or str, optional
         Methods to compare; the usual ones by default.
 
     Returns
@@ -317,6 +320,7 @@ def evaluate(
     from geofuse.tiles.plan import sample_windows, validation_window
     from geofuse.validate import COMPARED, compare, reduce
 
+    methods = (methods,) if isinstance(methods, str) else methods
     chosen = ("mossfuse", "hysure", "cnmf", "mlp", *COMPARED) if methods is None else methods
     for method in chosen:
         check_method(method)
@@ -355,7 +359,11 @@ def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]
     ------
     PairMismatch
         Other CRS, pixel size or bands, pixels that do not coincide, or nothing in common.
+    RefusedInput
+        The ratio is not positive.
     """
+    if not 0 < ratio < np.inf:
+        raise RefusedInput(f"The ratio is {ratio}; expected how many times larger a coarse pixel is than a fine one, such as 8.33.")
     made, true = cube_of(fused, "fused image"), cube_of(truth, "truth")
     for cube, role in ((made, "fused image"), (true, "truth")):
         check_cube(cube, role)
@@ -448,6 +456,13 @@ def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), colle
     return item
 
 
+def _check_model(model: Any) -> None:
+    from geofuse.model import Model
+
+    if not isinstance(model, Model):
+        raise RefusedInput(f"The model is {model!r}; expected a geofuse.Model: load it from its file with geofuse.Model.load(path).")
+
+
 def _device(device: str) -> str:
     """The torch device that ``device`` means."""
     import torch
@@ -455,12 +470,18 @@ def _device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=device)
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:  # which lists twenty kinds that are of no use here
+        raise _refused_device(device, "torch knows no device of that name") from error
+    try:
+        torch.zeros(1, device=found)
     except (RuntimeError, AssertionError) as error:
-        raise RefusedInput(
-            f"The device {device!r} cannot be used: {str(error).splitlines()[0]}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'."
-        ) from error
+        raise _refused_device(device, str(error).splitlines()[0]) from error
     return device
+
+
+def _refused_device(device: str, reason: str) -> RefusedInput:
+    return RefusedInput(f"The device {device!r} cannot be used: {reason}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'.")
 
 
 def _device_memory(device: str) -> int | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,10 @@ def main(arguments: list[str] | None = None) -> None:
             app(args=arguments, prog_name="geofuse")
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this, without a word
-            print(f"geofuse: interrupted; {_interruption(end) or 'nothing was left behind'}", file=sys.stderr)
+            with suppress(ValueError):  # not the main thread
+                # Threads may still be at a tile, whose end Python awaits: whoever does not shall be let go without a traceback.
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+            print(f"geofuse: interrupted; {_interruption(end) or 'nothing was left behind'}", file=sys.stderr, flush=True)
         raise
     except Exception as error:
         if debug:
@@ -113,7 +117,9 @@ def fuse(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif or .zarr.")
     ] = False,
-    model: Annotated[Path | None, typer.Option(help="Apply this model instead of fitting one.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Apply this model instead of fitting one: a file that Model.save wrote in Python.")
+    ] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same command stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
@@ -130,11 +136,11 @@ def fuse(
     if scheduler == "cuda" and device not in ("auto", "cuda"):
         raise RefusedInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
     remote = output if is_remote(output) else None
-    place = local_place(output) if remote else Path(output)
+    place = local_place(output) if remote else _path(output)
     job = Job(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
-        reports=tuple(report or ()), stac=stac, model=model, seed=seed, overwrite=overwrite, resume=resume, progress=not quiet, remote=remote,
-        uncertainty=uncertainty,
+        reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume,
+        progress=not quiet, remote=remote, uncertainty=uncertainty,
     )  # fmt: skip
     keep_freed_memory()
     with scheduler_of(scheduler):
@@ -149,7 +155,7 @@ def fuse(
 def evaluate(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral raster.")],
     msi: Annotated[str, typer.Argument(help="Multispectral raster.")],
-    methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas; by default all but mossfuse-paper.")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -160,7 +166,7 @@ def evaluate(
     from geofuse import api, open_hsi, open_msi
     from geofuse.quality.plain import to_plain
 
-    _check_json(json)
+    json = _checked_json(json)
     chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
     table = api.evaluate(open_hsi(hsi), open_msi(msi), methods=chosen, seed=seed, device=device, progress=not quiet)
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
@@ -180,7 +186,7 @@ def compare(
     from geofuse import api, open_hsi
     from geofuse.quality.plain import to_plain
 
-    _check_json(json)
+    json = _checked_json(json)
     scores = api.compare(open_hsi(fused), open_hsi(truth), ratio=ratio)
     for name, value in scores.items():
         print(f"{name:8s} {value:.4f}")
@@ -207,7 +213,7 @@ def demo(
     """Fuse the embedded scene, end to end, with pictures."""
     from geofuse.demo import run_demo
 
-    paths, made = run_demo(output, method=method, progress=not quiet)
+    paths, made = run_demo(_path(output), method=method, progress=not quiet)
     _say(made, paths["cog"])
     for kind, path in paths.items():
         print(f"  {kind:12s} {path}")
@@ -219,6 +225,16 @@ def _say(report: Any, output: str | Path) -> None:
     for warning in report.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     print(f"written: {output}")
+
+
+def _path(text: str | Path) -> Path:
+    """The file that is meant, also where no shell has seen its ``~``."""
+    from geofuse.io.fingerprint import local_name
+
+    address = str(text)
+    if re.match(r"[A-Za-z0-9+.-]{2,}:/", address) and not address.startswith("file://"):  # one slash is left of the two in a Path
+        raise RefusedInput(f"Nothing can be written to {address}; expected a path, or for the image s3://bucket/key.tif.")
+    return Path(local_name(address)).expanduser()
 
 
 def _tile(text: str) -> int | str:
@@ -234,17 +250,19 @@ def _bytes(text: str) -> int:
     from dask.utils import parse_bytes
 
     try:
-        return int(parse_bytes(text))
+        size = int(parse_bytes(text))
     except (ValueError, OverflowError):
-        raise RefusedInput(f"The memory limit is {text!r}; expected a size such as 4GB.") from None
+        size = 0
+    if size <= 0:
+        raise RefusedInput(f"The memory limit is {text!r}; expected a size such as 4GB.")
+    return size
 
 
-def _check_json(path: Path | None) -> None:
+def _checked_json(path: Path | None) -> Path | None:
     """Refuse a place that cannot be written to before the work, not after it."""
     from geofuse.io.output import check_output
 
-    if path is not None:
-        check_output(path, overwrite=True)
+    return None if path is None else check_output(_path(path), overwrite=True)
 
 
 def _write_json(values: Any, path: Path) -> None:

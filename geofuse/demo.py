@@ -48,10 +48,12 @@ def run_demo(folder: Path, *, method: str = "auto", progress: bool = True) -> tu
     dict of str to Path, Report
         What was written, by kind, and the report.
     """
+    from geofuse.fitting import check_method
     from geofuse.io.open import open_hsi, open_msi
     from geofuse.job import Job
     from geofuse.view.quicklook import comparison
 
+    check_method(method)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

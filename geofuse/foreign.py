@@ -40,8 +40,12 @@ def parts(obj: xr.DataArray | xr.Dataset) -> dict[str, Any]:
     if isinstance(obj, xr.Dataset):
         obj = only_array(obj)
     if not isinstance(obj, xr.DataArray):
-        raise InvalidCube(f"expected an xarray DataArray or Dataset, found {type(obj).__name__}")
+        raise InvalidCube(
+            f"expected an xarray DataArray or Dataset, found {type(obj).__name__}; open files with geofuse.open_hsi or open_msi"
+        )
     array, columns = _named_dims(obj)
+    if array.size == 0:
+        raise InvalidCube(f"no pixel: shape {array.shape}; check the selection that was made")
     crs = crs_of(array)
     if crs is None:
         raise InvalidCube("the array has no CRS; add one with array.rio.write_crs('EPSG:…')")
@@ -144,7 +148,7 @@ def _columns(array: xr.DataArray, dim: Any) -> dict[str, Any]:
         fwhm = next((found[key][0] for key in _FWHM if key in found), None)
         columns["fwhm"] = None if fwhm is None else in_nm(_numeric(fwhm, "fwhm"), factor)
     good = next((found[key][0] for key in _GOOD if key in found), None)
-    columns["good"] = None if good is None else np.asarray(good).astype(bool)
+    columns["good"] = None if good is None else _numeric(good, "good") != 0  # text too, of which "0" is no less true than "1"
     return columns
 
 

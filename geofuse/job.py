@@ -22,9 +22,10 @@ import xarray as xr
 
 from geofuse import api
 from geofuse.bands import BandTable
+from geofuse.cube import geobox
 from geofuse.errors import NotReflectance, OutputRefused, RefusedInput
 from geofuse.io.cog import Receipt, fill_draft, write_cog
-from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint
+from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
 from geofuse.io.open import open_hsi, open_msi
 from geofuse.io.output import check_output, is_zarr
 from geofuse.io.remote import check_remote, leave, upload
@@ -38,7 +39,7 @@ from geofuse.quality.report import Report
 from geofuse.scene import Scene
 from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint
-from geofuse.stac.item import Processing, Source, make_item, write_item
+from geofuse.stac.item import Processing, Source, make_item, pixel_size_m, write_item
 from geofuse.values import StoredType
 
 if TYPE_CHECKING:
@@ -116,9 +117,10 @@ class Job:
             )
         if is_zarr(self.output):
             check_zarr(self.output)
-        for path in (Path(self.hsi).resolve(), Path(self.msi).resolve()):
-            if self.output.resolve() in (path, *path.parents):
-                raise OutputRefused(f"The output {self.output} is one of the inputs, or holds one; give it another name.")
+        for path in (Path(local_name(source)).expanduser().resolve() for source in (self.hsi, self.msi)):
+            for made in self.outputs:
+                if made.resolve() in (path, *path.parents):
+                    raise OutputRefused(f"The output {made} is one of the inputs, or holds one; give it another name.")
         for path in self.reports:
             if path.suffix.lower() not in (".json", ".html"):
                 raise RefusedInput(f"The report {path} must end in .json or .html, to say what it shall be.")
@@ -133,7 +135,10 @@ class Job:
         if self.uncertainty:  # a run that was stopped may have finished it
             check_target(self.uncertainty_path, overwrite=self.replaces or folder_of(self.output.absolute()).exists())
         if self.stac:
-            check_output(self.item_path, overwrite=self.replaces or published_by_a_run(self.output))
+            try:
+                check_output(self.item_path, overwrite=self.replaces or published_by_a_run(self.output))
+            except OutputRefused as error:
+                raise OutputRefused(f"{error}. The STAC item of the output goes there; --no-stac writes none.") from None
         from geofuse.fitting import check_method  # last, because it loads torch
 
         check_method(self.method, self.uncertainty)
@@ -296,7 +301,7 @@ class Job:
 
     def _write_item(self, report: Report, hsi: xr.DataArray, msi: xr.DataArray, written: list[tuple[str, Path]]) -> None:
         sources = [
-            Source(href, role, title, _pixel_metres(cube), self.datetime)  # type: ignore[arg-type]
+            Source(href, role, title, pixel_size_m(geobox(cube)), self.datetime)  # type: ignore[arg-type]
             for href, role, title, cube in ((self.hsi, "hsi", self.titles[0], hsi), (self.msi, "msi", self.titles[1], msi))
         ]
         item = make_item(
@@ -344,13 +349,6 @@ class _Clock:
 def _peak_rss_mb() -> float:
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
-
-
-def _pixel_metres(cube: xr.DataArray) -> float | None:
-    from geofuse.cube import geobox
-
-    box = geobox(cube)
-    return float(abs(box.affine.a)) if box.crs is not None and box.crs.projected else None
 
 
 def versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ from geofuse.align.clouds import Clouds
 from geofuse.align.register import Registration
 from geofuse.baselines.scene import BASELINES, apply_baseline
 from geofuse.device import to_host
-from geofuse.errors import RefusedInput
+from geofuse.errors import OutputRefused, RefusedInput
 from geofuse.grid import GridPair, Window
 from geofuse.network.complementary import ComplementaryFilters
 from geofuse.network.paper_scene import PaperScene
@@ -38,7 +38,7 @@ Inner = tuple[slice, slice]
 """Rows and columns of a window."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A fitted fusion model.
 
@@ -77,6 +77,12 @@ class Model:
     uncertainty: Uncertainty | None = None
     clouds: Clouds | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return a line for people; the arrays would fill pages."""
+        msi, hsi = self.response.matrix.shape
+        known = ", with uncertainty" if self.uncertainty is not None else ""
+        return f"<geofuse.Model: {self.method} for {hsi} HSI and {msi} MSI bands, pixels {self.ratio:.4g} times finer{known}>"
 
     @property
     def tiled(self) -> bool:
@@ -223,18 +229,27 @@ class Model:
         Raises
         ------
         RefusedInput
-            For ``mossfuse-paper``, which is there to be compared with and is not stored.
+            For ``mossfuse-paper``, which is there to be compared with and is not stored; or for a folder that does not exist.
+        OSError
+            It could not be written, such as for a full disk.
         """
         if self.paper is not None:
             raise RefusedInput("Models of method 'mossfuse-paper' are not stored; fit 'mossfuse' or 'gem' to keep a model.")
         arrays, header = self._parts()
         header["report"] = dict(self.report)
         target = Path(path)
+        if not target.parent.is_dir():
+            raise OutputRefused(f"The folder {target.parent} does not exist; create it first, or save the model elsewhere.")
         scratch = target.with_name(f".{target.name}.part")
-        save_file(
-            {k: np.asarray(v, order="C") for k, v in arrays.items()}, scratch, metadata={"format": FORMAT, "model": json.dumps(header)}
-        )
-        return scratch.replace(target)
+        try:
+            save_file(
+                {k: np.asarray(v, order="C") for k, v in arrays.items()}, scratch, metadata={"format": FORMAT, "model": json.dumps(header)}
+            )
+            return scratch.replace(target)
+        except SafetensorError as error:  # what the disk says, in an exception of its own
+            raise OSError(f"The model cannot be written to {target}: {error}") from error
+        finally:
+            scratch.unlink(missing_ok=True)
 
     def _parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All that decides about the fused image: arrays by name, and plain values."""

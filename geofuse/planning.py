@@ -254,8 +254,10 @@ def make_plan(
     RefusedInput
         A tile size that is not positive, or a scene that cannot be fused within ``memory``.
     """
-    if tile != "auto" and tile < 16:
-        raise RefusedInput(f"The tile size is {tile}; expected 16 pixels or more, or 'auto'.")
+    if tile != "auto" and not (isinstance(tile, int | np.integer) and tile >= 16):
+        raise RefusedInput(f"The tile size is {tile!r}; expected a whole number of pixels, 16 or more, or 'auto'.")
+    if not isinstance(memory, int | float | np.number):
+        raise RefusedInput(f"The memory is {memory!r}; expected a number of bytes, such as 4_000_000_000.")
     pair = scene.pair
     height, width = pair.output.shape
     halo = int(np.ceil(max(8 * pair.ratio, 56))) + 5  # as `Model.halo`, with learned filters

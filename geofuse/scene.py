@@ -118,9 +118,11 @@ def usable(samples: list[Sample]) -> list[Sample]:
             )
         if not filled.all():
             empty = np.flatnonzero(~filled) + 1
+            listed = ", ".join(map(str, empty[:10])) + (" …" if len(empty) > 10 else "")
+            which = f"Band {listed} of the {role.upper()} holds" if len(empty) == 1 else f"Bands {listed} of the {role.upper()} hold"
             raise InvalidCube(
-                f"Bands {', '.join(map(str, empty[:10]))} of the {role.upper()} hold no data at all; expected data in every band. "
-                "Leave those bands out before fusing."
+                f"{which} no data at all where the two images overlap; expected data in every band. Leave out what is empty: "
+                "cube.isel(band=…) in Python, gdal_translate -b … for a file."
             )
     kept = [s for s in samples if np.isfinite(s.hsi).all(0).sum() >= 4 and np.isfinite(s.msi).all(0).any()]
     if not kept:

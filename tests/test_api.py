@@ -322,7 +322,20 @@ def test_evaluate() -> None:
         (lambda h, m: geofuse.evaluate(h, m, methods=()), "no method to compare"),
         (lambda h, m: geofuse.evaluate(h, m, methods=("auto",)), "no method to compare"),
         (lambda h, m: geofuse.fuse(h, m, tile=3), "tile size is 3"),
-        (lambda h, m: geofuse.fuse(h, m, device="abacus"), "'abacus' cannot be used"),
+        (lambda h, m: geofuse.compare(h, h, ratio=0), "ratio is 0; expected"),
+        (lambda h, m: geofuse.compare(h, h, ratio=-3.0), "ratio is -3"),
+        (lambda h, m: geofuse.fuse(h, m, tile="512"), "tile size is '512'; expected a whole number"),
+        (lambda h, m: geofuse.fuse(h, m, tile=512.5), "tile size is 512.5"),
+        (lambda h, m: geofuse.fuse(h, m, memory="4GB"), "memory is '4GB'; expected a number of bytes"),
+        (lambda h, m: geofuse.fuse(h, m, seed=-1), "seed is -1"),
+        (lambda h, m: geofuse.fuse(h, m, seed=0.5), "seed is 0.5"),
+        (lambda h, m: geofuse.fuse(h, m, model="m.safetensors"), r"model is 'm.safetensors'; expected .*Model.load"),
+        (lambda h, m: geofuse.evaluate(h, m, methods="magic"), "no method 'magic'"),
+        (lambda h, m: geofuse.fuse(h, m, srf=None), r"response is a NoneType; expected \(4, 177\)"),
+        (lambda h, m: geofuse.fuse(h, m, srf=[[1.0, 0.0]]), r"shape \(1, 2\); expected \(4, 177\)"),
+        (lambda h, m: geofuse.fuse(h[:, :0], m), "HSI: no pixel"),
+        (lambda h, m: geofuse.to_cog(h, "h.tif", dtype="uint8"), "cannot be stored as 'uint8'"),
+        (lambda h, m: geofuse.fuse(h, m, device="abacus"), "'abacus' cannot be used: torch knows no device of that name"),
         (lambda h, m: geofuse.fuse(h, m, srf=np.ones((3, 5))), r"shape \(3, 5\); expected \(4, 177\)"),
         (lambda h, m: geofuse.fuse(h, m, srf="Hubble"), "Hubble"),
         (lambda h, m: geofuse.fuse(h, m, method="gsa", uncertainty=True), "nothing about its errors"),
@@ -357,5 +370,5 @@ def test_a_band_without_any_data_is_named(tmp_path: Path) -> None:
     coarse = small_pair()[0]
     values = coarse.values.copy()
     values[[10, 20]] = NODATA
-    with pytest.raises(InvalidCube, match=r"Bands 11, 21 of the HSI hold no data at all"):
+    with pytest.raises(InvalidCube, match=r"Bands 11, 21 of the HSI hold no data at all.*isel.*gdal_translate"):
         geofuse.fit(*opened(tmp_path, hsi=replace(coarse, values=values)), method="fuse", progress=False)

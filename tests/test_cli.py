@@ -204,7 +204,7 @@ def assert_one_message(err: str, pattern: str) -> None:
 # What is asked for, in a folder that holds "taken.tif", "noted.json" and "beside.json"; None stands for the pair.
 OPTIONS: dict[str, tuple[Arguments, str]] = {
     "existing output": (["-o", "taken.tif"], "taken.tif exists"),
-    "existing item": (["-o", "beside.tif"], "beside.json exists"),
+    "existing item": (["-o", "beside.tif"], "beside.json exists.*STAC item.*--no-stac"),
     "missing folder": (["-o", "no/such/out.tif"], "does not exist"),
     "a file as folder": (["-o", "taken.tif/out.tif"], "does not exist|cannot write"),
     "a folder as output": (["-o", "folder.tif"], "is a folder"),
@@ -220,7 +220,7 @@ OPTIONS: dict[str, tuple[Arguments, str]] = {
     "memory in words": (["-o", "out.tif", "--memory-limit", "plenty"], "memory limit is 'plenty'"),
     "endless memory": (["-o", "out.tif", "--memory-limit", "1e999GB"], "memory limit is '1e999GB'"),
     "little memory": (["-o", "out.tif", "--memory-limit", "10MB"], "10 MB are allowed"),
-    "negative memory": (["-o", "out.tif", "--memory-limit", "-4GB"], "allowed|memory limit"),
+    "negative memory": (["-o", "out.tif", "--memory-limit", "-4GB"], "memory limit is '-4GB'"),
     "unknown type": (["-o", "out.tif", "--dtype", "uint3"], "'uint3'.*int16"),
     "unknown device": (["-o", "out.tif", "--device", "abacus"], "'abacus' cannot be used"),
     "unknown response": (["-o", "out.tif", "--srf", "Hubble"], "Hubble"),
@@ -229,6 +229,8 @@ OPTIONS: dict[str, tuple[Arguments, str]] = {
     "missing model": (["-o", "out.tif", "--model", "nowhere.safetensors"], "cannot be read as a geofuse model"),
     "report of unknown kind": (["-o", "out.tif", "--report", "r.docx"], r"\.json or \.html"),
     "report in the item's place": (["-o", "out.tif", "--report", "out.json"], "STAC item"),
+    "another storage": (["-o", "gs://bucket/out.tif"], "Nothing can be written to gs://bucket/out.tif.*s3://"),
+    "report into a storage": (["-o", "out.tif", "--report", "s3://bucket/r.json"], "Nothing can be written to s3:/"),
     "report in a missing folder": (["-o", "out.tif", "--report", "no/r.json"], "does not exist"),
 }
 
@@ -257,6 +259,43 @@ def test_an_input_is_never_overwritten(which: int, tmp_path: Path, capsys: pytes
     assert status == 2
     assert_one_message(err, "one of the inputs")
     assert content(tmp_path) == before
+
+
+def test_the_second_output_does_not_replace_an_input_either(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    msi = small_pair()[1].write(tmp_path / "scene_uncertainty.tif")
+    before = content(tmp_path)
+    given = [str(small_files()[0]), str(msi), "-o", str(tmp_path / "scene.tif")]
+    status, _, err = run(["fuse", *given, "--uncertainty", "--overwrite", "-q"], capsys)
+    assert status == 2
+    assert_one_message(err, "scene_uncertainty.tif is one of the inputs")
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["my scene.tif", "100%25.tif"])
+def test_an_input_named_by_address_is_found_and_not_overwritten(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hsi = small_pair()[0].write(tmp_path / name)
+    given = [hsi.as_uri(), str(small_files()[1])]
+    before = content(tmp_path)
+    status, _, err = run(["fuse", *given, "-o", str(hsi), "--overwrite", "-q"], capsys)
+    assert status == 2
+    assert_one_message(err, "one of the inputs")
+    assert content(tmp_path) == before
+    assert run(["info", hsi.as_uri()], capsys)[0] == 0
+
+
+def test_home_is_found_where_no_shell_has_seen_the_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    small_model().save(tmp_path / "m.safetensors")
+    for path, name in zip(small_files(), ("h.tif", "m.tif"), strict=True):
+        (tmp_path / name).write_bytes(path.read_bytes())
+    arguments = ["fuse", "~/h.tif", "~/m.tif", "-o", "~/o.tif", "--model", "~/m.safetensors", "--report", "~/r.json", "-q"]
+    status, _, err = run(arguments, capsys)
+    assert status == 0, err
+    assert {"o.tif", "o.json", "r.json"} <= set(content(tmp_path))
+    links = json.loads((tmp_path / "o.json").read_text())["links"]
+    assert [link["href"] for link in links if link["rel"] == "derived_from"] == ["./h.tif", "./m.tif"]
 
 
 @pytest.mark.skipif(os.name == "nt" or not Path("/proc").is_dir(), reason="needs a folder that nobody may write into")
@@ -386,6 +425,30 @@ def test_interrupt(tmp_path: Path) -> None:
     assert err.splitlines()[-1] == "geofuse: interrupted; nothing was left behind"
     assert "Traceback" not in err
     assert content(tmp_path) == {}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_interrupted_again_while_threads_finish_their_tiles() -> None:
+    """The second Ctrl-C ends it, without a traceback of Python's own end."""
+    program = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+from geofuse import cli, job
+
+def run(self):
+    ThreadPoolExecutor(1).submit(time.sleep, 60)
+    raise KeyboardInterrupt
+
+job.Job.run = run
+cli.main(["fuse", "a.tif", "b.tif", "-o", "c.tif"])
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "geofuse: interrupted; nothing was left behind\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert err == ""
 
 
 def test_plan_reads_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,12 @@ class TestAsCube:
         np.testing.assert_array_equal(result.good, [True, False, True])
         np.testing.assert_array_equal(result.fwhm, [10.0] * 3)
 
+    @pytest.mark.parametrize("flags", [["1", "0", "1"], [1, 0, 1], [True, False, True], [1.0, 0.0, 1.0]])
+    def test_bad_bands_in_attributes(self, flags: list[Any]) -> None:
+        """As text too: files hold nothing else."""
+        foreign = cube_of(3).drop_vars(["wavelength", "fwhm", "good"]).assign_attrs(bbl=flags)
+        assert as_cube(foreign).good.values.tolist() == [True, False, True]
+
     def test_single_plane_and_single_time(self) -> None:
         plane = cube_of(1).isel(band=0).drop_vars(["band", "good"]).rename("pan")
         assert as_cube(plane).band.values.tolist() == ["pan"]

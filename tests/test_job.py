@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 import zarr
+from affine import Affine
 from rasterio.warp import Resampling, reproject
 from rio_cogeo.cogeo import cog_validate
 
@@ -324,6 +325,17 @@ def test_memory_limit_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.Mo
         job(tmp_path, model=model, tile=64, memory=one).run()
         job(tmp_path, model=model, tile=64, memory=needed.memory, overwrite=True).run()
     assert seen == [1, needed.workers]
+
+
+def test_the_native_pixel_size_is_in_metres_where_the_map_is_in_feet(tmp_path: Path) -> None:
+    model = small_model().save(tmp_path / "model.safetensors")
+    feet = {"crs": "+proj=utm +zone=33 +datum=WGS84 +units=ft +no_defs"}
+    images = (replace(image, transform=Affine.scale(1 / 0.3048) * image.transform, **feet) for image in small_pair())
+    files = [image.write(tmp_path / name) for image, name in zip(images, ("h.tif", "m.tif"), strict=True)]
+    job(tmp_path, files=files, model=model).run()
+    item = json.loads((tmp_path / "out.json").read_text())
+    assert item["properties"]["gsd"] == pytest.approx(30, abs=1e-4)
+    assert item["assets"]["data"]["bands"][0]["raster:spatial_resolution"] == pytest.approx(3.6, abs=1e-4)
 
 
 def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,11 @@ import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from geofuse.align.register import Registration
-from geofuse.errors import RefusedInput
+from geofuse.errors import OutputRefused, RefusedInput
 from geofuse.grid import Window, pair_grids
 from geofuse.model import HALO_COARSE, HALO_FINE, Model
 from geofuse.network.complementary import ComplementaryFilters
@@ -220,3 +221,22 @@ def test_an_offset_between_the_sensors_is_taken_out() -> None:
             gem = fit_gem([patch], pair.srf, offset, 4.0)
             results.append(gem.coordinates.decode(gem.apply(patch)).numpy())
     assert np.abs(results[1] - results[0]).max() < 2e-3
+
+
+def test_a_model_is_a_line_in_a_notebook() -> None:
+    assert repr(model("gem")) == "<geofuse.Model: gem for 24 HSI and 4 MSI bands, pixels 4 times finer>"
+
+
+def test_where_a_model_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is the system's failure, which a job can be run again after; a missing folder is the user's."""
+    with pytest.raises(OutputRefused, match=r"folder .*nowhere does not exist; create it"):
+        model("fuse").save(tmp_path / "nowhere" / "m.safetensors")
+
+    def full(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"half of")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("geofuse.model.save_file", full)
+    with pytest.raises(OSError, match=r"m\.safetensors.*No space left"):
+        model("fuse").save(tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())

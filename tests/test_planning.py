@@ -230,7 +230,7 @@ def test_a_big_tile_with_enough_memory_is_fused_with_it() -> None:
 
 @pytest.mark.parametrize("tile", [-1, 0, 15])
 def test_senseless_tiles_are_refused(tile: int) -> None:
-    with pytest.raises(RefusedInput, match=f"The tile size is {tile}; expected 16 pixels or more"):
+    with pytest.raises(RefusedInput, match=f"The tile size is {tile}; expected a whole number of pixels, 16 or more"):
         geofuse.plan(*BERLIN, tile=tile)
 
 

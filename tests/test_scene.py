@@ -111,7 +111,7 @@ def test_usable_samples_are_kept() -> None:
         ([sample(hsi=np.nan)], "The HSI holds no data where the two images overlap"),
         ([sample(msi=np.nan), sample(msi=np.nan)], "The MSI holds no data where the two images overlap"),
         ([sample(hsi=np.array([1, np.nan, 1, np.nan])[:, None, None])], "Bands 2, 4 of the HSI hold no data at all"),
-        ([sample(msi=np.array([np.nan, 1])[:, None, None])], "Bands 1 of the MSI hold no data at all"),
+        ([sample(msi=np.array([np.nan, 1])[:, None, None])], "Band 1 of the MSI holds no data at all"),
         ([sample(hsi=np.nan), sample(msi=np.nan)], "never hold data in the same place"),
     ],
 )

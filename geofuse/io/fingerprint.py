@@ -6,8 +6,24 @@ import os
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 _PIECE, _PIECES = 64 * 2**10, 16
+
+
+def local_name(source: str | os.PathLike[str]) -> str:
+    """The path that a ``file://`` address stands for; anything else as it is.
+
+    Examples
+    --------
+    >>> local_name("file:///data/my%20scene.tif"), local_name("https://example.com/a%20b.tif")
+    ('/data/my scene.tif', 'https://example.com/a%20b.tif')
+    """
+    name = os.fspath(source)
+    if not name.startswith("file://"):
+        return name
+    bare = name.removeprefix("file://")
+    return bare if Path(bare).exists() else unquote(bare)
 
 
 def fingerprint(source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -20,7 +36,7 @@ def fingerprint(source: str | os.PathLike[str]) -> dict[str, Any]:
     >>> fingerprint("https://example.com/a.tif")
     {'path': 'https://example.com/a.tif'}
     """
-    path = Path(os.fspath(source).removeprefix("file://")).expanduser()
+    path = Path(local_name(source)).expanduser()
     if path.is_dir():
         return _listed(path)
     if not path.is_file():

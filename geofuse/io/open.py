@@ -26,6 +26,7 @@ from geofuse.foreign import only_array
 from geofuse.georef import crs_of
 from geofuse.io import envi, geotiff
 from geofuse.io.assets import Part, parts_of
+from geofuse.io.fingerprint import local_name
 from geofuse.io.metadata import BandHints, Described, describe, spectral
 from geofuse.io.output import is_store, is_zarr
 from geofuse.io.raster import RasterArray, claims_too_much, first_data, gdal, lazy, natural_chunks
@@ -221,7 +222,7 @@ def _from_file(path: str, role: str, bands: list[str | int] | None, chunks: Any,
 
 def _locate(path: str) -> str:
     """Return what to hand to GDAL, once it is sure that a local file is there."""
-    path = path.removeprefix("file://")
+    path = local_name(path)
     if _NOT_A_PATH.match(path) and not Path(path).exists():
         if "://" in path and is_zarr(path):
             raise InvalidCube("a Zarr store is read from a local folder only; open it with xarray.open_zarr, and pass the Dataset")
@@ -340,7 +341,9 @@ def _array(file: Any, place: str, described: Described, chosen: np.ndarray) -> R
     # GDAL takes an alpha band for a mask where it holds unsigned integers and no nodata value is given.
     alpha = None if own_mask else next((int(band) + 1 for band in np.flatnonzero(~spectral(file))), None)
     columns = {key: tuple(getattr(described, key)[chosen].tolist()) for key in ("scale", "offset", "nodata")}
-    return RasterArray(place, tuple((chosen + 1).tolist()), file.height, file.width, **columns, has_mask=own_mask, alpha=alpha)
+    # read later, perhaps from another folder
+    path = str(Path(place).absolute()) if Path(place).exists() else place
+    return RasterArray(path, tuple((chosen + 1).tolist()), file.height, file.width, **columns, has_mask=own_mask, alpha=alpha)
 
 
 def _encoding(array: RasterArray, dtype: str, place: str) -> dict[str, Any]:

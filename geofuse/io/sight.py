@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geofuse.errors import OutputRefused, RefusedInput
+from geofuse.io.fingerprint import local_name
 from geofuse.scheduling import active_client
 
 _HELP = "Use a folder that all of them share under the same path, or --scheduler threads"
@@ -49,7 +50,7 @@ def check_files_seen(files: Iterable[str]) -> None:
     """
     if active_client() is None:
         return
-    for path in map(Path, files):
+    for path in map(Path, map(local_name, files)):
         blind = _workers_that_differ(_size, path, path.stat().st_size) if path.is_file() else []
         if blind:
             raise RefusedInput(

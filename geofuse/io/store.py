@@ -140,7 +140,9 @@ def _described(folder: Path, group: str, dataset: xr.Dataset, chunks: dict[str, 
         "nodata": encoding.get("_FillValue", np.nan),
     }
     columns: dict[str, Any] = {key: (float(value),) * bands for key, value in storage.items()}
-    array = StoreArray(str(folder), tuple(range(1, bands + 1)), height, width, **columns, name=f"{group}/{names[0]}".removeprefix("./"))
+    array = StoreArray(
+        str(folder.absolute()), tuple(range(1, bands + 1)), height, width, **columns, name=f"{group}/{names[0]}".removeprefix("./")
+    )
     table = BandTable.make(*(known.get(key) for key in ("names", "wavelength", "fwhm", "good")))  # type: ignore[arg-type]
     attrs = {key: value for key, value in known["attrs"].items() if not str(key).startswith(_ABOUT_THE_STORE)}
     rows, cols = chunks[names[0]][1:]

@@ -53,10 +53,15 @@ def _what(report: Mapping[str, Any]) -> str:
 
 
 def _geometry(report: Mapping[str, Any]) -> str:
-    shift, sigma = (report.get("geometry") or {}).get("shift_px"), _number(report, "geometry", "psf_sigma_px")
+    geometry = report.get("geometry") or {}
+    shift, sigma = geometry.get("shift_px"), _number(report, "geometry", "psf_sigma_px")
+    if geometry.get("unexplained", 0) is None and sigma is not None:  # not a number: nothing was compared
+        return f"Too few pixels to estimate geometry from: both georeferences were believed, and a Gaussian of σ = {sigma:.2f} fine pixels assumed."
     parts = []
     if shift and None not in shift:
-        parts.append(f"the two grids are {(shift[0] ** 2 + shift[1] ** 2) ** 0.5:.2f} fine pixels apart, which was corrected")
+        distance = (shift[0] ** 2 + shift[1] ** 2) ** 0.5
+        apart = f"the two grids are {distance:.2f} fine pixels apart, which was corrected"
+        parts.append(apart if distance >= NOTABLE_SHIFT else "the two grids lie on each other")
     if sigma is not None:
         parts.append(f"a hyperspectral pixel sees the ground through a Gaussian of σ = {sigma:.2f} fine pixels")
     return ("Estimated from the pair: " + ", and ".join(parts) + ".") if parts else ""
@@ -126,7 +131,7 @@ def _cost(report: Mapping[str, Any]) -> str:
     if not seconds:
         return ""
     peak = report.get("peak_rss_mb")
-    return f"It took {sum(seconds):.0f} s" + (f" and at most {peak / 1024:.1f} GB of memory." if peak else ".")
+    return f"It took {sum(seconds):.0f} s" + (f" and at most {peak / 1000:.1f} GB of memory." if peak else ".")
 
 
 def _number(report: Mapping[str, Any], section: str, key: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def response_table(srf: Any, scene: Scene) -> tuple[np.ndarray | None, str]:
     ----------
     srf : str, path or ndarray
         ``auto``; a sensor of the pyrsr package such as ``Sentinel-2A`` or ``Landsat-8``; a CSV file whose first column is the wavelength
-        (nm or µm) and which has one column for each MSI band; or a matrix (M, B).
+        (nm or µm) and which has one column for each MSI band, in their order; or a matrix (M, B).
     scene : Scene
 
     Raises
@@ -33,11 +34,8 @@ def response_table(srf: Any, scene: Scene) -> tuple[np.ndarray | None, str]:
     if isinstance(srf, str) and srf == "auto":
         return None, "estimated"
     bands, msi = scene.bands, BandTable.from_cube(scene.msi)
-    if isinstance(srf, np.ndarray):
-        expected = (len(msi), len(bands))
-        if srf.shape != expected:
-            raise RefusedInput(f"The response matrix has shape {srf.shape}; expected {expected}, one row for each MSI band.")
-        return _checked(srf.astype(float), "the given matrix"), "given matrix"
+    if not isinstance(srf, str | os.PathLike):
+        return _checked(_matrix(srf, (len(msi), len(bands))), "the given matrix"), "given matrix"
     if not bands.has_wavelength:
         raise RefusedInput(
             "A response table needs the wavelengths of the HSI, and it has none. Use srf='auto', or give the HSI its wavelengths."
@@ -45,6 +43,19 @@ def response_table(srf: Any, scene: Scene) -> tuple[np.ndarray | None, str]:
     if str(srf).lower().endswith(".csv"):
         return _checked(_onto_bands(*_from_csv(Path(srf), len(msi)), bands), str(srf)), Path(srf).name
     return _checked(_onto_bands(*_from_sensor(str(srf), msi), bands), str(srf)), str(srf)
+
+
+def _matrix(srf: Any, expected: tuple[int, int]) -> np.ndarray:
+    try:
+        matrix = np.asarray(srf, float)
+    except (TypeError, ValueError):
+        matrix = np.empty(())
+    if matrix.shape != expected:
+        found = f"matrix has shape {matrix.shape}" if matrix.ndim else f"is a {type(srf).__name__}"
+        raise RefusedInput(
+            f"The response {found}; expected {expected}, one row for each MSI band, or a sensor's name, a CSV file or 'auto'."
+        )
+    return matrix
 
 
 def _onto_bands(wavelength: np.ndarray, response: np.ndarray, bands: BandTable) -> np.ndarray:
@@ -64,10 +75,10 @@ def _from_csv(path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
         raise RefusedInput(
             f"The response table {path} cannot be read: {error}. Expected CSV: wavelength, then one column for each MSI band."
         ) from error
-    if table.ndim != 2 or table.shape[1] != count + 1 or not np.isfinite(table).all():
-        raise RefusedInput(
-            f"The response table {path} has {table.shape[1] - 1} band columns; expected {count}, all filled, one for each MSI band."
-        )
+    if table.shape[1] != count + 1:
+        raise RefusedInput(f"The response table {path} has {table.shape[1] - 1} band columns; expected {count}, one for each MSI band.")
+    if not np.isfinite(table).all() or not len(table):
+        raise RefusedInput(f"The response table {path} has empty cells or no rows; expected a number in each, 0 where a band sees nothing.")
     return to_nm(table[:, 0]), table[:, 1:].T
 
 

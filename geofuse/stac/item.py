@@ -177,7 +177,7 @@ def make_item(
         stac_extensions=[*EXTENSIONS, *([_ZARR_EXTENSION] if written.variable else [])],
     )
     item.set_self_href(str(path.resolve()))
-    fields = band_fields(written, _pixel_size_m(written.geobox))
+    fields = band_fields(written, pixel_size_m(written.geobox))
     item.add_asset("data", _asset(raster, path, ["data", "reflectance"], "Fused surface reflectance", fields))
     if written.variable:
         item.add_link(pystac.Link("store", _relative(raster, path), _ZARR, "Zarr store"))
@@ -237,7 +237,7 @@ def _projection(written: Written) -> dict[str, Any]:
     }
 
 
-def _pixel_size_m(geobox: GeoBox) -> float:
+def pixel_size_m(geobox: GeoBox) -> float:
     """Mean pixel side in metres; measured on the ellipsoid at the centre where the CRS is in degrees."""
     dx, dy = abs(geobox.resolution.x), abs(geobox.resolution.y)
     crs = geobox.crs
@@ -341,5 +341,5 @@ def _source_href(href: str, item_path: Path) -> str:
         query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not k.lower().startswith(_SECRET_PARAMETERS)]
         host = parts.netloc.rpartition("@")[2]
         return urlunsplit((parts.scheme, host, parts.path, urlencode(query), ""))
-    file = Path(href).resolve()
+    file = Path(href).expanduser().resolve()
     return _relative(file, item_path) if file.is_relative_to(item_path.resolve().parent) else file.as_uri()

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 
+from geofuse.api import to_zarr
 from geofuse.cube import check_cube, geobox
 from geofuse.errors import InvalidCube, RunFailed
 from geofuse.io.open import open_hsi, open_msi
@@ -258,6 +259,18 @@ class TestScale:
             mask[2, 3] = 0
             file.write_mask(mask)
         np.testing.assert_array_equal(np.isnan(open_msi(path).values), np.broadcast_to(mask == 0, (3, 8, 6)))
+
+
+@pytest.mark.parametrize("kind", ["tif", "zarr"])
+def test_pixels_are_read_later_from_another_folder(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_tif(tmp_path / "a.tif", numbers())
+    if kind == "zarr":
+        path = to_zarr(open_msi(path), tmp_path / "a.zarr", dtype="float32", progress=False)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    cube = open_msi(path.name)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    np.testing.assert_allclose(cube.values, numbers() * 1e-4, rtol=1e-6)
 
 
 class TestAlpha:

@@ -160,6 +160,18 @@ def test_sentences_tell_the_figures() -> None:
     assert "3.2 dB above the best baseline, gsa" in text
 
 
+def test_geometry_is_told_as_it_was_found() -> None:
+    def told(**geometry: Any) -> str:
+        return Report({"geometry": {"psf_sigma_px": 2.0} | geometry}).sentences()[0]
+
+    assert "the two grids lie on each other" in told(shift_px=[0.001, 0.0], unexplained=0.01)
+    assert "0.05 fine pixels apart, which was corrected" in told(shift_px=[0.03, 0.04], unexplained=0.01)
+    assert "Too few pixels to estimate" in told(shift_px=[0.0, 0.0], unexplained=float("nan"))
+    page = Report({"geometry": {"shift_px": [0.0, 0.0], "unexplained": float("nan")}}).to_html()
+    assert "not estimated, too few pixels" in page
+    assert "not estimated" not in Report({"geometry": {"shift_px": [0.0, 0.0]}}).to_html()
+
+
 def test_best_baseline_is_named_and_warned_of() -> None:
     values = record() | {"validation": [*VALIDATION, {"method": "cnmf", "psnr_db": 37.0}]}
     report = Report(values)

@@ -93,7 +93,7 @@ def test_refused_tables(tmp_path: Path, bad: str) -> None:
         path.write_text("wavelength,b,g,r,n\n400,1,1,1,1\n500,1,,1,1\n")
     elif bad == "outside":
         path.write_text("wavelength,b,g,r,n\n" + "".join(f"{w},1,1,1,1\n" for w in range(3000, 3100)))
-    message = {"columns": "has 3 band columns; expected 4", "hole": "all filled", "outside": "does not cover"}.get(bad, "cannot be read")
+    message = {"columns": "has 3 band columns; expected 4", "hole": "empty cells", "outside": "does not cover"}.get(bad, "cannot be read")
     with pytest.raises(RefusedInput, match=message):
         response_table(path, scene_of())
 
