@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +17,7 @@ import typer
 
 from geofuse.errors import GeofuseError, RefusedInput
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Hyperspectral bands at multispectral pixels."
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
@@ -93,6 +92,21 @@ def _plain_warnings() -> Iterator[None]:
             warnings.simplefilter("ignore", kind)
         warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
         yield
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"geofuse {version('geofuse')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Say which version this is, and end.")
+    ] = False,
+) -> None:
+    """Hyperspectral bands at multispectral pixels."""
 
 
 @app.command()

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -321,6 +322,11 @@ def test_wrong_usage(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -
     assert status == 2
     assert "Usage" in err
     assert "Traceback" not in err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    declared = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["version"]
+    assert run(["--version"], capsys)[:2] == (0, f"geofuse {declared}\n")
 
 
 def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
