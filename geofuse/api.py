@@ -78,6 +78,7 @@ def plan(
         Whatever `fuse` would refuse before it reads pixels.
     """
     from geofuse.baselines.scene import BASELINES
+    from geofuse.device import memory_of, torch_device
     from geofuse.fitting import check_method
 
     check_method(method)
@@ -89,9 +90,9 @@ def plan(
         _check_model(model)
         model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
         whole, method = not model.tiled, model.method
-    device = _device(device)
+    device = torch_device(device)
     return make_plan(
-        scene, tile=tile, device=device, memory=memory, device_memory=_device_memory(device), whole=whole, closed_form=method == "fuse"
+        scene, tile=tile, device=device, memory=memory, device_memory=memory_of(device), whole=whole, closed_form=method == "fuse"
     )
 
 
@@ -140,13 +141,14 @@ def _fit(
     seed: int,
     uncertainty: bool = False,
 ) -> Model:
+    from geofuse.device import torch_device
     from geofuse.fitting import fit_scene
     from geofuse.ground import Settings
 
     if not (isinstance(seed, int | np.integer) and seed >= 0):
         raise RefusedInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
     table, name = response_table(srf, scene)
-    settings = Settings(method, table, name, seed, _device(device), progress, uncertainty=uncertainty)
+    settings = Settings(method, table, name, seed, torch_device(device), progress, uncertainty=uncertainty)
     return fit_scene(scene, settings)
 
 
@@ -315,6 +317,7 @@ def evaluate(
     """
     import pandas as pd
 
+    from geofuse.device import torch_device
     from geofuse.fitting import SURVEY_PIXELS, check_method, read_sample, read_windows
     from geofuse.ground import Settings, lay_ground
     from geofuse.tiles.plan import sample_windows, validation_window
@@ -328,7 +331,7 @@ def evaluate(
     if not chosen:
         raise RefusedInput("There is no method to compare; name at least one, such as 'gem'.")
     scene = pair(hsi, msi)
-    settings = Settings(seed=seed, device=_device(device), progress=progress)
+    settings = Settings(seed=seed, device=torch_device(device), progress=progress)
     with bar(len(chosen) + 2, desc="evaluating", unit="step", enabled=progress) as steps:
 
         def tick(step: str) -> None:
@@ -461,34 +464,3 @@ def _check_model(model: Any) -> None:
 
     if not isinstance(model, Model):
         raise RefusedInput(f"The model is {model!r}; expected a geofuse.Model: load it from its file with geofuse.Model.load(path).")
-
-
-def _device(device: str) -> str:
-    """The torch device that ``device`` means."""
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:  # which lists twenty kinds that are of no use here
-        raise _refused_device(device, "torch knows no device of that name") from error
-    try:
-        torch.zeros(1, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise _refused_device(device, str(error).splitlines()[0]) from error
-    return device
-
-
-def _refused_device(device: str, reason: str) -> RefusedInput:
-    return RefusedInput(f"The device {device!r} cannot be used: {reason}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'.")
-
-
-def _device_memory(device: str) -> int | None:
-    """Bytes that a run may use of a GPU; None for the processor.
-
-    A share of all that it has and not what is free now, so that a run that goes on finds the same tiles; a full one is met when it comes to it.
-    """
-    import torch
-
-    return int(0.8 * torch.cuda.mem_get_info(device)[1]) if torch.device(device).type == "cuda" else None

@@ -1,4 +1,4 @@
-"""What a GPU asks for: one tile at a time, numbers of full precision, results by way of pinned memory."""
+"""The device that torch computes on, and what a GPU asks for: one tile at a time, numbers of full precision, results by way of pinned memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,47 @@ from typing import Any
 import numpy as np
 import torch
 
+from geofuse.errors import RefusedInput
+
 _turns: dict[str, threading.Lock] = {}
+
+
+def torch_device(device: str) -> str:
+    """The torch device that ``device`` means, ``auto`` too.
+
+    Raises
+    ------
+    RefusedInput
+        It cannot be used.
+
+    Examples
+    --------
+    >>> torch_device("cpu")
+    'cpu'
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:  # which lists twenty kinds that are of no use here
+        raise _refused(device, "torch knows no device of that name") from error
+    try:
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise _refused(device, str(error).splitlines()[0]) from error
+    return device
+
+
+def _refused(device: str, reason: str) -> RefusedInput:
+    return RefusedInput(f"The device {device!r} cannot be used: {reason}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'.")
+
+
+def memory_of(device: str) -> int | None:
+    """Bytes that a run may use of a GPU; None for the processor.
+
+    A share of all that it has and not what is free now, so that a run that goes on finds the same tiles; a full one is met when it comes to it.
+    """
+    return int(0.8 * torch.cuda.mem_get_info(device)[1]) if torch.device(device).type == "cuda" else None
 
 
 @contextmanager

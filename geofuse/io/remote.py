@@ -91,10 +91,10 @@ def check_remote(address: str, *, overwrite: bool = False, finished: Record | No
         Another object exists, or the storage does not answer or denies it.
     """
     bucket, key = _split(address)
-    client, failures = _client()
+    client = _client()
     try:
-        there = (_find_store if is_zarr(address) else _find)(client, bucket, key, failures)
-    except failures as error:
+        there = (_find_store if is_zarr(address) else _find)(client, bucket, key)
+    except _failures() as error:
         raise OutputRefused(f"{address} cannot be written: {error}. Check bucket, credentials and endpoint (AWS_ENDPOINT_URL).") from error
     ours = finished is not None and there is not None and there["Metadata"].get(_CHECKSUM) == finished["sha256"]
     if there and not (ours or overwrite):
@@ -102,19 +102,19 @@ def check_remote(address: str, *, overwrite: bool = False, finished: Record | No
     return ours
 
 
-def _find(client: Any, bucket: str, key: str, failures: tuple[type[Exception], ...]) -> dict[str, Any] | None:
+def _find(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
     """What the server says about an object; None where there is none."""
     try:
         return dict(client.head_object(Bucket=bucket, Key=key))
-    except failures as error:
-        if _status(error) == 404 and _bucket_is_there(client, bucket, failures):
+    except _failures() as error:
+        if _status(error) == 404 and _bucket_is_there(client, bucket):
             return None
         raise
 
 
-def _find_store(client: Any, bucket: str, key: str, failures: tuple[type[Exception], ...]) -> dict[str, Any] | None:
+def _find_store(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
     """The root of a whole store; what an upload that failed left of one does not count, other objects are not touched."""
-    root = _find(client, bucket, f"{key}/{_ROOT}", failures)
+    root = _find(client, bucket, f"{key}/{_ROOT}")
     if root is None:
         held = client.list_objects_v2(Bucket=bucket, Prefix=f"{key}/").get("Contents", [])
         if held and held[0]["Key"] != f"{key}/{_UNFINISHED}":
@@ -138,12 +138,12 @@ def upload(made: Path, address: str, sha256: str | None = None) -> None:
         It failed. An object is what it was before; a store is either the new one as a whole or, to whoever looks for one, not there.
     """
     bucket, key = _split(address)
-    client, failures = _client()
+    client = _client()
     metadata = {_CHECKSUM: sha256 or content_sha256(made)}
-    problems: tuple[type[Exception], ...] = (*failures, OSError)
+    failures: tuple[type[Exception], ...] = (*_failures(), OSError)
     try:
         (_upload_store if made.is_dir() else _upload_file)(client, made, bucket, key, metadata)
-    except problems as error:
+    except failures as error:
         raise OSError(f"uploading to {address} failed: {error}") from error
 
 
@@ -253,16 +253,16 @@ def _split(address: str) -> tuple[str, str]:
     return parts.netloc, key
 
 
-def _client() -> tuple[Any, tuple[type[Exception], ...]]:
-    """An S3 client, and the exceptions that it raises."""
+def _client() -> Any:
     try:
         import boto3
     except ImportError as error:
         raise OutputRefused("Writing to s3:// needs boto3: pip install 'geofuse[s3]'.") from error
-    return boto3.client("s3"), _failures()
+    return boto3.client("s3")
 
 
 def _failures() -> tuple[type[Exception], ...]:
+    """What an S3 client raises."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     return BotoCoreError, ClientError
@@ -272,10 +272,10 @@ def _status(error: Any) -> int | None:
     return getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
 
 
-def _bucket_is_there(client: Any, bucket: str, failures: tuple[type[Exception], ...]) -> bool:
+def _bucket_is_there(client: Any, bucket: str) -> bool:
     try:
         client.head_bucket(Bucket=bucket)
-    except failures as error:
+    except _failures() as error:
         return _status(error) == 403  # listing may be denied where writing is not
     return True
 

@@ -7,7 +7,7 @@
 
 Every stage ends in the same MAP solve, so that the result explains both observations whatever the guide proposed. After stage A the
 displacement of the HSI's bands against each other is estimated and taken apart; the stages behind work on bands that lie on each other.
-`fit` estimates; what it returns is frozen, and `Gem.apply` is a local operator of known reach.
+`fit` estimates; what it returns is frozen, and `Gem.apply` is a local operator (how far it reaches: docs/design/tiles.md).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FEW_RIDGE, MANY_RIDGE = 1e-2, 1e-3
 
 
 class Filters(Protocol):
-    """What a learned step adds to an estimate (K, H, W), beside the whitened MSI (M, H, W)."""
+    """What a learned step makes of an estimate (K, H, W), beside the whitened MSI (M, H, W): a change of the next prior mean."""
 
     def change(self, z: Tensor, m: Tensor) -> Tensor:
         """To an image of coefficients, (K, H, W)."""
@@ -152,11 +152,6 @@ class Gem:
         if self.classes is None:
             raise ValueError("a closed-form estimator has no features")
         return self.classes.components(seen.m)
-
-    @property
-    def reach(self) -> int:
-        """Fine pixels that the filters of all stages reach; the MAP solves come on top (see `geofuse.model.Model.halo`)."""
-        return sum(self.guide.reach for stage in self.stages if stage.kind != "upsample")
 
     def weights(self, seen: Observation) -> Tensor:
         """Soft class weights, shape (J, H, W)."""

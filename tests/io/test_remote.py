@@ -75,10 +75,10 @@ def test_the_object_is_the_file(bucket: Any, tmp_path: Path, monkeypatch: pytest
 def test_a_damaged_part_is_no_object(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_PART", 5 * 2**20)
     (tmp_path / "a.bin").write_bytes(bytes(5 * 2**20 + 1))
-    client, failures = remote._client()
+    client = remote._client()
     genuine = client.upload_part
     monkeypatch.setattr(client, "upload_part", lambda **given: genuine(**given) | {"ChecksumSHA256": "of something else"})
-    monkeypatch.setattr(remote, "_client", lambda: (client, failures))
+    monkeypatch.setattr(remote, "_client", lambda: client)
     with pytest.raises(OSError, match="part 1 arrived damaged"):
         upload(tmp_path / "a.bin", "s3://scenes/a.bin")
     assert keys(bucket) == []
@@ -375,16 +375,16 @@ class TestPartsOfUploads:
     @pytest.mark.parametrize("down", [False, True], ids=["", "and the line is down"])
     def test_of_an_interrupted_run(self, down: bool, file: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the server cannot be told that it is off, the next run tells it."""
-        client, failures = remote._client()
+        client = remote._client()
 
         def fail(error: BaseException) -> Callable[..., None]:
             return lambda **_: (_ for _ in ()).throw(error)
 
         with monkeypatch.context() as patch:
-            patch.setattr(remote, "_client", lambda: (client, failures))
+            patch.setattr(remote, "_client", lambda: client)
             patch.setattr(client, "upload_part", fail(KeyboardInterrupt()))
             if down:
-                patch.setattr(client, "abort_multipart_upload", fail(failures[0]()))
+                patch.setattr(client, "abort_multipart_upload", fail(remote._failures()[0]()))
             with pytest.raises(KeyboardInterrupt):
                 upload(file, "s3://scenes/a.bin")
         assert len(self.open_uploads()) == down
@@ -393,10 +393,10 @@ class TestPartsOfUploads:
 
     def test_small_files_have_none(self, tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """They go by one request, with the checksum that the server compares."""
-        (client, failures), sent = remote._client(), []
+        client, sent = remote._client(), []
         genuine = client.put_object
         monkeypatch.setattr(client, "put_object", lambda **given: sent.append(given["ChecksumSHA256"]) or genuine(**given))
-        monkeypatch.setattr(remote, "_client", lambda: (client, failures))
+        monkeypatch.setattr(remote, "_client", lambda: client)
         (tmp_path / "a.json").write_text("{}")
         upload(tmp_path / "a.json", "s3://scenes/a.json")
         assert sent == ["RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o="], "printf {} | sha256sum | xxd -r -p | base64"

@@ -135,7 +135,6 @@ def test_stages() -> None:
     assert [s.kind for s in fitted(made_up(msi_bands=FEW_BANDS)).stages][-1] == "mixed"
     assert names[:5] == ["noise and subspace", "prior covariance", "trust", "stage upsample", "displacement of the bands"]
     assert names[5:] == ["stage upsample", "stage guided", "stage mixed"]
-    assert few.reach == 2 * few.guide.reach
     for stage in few.stages:
         assert stage.prior.share.sum() == pytest.approx(1)
         assert np.linalg.eigvalsh(stage.prior.covariance).min() > 0
@@ -325,4 +324,3 @@ def test_the_closed_form_has_no_features() -> None:
     gem = fitted(pair, fit_closed_form)
     with torch.no_grad(), pytest.raises(ValueError, match="no features"):
         gem.features(gem.observe(pair.patch()))
-    assert gem.reach == 0
