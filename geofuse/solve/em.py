@@ -17,12 +17,11 @@ from torch import Tensor
 from geofuse.response.images import as_like, mix
 from geofuse.solve.blends import ALIKE
 from geofuse.solve.coordinates import Coordinates
-from geofuse.solve.noise import FLOOR
+from geofuse.solve.noise import FLOOR, MIN_RELATIVE_MSI_NOISE
 from geofuse.solve.patch import Observation, Patch
 from geofuse.solve.posterior import GivenMsi, Prior, Solution, given_msi, solve
 
 JITTER = 1e-3
-MIN_RELATIVE_MSI_NOISE = 1e-3
 FIT_TOLERANCE = 1e-3
 
 
