@@ -172,6 +172,24 @@ def test_each_term_has_a_line_and_a_reference(row: str) -> None:
     assert reference
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_commands_behind_figures_exist(page: Path) -> None:
+    """Files of tests, modules of the benchmark and targets of make that a page names in code."""
+    text = page.read_text(encoding="utf-8")
+    files = re.findall(r"\b((?:tests|notebooks)/[\w/-]+\.(?:py|md|ipynb))\b", text)
+    files += [f"benchmarks/{name}.py" for name in re.findall(r"python -m benchmarks\.(\w+)", text)]
+    assert [file for file in files if not (ROOT / file).exists()] == []
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for name in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE) if name not in targets] == []
+
+
+def test_every_code_of_a_warning_is_explained() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "geofuse").rglob("*.py")]
+    codes = {code for text in sources for code in re.findall(r"\bwarned\(\s*\"([a-z-]+)\"", text)}
+    page = (DOCS / "reference" / "warnings.md").read_text(encoding="utf-8")
+    assert sorted(code for code in codes if f"`{code}`" not in page) == []
+
+
 @pytest.mark.slow
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     code = "\n".join(
