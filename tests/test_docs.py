@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -97,6 +98,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
     assert sorted(named(page) for page in DOCS.rglob("*.md") if page not in seen) == []
 
 
+@cache
 def make_reference() -> ModuleType:
     spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
     assert spec is not None
@@ -111,6 +113,7 @@ def test_the_reference_is_that_of_the_program() -> None:
     assert not stale, "run: python docs/make_reference.py"
 
 
+@cache
 def options_of_commands() -> dict[str, set[str]]:
     module = make_reference()
     return {name: {s for p in command.params for s in module.spellings(p)} | {"--help"} for name, command in module.commands().items()}
