@@ -36,11 +36,11 @@ class Error:
 
 ERRORS = {
     "none": Error(),
-    "told σ × 0.85": Error(told=0.85),
-    "told σ × 1.15": Error(told=1.15),
-    "shift (0.3, -0.3) not told": Error(shift=(0.3, -0.3)),
-    "σy/σx = 1.3, told round": Error(spread=gaussian(1.3**0.5, 1.3**-0.5)),
-    "Airy, told Gaussian": Error(spread=airy),
+    "σ given × 0.85": Error(told=0.85),
+    "σ given × 1.15": Error(told=1.15),
+    "shift (0.3, -0.3) not given": Error(shift=(0.3, -0.3)),
+    "σy/σx = 1.3, given as round": Error(spread=gaussian(1.3**0.5, 1.3**-0.5)),
+    "Airy, given as Gaussian": Error(spread=airy),
 }
 
 

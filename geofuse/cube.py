@@ -62,7 +62,7 @@ def wrap(
     Returns
     -------
     xarray.DataArray
-        The cube, as ``docs/design/architecture.md`` describes it.
+        The cube, as ``docs/architecture.md`` describes it.
 
     Raises
     ------

@@ -31,7 +31,7 @@ from geofuse.solve.patch import Patch, make_patch
 from geofuse.solve.uncertainty import Uncertainty
 
 FORMAT = "geofuse-model-1"
-# Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/design/tiles.md).
+# Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/explanation/tiles.md).
 HALO_COARSE, HALO_FINE = 8.0, 56
 
 Inner = tuple[slice, slice]

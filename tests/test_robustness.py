@@ -1,6 +1,6 @@
 """What real pairs do, one trouble at a time: the loss is graceful, and the report says what is wrong.
 
-Limits are losses as measured (docs/design/robustness.md) and half a decibel.
+Limits are losses as measured (docs/research/robustness.md) and half a decibel.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 
 Every stage ends in the same MAP solve, so that the result explains both observations whatever the guide proposed. After stage A the
 displacement of the HSI's bands against each other is estimated and taken apart; the stages behind work on bands that lie on each other.
-`fit` estimates; what it returns is frozen, and `Gem.apply` is a local operator (how far it reaches: docs/design/tiles.md).
+`fit` estimates; what it returns is frozen, and `Gem.apply` is a local operator (how far it reaches: docs/explanation/tiles.md).
 """
 
 from __future__ import annotations
