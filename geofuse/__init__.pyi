@@ -1,6 +1,6 @@
 """What `geofuse` offers; the one list of public names, which `geofuse/__init__.py` reads (lazy_loader) and type checkers too."""
 
-from . import api, cube, errors
+from . import api, cube, errors, simulate
 from .accessors import HsiAccessor, MossFuseAccessor
 from .api import compare, evaluate, fit, fuse, plan, report, to_cog, to_stac, to_zarr
 from .demo import demo_data
@@ -35,6 +35,7 @@ __all__ = [
     "open_msi",
     "plan",
     "report",
+    "simulate",
     "to_cog",
     "to_stac",
     "to_zarr",
