@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -134,8 +135,12 @@ class _Cost:
     blocks: Blocks
     """Rows and columns of a block of the HSI's file, and of the MSI's."""
 
-    def spans(self, side: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    @cached_property
+    def spans(self) -> Callable[[int], tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
         """Fine rows, and columns, from and to, that squares of the output see with their halos."""
+        return cache(self._spans)  # choices ask for the same few sides thousands of times
+
+    def _spans(self, side: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         output, fine = self.pair.output, self.pair.fine
         rows, cols = (
             [(max(start + first - self.halo, 0), min(stop + first + self.halo, size)) for start, stop in cuts(length, side)]
@@ -143,8 +148,12 @@ class _Cost:
         )
         return rows, cols
 
-    def windows(self, side: int) -> tuple[list[int], list[int]]:
+    @cached_property
+    def windows(self) -> Callable[[int], tuple[list[int], list[int]]]:
         """How many fine rows, and columns, these are."""
+        return cache(self._windows)
+
+    def _windows(self, side: int) -> tuple[list[int], list[int]]:
         rows, cols = ([stop - start for start, stop in spans] for spans in self.spans(side))
         return rows, cols
 
