@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--docs", action="store_true", help="write the tables of docs/research/cost.md")
     given = vars(parser.parse_args(arguments))
     measure, docs = given.pop("measure"), given.pop("docs")
-    keep_freed_memory()  # as the command line does: plans then take larger tiles
+    keep_freed_memory()  # as the command line does
     try:
         if measure:
             from benchmarks.cost_constants import write_constants

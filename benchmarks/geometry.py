@@ -1,6 +1,6 @@
 """A geometry told wrong: the closed form and `gem` under the same error.
 
-Run from the repository root: ``python -m benchmarks.geometry [--scenes jasper la ip] [--responses qb4 s2]``. Ratio 4, noise 35/40 dB, true response;
+Run from the repository root: ``python -m benchmarks.geometry [--scenes jasper la] [--responses qb4 s2]``. Ratio 4, noise 35/40 dB, true response;
 prints one Markdown row a case, PSNR in dB.
 """
 
@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cases import data_folder
-from benchmarks.measure import cubes
 from geofuse import api
 from geofuse.align.register import Registration
 from geofuse.fitting import fit_scene
 from geofuse.ground import Settings
 from geofuse.planning import make_plan
 from geofuse.quality.metrics import score
-from tests.scenes import RESPONSES, SCENES, PointSpread, airy, gaussian, simulate
+from geofuse.simulate import RESPONSES, SCENES, airy, cubes, gaussian, simulate
+from geofuse.simulate.pairs import PointSpread
 
 RATIO = 4
 

@@ -16,9 +16,7 @@ from scipy.ndimage import distance_transform_edt
 
 import geofuse
 from benchmarks.cases import data_folder
-from benchmarks.measure import cubes
-from tests.scenes import RESPONSES, SCENES, Simulation
-from tests.troubles import TROUBLES, cloud
+from geofuse.simulate import RESPONSES, SCENES, TROUBLES, Simulation, cloud, cubes
 
 RATIO = 4
 FAR = 12  # fine pixels from a cloud, three coarse ones

@@ -61,6 +61,7 @@ def plan(
     tile: int | Literal["auto"] = "auto",
     device: str = "auto",
     memory: int = DEFAULT_MEMORY,
+    uncertainty: bool = False,
     progress: bool = True,
     seed: int = 0,
 ) -> Plan:
@@ -69,8 +70,8 @@ def plan(
     Parameters
     ----------
     hsi, msi : DataArray or Dataset
-    method, srf, model, tile, device, memory, progress, seed
-        As for `fuse`; the last two change nothing here.
+    method, srf, model, tile, device, memory, uncertainty, progress, seed
+        As for `fuse`, which takes the same; there is no progress to show here.
 
     Raises
     ------
@@ -81,7 +82,8 @@ def plan(
     from geofuse.device import memory_of, torch_device
     from geofuse.fitting import check_method
 
-    check_method(method)
+    check_method(method, uncertainty and model is None)
+    _check_seed(seed)
     scene = pair(hsi, msi)
     if model is None:
         response_table(srf, scene)
@@ -89,6 +91,8 @@ def plan(
     else:
         _check_model(model)
         model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
+        if uncertainty and model.uncertainty is None:
+            raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
         whole, method = not model.tiled, model.method
     device = torch_device(device)
     return make_plan(
@@ -145,11 +149,15 @@ def _fit(
     from geofuse.fitting import fit_scene
     from geofuse.ground import Settings
 
-    if not (isinstance(seed, int | np.integer) and seed >= 0):
-        raise RefusedInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
+    _check_seed(seed)
     table, name = response_table(srf, scene)
     settings = Settings(method, table, name, seed, torch_device(device), progress, uncertainty=uncertainty)
     return fit_scene(scene, settings)
+
+
+def _check_seed(seed: int) -> None:
+    if not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise RefusedInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
 
 
 def fuse(
@@ -210,16 +218,12 @@ def fuse(
     ----------
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
-    if uncertainty and model is None:
-        from geofuse.fitting import check_method
-
-        check_method(method, uncertainty)
-    planned = plan(hsi, msi, method=method, srf=srf, model=model, tile=tile, device=device, memory=memory)
+    planned = plan(
+        hsi, msi, method=method, srf=srf, model=model, tile=tile, device=device, memory=memory, uncertainty=uncertainty, seed=seed
+    )
     scene = pair(hsi, msi)
     if model is None:
         model = _fit(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
-    elif uncertainty and model.uncertainty is None:
-        raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
     fused = apply(scene, model, planned, progress=progress)
     if not uncertainty:
         return fused

@@ -17,8 +17,8 @@ from geofuse.grid import Window
 from geofuse.response.estimate import estimate_response
 from geofuse.response.psf import PsfBuilder
 from geofuse.scene import Sample
+from geofuse.simulate import simulate
 from tests.pairs import Pair, bell_responses, made_up_scene, on_grids, simulated
-from tests.scenes import simulate
 
 PIXEL = 0.05  # wanted accuracy, fine pixels
 

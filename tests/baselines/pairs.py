@@ -12,7 +12,7 @@ from torch import Tensor
 from geofuse.grid import Axis
 from geofuse.response.operators import SeparablePsf
 from geofuse.response.weights import cubic_matrix
-from tests.scenes import Simulation, simulate
+from geofuse.simulate import Simulation, simulate
 
 
 @cache

@@ -20,10 +20,10 @@ PAIR = ["--scenes", "jasper", "--responses", "qb4"]
     [
         ("baselines", ["--scenes", "jasper", "--ratios", "4", "--methods", "bicubic,raw gsa,fuse,gem"], 4),
         ("geometry", PAIR, 6),
-        ("oracle", [], 6),
+        ("oracle", PAIR[:2], 2),
         ("paper", ["--seconds", "1"], 1),
         ("robustness", [*PAIR, "--troubles", "none", "cloud in the MSI"], 2),
-        ("uncertainty", ["--method", "gem"], 12),
+        ("uncertainty", ["--method", "gem", *PAIR[:2]], 4),
     ],
 )
 def test_a_script_prints_its_table(
@@ -65,7 +65,7 @@ def test_a_stopped_ablation_goes_on(tiny_data: Path, tmp_path: Path, monkeypatch
     for seeds in ("1", "2"):
         monkeypatch.setattr(sys, "argv", ["ablation", "--ratios", "4", "--seeds", seeds])
         ablation.main()
-    assert asked == [0] * 6 + [1] * 6
+    assert asked == [0] * 12 + [1] * 12
 
 
 def test_psnr_of_some_pixels() -> None:

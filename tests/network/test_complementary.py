@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from geofuse.network.complementary import ComplementaryFilters, features, fit_filters
+from geofuse.simulate import simulate
 from geofuse.solve.gem import Gem, fit_gem
 from tests.pairs import Pair, bell_responses, made_up_scene, on_grids, psnr, simulated
-from tests.scenes import simulate
 
 BANDS, SIDE = 40, 32
 

@@ -11,7 +11,7 @@ from geofuse.errors import RefusedInput, RunFailed
 from geofuse.network import paper
 from geofuse.network.paper import PaperFit, train_paper
 from geofuse.quality.metrics import score
-from tests.scenes import simulate
+from geofuse.simulate import simulate
 
 SMALL = {"width": 8, "heads": 2, "seconds": None, "progress": False}
 

@@ -19,9 +19,9 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from geofuse.align.register import register
 from geofuse.response.estimate import estimate_response
+from geofuse.simulate import simulate
 from geofuse.solve.gem import FEW_BANDS, Gem, fit_closed_form, fit_gem
 from tests.pairs import Pair, bell_responses, made_up_scene, on_grids, psnr, simulated
-from tests.scenes import simulate
 
 CLOSED_FORM = {"qb4": 35.1, "s2": 42.0}
 PROTOTYPE = {  # scene, response, ratio: dB

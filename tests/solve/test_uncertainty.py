@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.measure import cubes
 from geofuse import api
+from geofuse.simulate import TROUBLES, cloud, cubes, simulate
 from geofuse.solve.gem import Gem, fit_closed_form, fit_gem
 from geofuse.solve.uncertainty import FURTHEST, Uncertainty, calibration, posterior_uncertainty
 from tests.pairs import Pair, bell_responses, made_up_scene, simulated
-from tests.scenes import simulate
-from tests.troubles import TROUBLES, cloud
 
 
 @cache

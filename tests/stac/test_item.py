@@ -16,6 +16,8 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
@@ -461,6 +463,44 @@ def test_footprint_across_the_antimeridian_is_cut_and_its_box_wraps() -> None:
     assert len(geometry["coordinates"]) == 2
     assert bbox[0] == pytest.approx(179.9, abs=3e-3)  # meridians converge by 0.002° over 10 km there
     assert -180 < bbox[2] < -179.7
+
+
+@pytest.mark.parametrize("west", [179, -181])
+def test_footprint_of_a_grid_in_degrees_across_the_antimeridian(west: float) -> None:
+    geometry, bbox = footprint(GeoBox.from_bbox((west, -18, west + 2, -17), "EPSG:4326", resolution=0.1))
+    assert bbox == [179, -18, -179, -17]
+    assert sorted(shapely.geometry.shape(geometry).geoms[i].bounds for i in (0, 1)) == [(-180, -18, -179, -17), (179, -18, 180, -17)]
+
+
+@pytest.mark.parametrize("width", [250, 360])
+def test_footprint_of_most_of_the_globe(width: float) -> None:
+    geometry, bbox = footprint(GeoBox.from_bbox((-180, -50, -180 + width, 60), "EPSG:4326", resolution=1))
+    assert bbox == [-180, -50, -180 + width, 60]
+    assert shapely.geometry.shape(geometry).area == width * 110
+
+
+@pytest.mark.parametrize(("epsg", "pole"), [(3413, 90), (3995, 90), (3031, -90), (3976, -90)])
+@pytest.mark.parametrize("up", [-1, 1], ids=["north-up", "south-up"])
+def test_footprint_over_a_pole_goes_all_around_it(epsg: int, pole: float, up: int) -> None:
+    side = 1e5
+    geometry, bbox = footprint(GeoBox((100, 100), Affine(side / 100, 0, -side / 2, 0, up * side / 100, -up * side / 2), f"EPSG:{epsg}"))
+    outline = shapely.geometry.shape(geometry)
+    assert outline.is_valid
+    corner = 90 - side / np.sqrt(2) / 110_000  # degrees of latitude have some 110 km; these projections stretch by less than 3 % there
+    assert bbox == pytest.approx([-180, corner, 180, 90] if pole > 0 else [-180, -90, 180, -corner], abs=0.03)
+    assert outline.covers(shapely.Point(0, pole))
+    assert 360 * (side / 2 / 113_000) < outline.area < 360 * (side / np.sqrt(2) / 110_000)
+
+
+def test_footprint_near_a_pole_across_the_antimeridian() -> None:
+    geometry, bbox = footprint(GeoBox.from_bbox((-5e4, -1.5e6, 4e4, -1.4e6), "EPSG:3031", resolution=1000))
+    parts = shapely.geometry.shape(geometry)
+    assert parts.is_valid
+    assert len(parts.geoms) == 2
+    lon, lat = Transformer.from_crs(3031, 4326, always_xy=True).transform([4e4, -5e4, 0], [-1.4e6, -1.4e6, -1.45e6])
+    assert (bbox[0], bbox[2]) == pytest.approx((lon[0], lon[1]), abs=1e-6)
+    assert parts.buffer(1e-6).covers(shapely.Point(-180, lat[2]))
+    assert not parts.covers(shapely.Point(0, lat[2]))
 
 
 @pytest.mark.parametrize("crs", ['LOCAL_CS["Arbitrary",UNIT["metre",1]]', "IAU_2015:49910"])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from tests.scenes import load, psf_matrix, simulate, srf
+from geofuse.errors import RefusedInput
+from geofuse.simulate import load, psf_matrix, simulate, simulate_pair, srf
 
 
 @pytest.mark.parametrize(("ratio", "shift"), [(4, 0.0), (4, 0.4), (8, -0.3), (3, 0.0)])
@@ -49,3 +50,8 @@ def test_simulation(shared_data: Path) -> None:
         ratio = np.sqrt((exact**2).mean((1, 2)) / ((noisy - exact) ** 2).mean((1, 2)))
         assert 20 * np.log10(ratio).mean() == pytest.approx(snr, abs=0.1)
     assert clean.msi[2] == pytest.approx(np.einsum("b,bhw->hw", clean.srf[2], clean.truth))
+
+
+def test_a_truth_that_the_ratio_does_not_divide_is_refused() -> None:
+    with pytest.raises(RefusedInput, match=r"30 x 32 pixels; expected multiples of the ratio 4"):
+        simulate_pair(np.ones((60, 30, 32)), np.linspace(400, 1000, 60), 4)

@@ -1,4 +1,4 @@
-"""What real pairs do to the simulated ones of `tests.scenes`, one trouble at a time."""
+"""What real pairs do to simulated ones, one trouble at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.scenes import PointSpread, Simulation, airy, box, gaussian, simulate
+from geofuse.simulate.pairs import PointSpread, Simulation, airy, box, gaussian
+from geofuse.simulate.scenes import simulate
 
 Change = Callable[[Simulation], Simulation]
 STRIPES = 0.02  # standard deviation of a column's offset, relative to the band's root mean square
@@ -18,14 +19,21 @@ CLOUD_SHARE, CLOUD_REFLECTANCE = 0.04, 0.8
 
 @dataclass(frozen=True)
 class Trouble:
-    """A shift (fine pixels) and PSF of the HSI, and what else is changed once both images are made."""
+    """A shift (fine pixels) and PSF of the HSI, and what else is changed once both images are made.
+
+    Examples
+    --------
+    >>> striped, calm = (TROUBLES[name].pair("berlin", 4, "qb4", Path()) for name in ("stripes", "none"))
+    >>> np.ptp(striped.hsi - calm.hsi, axis=1).max() < 1e-12  # all rows alike
+    np.True_
+    """
 
     shift: tuple[float, float] = (0.0, 0.0)
     spread: PointSpread | None = None
     change: Change = lambda pair: pair
 
     def pair(self, scene: str, ratio: int, response: str, folder: Path, seed: int = 0) -> Simulation:
-        """The pair with this trouble."""
+        """The pair with this trouble; parameters as for `geofuse.simulate.simulate`."""
         return self.change(simulate(scene, ratio, response, folder, shift=self.shift, seed=seed, spread=self.spread))
 
 

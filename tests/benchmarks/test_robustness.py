@@ -14,10 +14,10 @@ import torch
 from benchmarks.robustness import outcome
 from geofuse.align.register import Registration, geometric_share
 from geofuse.response.psf import PsfBuilder
+from geofuse.simulate import airy, gaussian, simulate
 from geofuse.solve.gem import fit_closed_form, fit_gem
 from geofuse.solve.patch import make_patch
 from tests.pairs import on_grids, psnr
-from tests.scenes import airy, gaussian, simulate
 
 SCENES = [(scene, response) for scene in ("jasper", "la", "ip") for response in ("qb4", "s2")]
 TOLD_WRONG = {  # what the PSF is, its shift, and the width that the estimator is told; without a shift it is told
