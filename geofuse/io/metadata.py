@@ -20,11 +20,10 @@ from rasterio.enums import ColorInterp
 from geofuse.bands import BandTable, default_good, in_nm, nm_per_unit, plain_name
 from geofuse.errors import InvalidCube
 from geofuse.io.envi import fields_of, header_list
+from geofuse.io.output import RUN_TAG
 from geofuse.redact import redact
 from geofuse.values import SCALE_KEYS, declared_scale, integer_scale
 
-# Says which run wrote the file: a checksum of the command and its inputs.
-RUN_TAG = "GEOFUSE_RUN"
 # Tags about the file and not about the scene.
 _HOUSEKEEPING = ("AREA_OR_POINT", "TIFFTAG_", "OVR_", "LAYOUT", "Band_", "wavelength_units", RUN_TAG, *SCALE_KEYS)
 
