@@ -33,7 +33,7 @@ _NM_PER_UNIT = {
     1.0: {"nm", "nanometer", "nanometers", "nanometre", "nanometres"},
     1000.0: {"um", "µm", "μm", "micrometer", "micrometers", "micrometre", "micrometres", "micron", "microns"},
 }
-_GDAL_SUFFIX = re.compile(r"\s+\([\d.]+ (micro|nano)met(er|re)s\)$", re.IGNORECASE)
+_GDAL_SUFFIX = re.compile(r"\s\([\d.]+ (micro|nano)met(er|re)s\)$", re.IGNORECASE)
 _NO_UNIT = {"", "unknown", "none", "undefined"}
 
 
@@ -239,7 +239,7 @@ def plain_name(name: str) -> str:
     >>> plain_name("band 8 (0.460000 Micrometers)")
     'band 8'
     """
-    return _GDAL_SUFFIX.sub("", name.strip())
+    return _GDAL_SUFFIX.sub("", name.strip()).rstrip()
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:

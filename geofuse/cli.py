@@ -16,12 +16,14 @@ from typing import Annotated, Any
 import typer
 
 from geofuse.errors import GeofuseError, RefusedInput
+from geofuse.redact import redact
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
+Trust = Annotated[bool, typer.Option("--trust-input", help="Open whatever GDAL knows, with all that it names: VRT, netCDF, HDF5, WMS, ….")]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")]
 SCHEDULERS = (
     "threads; processes; synchronous; distributed (a dask cluster on this machine, a process a core, which survives dead workers); "
@@ -45,8 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
         raise
     except Exception as error:
         if debug:
-            traceback.print_exc()
-        print(f"geofuse: {_explain(error)}", file=sys.stderr)
+            print(redact(traceback.format_exc()), file=sys.stderr)
+        print(f"geofuse: {redact(_explain(error))}", file=sys.stderr)
         raise SystemExit(REFUSED if isinstance(error, RefusedInput) else FAILED) from None
 
 
@@ -90,7 +92,7 @@ def _plain_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         for kind in (DeprecationWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", kind)
-        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {redact(str(message))}", file=sys.stderr)
         yield
 
 
@@ -138,6 +140,7 @@ def fuse(
     resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same command stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run, and stop.")] = False,
+    trust_input: Trust = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -154,9 +157,12 @@ def fuse(
     job = Job(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
         reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume,
-        progress=not quiet, remote=remote, uncertainty=uncertainty,
+        progress=not quiet, remote=remote, uncertainty=uncertainty, trust_input=trust_input,
     )  # fmt: skip
     keep_freed_memory()
+    if not plan and job.is_done():
+        print(f"done already: {redact(output)} is what this very command made; --overwrite makes it again")
+        return
     with scheduler_of(scheduler):
         if plan:
             print(job.plan())
@@ -173,6 +179,7 @@ def evaluate(
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    trust_input: Trust = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -182,7 +189,8 @@ def evaluate(
 
     json = _checked_json(json)
     chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
-    table = api.evaluate(open_hsi(hsi), open_msi(msi), methods=chosen, seed=seed, device=device, progress=not quiet)
+    cubes = open_hsi(hsi, trust_input=trust_input), open_msi(msi, trust_input=trust_input)
+    table = api.evaluate(*cubes, methods=chosen, seed=seed, device=device, progress=not quiet)
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     if json is not None:
         _write_json({row["method"]: {k: v for k, v in row.items() if k != "method"} for row in to_plain(table.to_dict("records"))}, json)
@@ -194,6 +202,7 @@ def compare(
     truth: Annotated[str, typer.Argument(help="The truth, on the same grid.")],
     ratio: Annotated[float, typer.Option(help="Coarse over fine pixel size, for ERGAS.")] = 1.0,
     json: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
+    trust_input: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Full-reference scores: PSNR, SAM, ERGAS, SSIM, UQI, RMSE."""
@@ -201,7 +210,7 @@ def compare(
     from geofuse.quality.plain import to_plain
 
     json = _checked_json(json)
-    scores = api.compare(open_hsi(fused), open_hsi(truth), ratio=ratio)
+    scores = api.compare(open_hsi(fused, trust_input=trust_input), open_hsi(truth, trust_input=trust_input), ratio=ratio)
     for name, value in scores.items():
         print(f"{name:8s} {value:.4f}")
     if json is not None:
@@ -209,12 +218,12 @@ def compare(
 
 
 @app.command()
-def info(file: Annotated[str, typer.Argument(help="A raster.")], debug: Debug = False) -> None:
+def info(file: Annotated[str, typer.Argument(help="A raster.")], trust_input: Trust = False, debug: Debug = False) -> None:
     """What geofuse sees in a file: bands, wavelengths, grid, nodata."""
     from geofuse import open_msi
     from geofuse.view.describe import describe
 
-    print(describe(open_msi(file), file))
+    print(describe(open_msi(file, trust_input=trust_input), redact(file)))
 
 
 @app.command()
@@ -238,7 +247,7 @@ def _say(report: Any, output: str | Path) -> None:
         print(sentence)
     for warning in report.warnings():
         print(f"warning: {warning}", file=sys.stderr)
-    print(f"written: {output}")
+    print(f"written: {redact(str(output))}")
 
 
 def _path(text: str | Path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 import math
 import platform
 import resource
@@ -23,12 +25,13 @@ import xarray as xr
 from geofuse import api
 from geofuse.bands import BandTable
 from geofuse.cube import geobox
-from geofuse.errors import NotReflectance, OutputRefused, RefusedInput
+from geofuse.errors import NotReflectance, OutputRefused, RefusedInput, RunFailed
 from geofuse.io.cog import Receipt, fill_draft, write_cog
 from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
+from geofuse.io.journal import differences
 from geofuse.io.open import open_hsi, open_msi
-from geofuse.io.output import check_output, is_zarr
-from geofuse.io.remote import check_remote, leave, upload
+from geofuse.io.output import RUN_TAG, check_output, is_zarr, run_of
+from geofuse.io.remote import check_remote, leave, run_of_object, upload
 from geofuse.io.sight import check_files_seen
 from geofuse.io.space import check_space, disk_space
 from geofuse.io.vrt import software
@@ -36,6 +39,7 @@ from geofuse.io.workspace import Workspace, check_target, folder_of, is_finished
 from geofuse.io.zarr import check_zarr, write_zarr
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
+from geofuse.redact import redacted
 from geofuse.scene import Scene
 from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint
@@ -72,6 +76,8 @@ class Job:
     titles: tuple[str | None, str | None] = (None, None)
     extra_assets: dict[str, Path] = field(default_factory=dict)
     uncertainty: bool = False
+    trust_input: bool = False
+    """Open whatever GDAL knows."""
     remote: str | None = None
     """Address that the output goes to when it is complete, its item beside it; ``output`` is where it is made."""
 
@@ -160,14 +166,14 @@ class Job:
         """
         self.refuse()
         check_files_seen([self.hsi, self.msi])
-        clock = _Clock()
+        clock, command = _Clock(), self._command()
         (hsi, msi), given = self._opened(), self._given_model()
         scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, given)
         target = check_target(self.output, overwrite=self.replaces)
         self._check_space(target, planned)
         clock.lap("open")
         with (
-            workspace(target, self._key(planned), resume=self.resumes, overwrite=self.replaces) as work,
+            workspace(target, command | self._tiling(planned), resume=self.resumes, overwrite=self.replaces) as work,
             _together(self.outputs[1:]),
             dask.config.set(num_workers=planned.workers),
         ):
@@ -180,7 +186,8 @@ class Job:
                 fused = api.apply(scene, model, planned, progress=self.progress)
                 filled = fill_draft(fused, work, dtype=self.dtype, progress=self.progress)
             clock.lap("apply")
-            receipt = filled.finish({}, self.progress)
+            receipt = filled.finish({RUN_TAG: self._run(command)}, self.progress)
+            self._check_unchanged(command)
             work.publish()
             clock.lap("write")
             report = self._report(fused, receipt, clock)
@@ -188,7 +195,7 @@ class Job:
             if self.stac:
                 self._write_item(report, scene.hsi, scene.msi, written)
             for path, address in self.uploads:
-                upload(path, address, receipt.sha256 if path == self.output else None)
+                upload(path, address, receipt.sha256 if path == self.output else None, self._run(command))
         if self.remote:
             leave(self.output)
         return fused, report
@@ -199,23 +206,62 @@ class Job:
         made = not self.uncertainty or (self.resumes and is_finished(deviation, told(target, "uncertainty")))
         check_space([target] if made else [deviation, target], disk_space(planned.shape, self.dtype), resume=self.resumes)
 
-    def _key(self, planned: Plan) -> dict[str, Any]:
-        """All that decides about the pixels."""
+    def is_done(self) -> bool:
+        """Whether this very command has made all that it would make, and nothing is left to finish.
+
+        The output says which command made it: a checksum of the options and the inputs, as they are. Reports are asked to be there.
+        """
+        if self.overwrite or (self.resumes and folder_of(self.output.absolute()).exists()):
+            return False
+        here = self.reports if self.remote else self.outputs
+        if not all(path.exists() for path in here):
+            return False
+        found = {run_of_object(address) for _, address in self.uploads} if self.remote else {run_of(self.output)}
+        return found == {self._run(self._command())}
+
+    def _run(self, command: dict[str, Any]) -> str:
+        """The checksum by which an output says what made it."""
+        asked = command | {"device": self.device, "tile": self.tile}
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    def _command(self) -> dict[str, Any]:
+        """All that the user decides about the pixels: the options, and the inputs as they are now."""
         return {
             "software": software(),
-            "hsi": fingerprint(self.hsi),
-            "msi": fingerprint(self.msi),
+            **self._inputs(),
             "method": self.method,
-            "srf": self.srf if not Path(self.srf).is_file() else fingerprint(self.srf),
-            "model": None if self.model is None else file_sha256(self.model),
             "seed": self.seed,
-            "device": planned.device,
-            "shape": list(planned.shape),
-            "tile": planned.tile,
-            "halo": planned.halo,
             "dtype": self.dtype,
             "uncertainty": self.uncertainty,
         }
+
+    def _inputs(self) -> dict[str, Any]:
+        return {
+            "hsi": fingerprint(self.hsi),
+            "msi": fingerprint(self.msi),
+            "srf": self.srf if not Path(self.srf).is_file() else fingerprint(self.srf),
+            "model": None if self.model is None else file_sha256(self.model),
+        }
+
+    @staticmethod
+    def _tiling(planned: Plan) -> dict[str, Any]:
+        """All else that decides about the tiles."""
+        return {"device": planned.device, "shape": list(planned.shape), "tile": planned.tile, "halo": planned.halo}
+
+    def _check_unchanged(self, command: dict[str, Any]) -> None:
+        """Refuse to publish what was made of inputs that are others by now; nothing of it is kept, because it cannot be told apart.
+
+        Raises
+        ------
+        RunFailed
+            Says what changed.
+        """
+        now = self._inputs()
+        if changed := differences({key: command[key] for key in now}, now):
+            raise RunFailed(
+                f"An input was replaced or changed during the run: {'; '.join(changed)}. Nothing was published and nothing is kept; "
+                "run again once the inputs stay as they are."
+            )
 
     def _write_deviation(self, scene: Scene, model: Model, planned: Plan, work: Workspace) -> None:
         """Write the standard deviations, unless a run that was stopped has."""
@@ -257,10 +303,10 @@ class Job:
             with warnings.catch_warnings():
                 if stored.limit < math.inf:
                     warnings.simplefilter("error", NotReflectance)
-                hsi = open_hsi(self.hsi)
+                hsi = open_hsi(self.hsi, trust_input=self.trust_input)
         except NotReflectance as found:
             raise RefusedInput(f"{found}. Or ask for --dtype float32: {stored.dtype} holds reflectance up to {stored.limit:.3g}.") from None
-        return hsi, open_msi(self.msi)
+        return hsi, open_msi(self.msi, trust_input=self.trust_input)
 
     def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
         options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}
@@ -290,7 +336,7 @@ class Job:
             "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist()},
             "output": {"path": str(self.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
         }
-        return Report(api.report(fused).to_dict() | about_run)
+        return Report(redacted(api.report(fused).to_dict() | about_run))
 
     def _write_report(self, report: Report, path: Path) -> tuple[str, Path]:
         if path.suffix.lower() == ".html":

@@ -295,13 +295,48 @@ class Model:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             if metadata.get("format") != FORMAT:
                 raise RefusedInput(f"{path} is not a geofuse model (format {metadata.get('format')!r}; expected {FORMAT!r}).")
-            return _restore(json.loads(metadata["model"]), arrays)
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-            if isinstance(error, RefusedInput):
-                raise
+            return _checked(_restore(json.loads(metadata["model"]), arrays), arrays)
+        except RefusedInput:
+            raise
+        except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            reason = str(error).partition("\n")[0][:200] or type(error).__name__
             raise RefusedInput(
-                f"{path} cannot be read as a geofuse model: {error}. Expected a .safetensors file that geofuse wrote."
+                f"{path} cannot be read as a geofuse model: {reason}. Expected a .safetensors file that geofuse wrote."
             ) from error
+
+
+def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
+    """The model, once it is sure that its numbers are finite and that its parts are of one size; else ValueError says what is not."""
+    for name, array in arrays.items():
+        if not np.issubdtype(array.dtype, np.number) or not (np.isfinite(array).all() or name == "response.residual"):
+            raise ValueError(f"{name} holds what is no finite number")
+    geometry = (*model.geometry.sigma, *model.geometry.shift)
+    if len(geometry) != 4 or not all(isinstance(v, int | float) and np.isfinite(v) for v in geometry) or not min(geometry[:2]) > 0:
+        raise ValueError(f"its geometry is {str(geometry)[:80]}")
+    if not (
+        np.isfinite(model.ratio) and model.ratio > 0 and isinstance(model.report, dict) and all(isinstance(b, str) for b in model.bands)
+    ):
+        raise ValueError("its ratio, report or band names are not what they should be")
+    sizes = {"M": model.response.matrix.shape[0], "B": len(model.bands), "K": model.gem.coordinates.rank if model.gem is not None else 0}
+    for name, dims in _SHAPES.items():
+        expected = tuple(sizes[dim] for dim in dims)
+        if name in arrays and arrays[name].shape != expected:
+            raise ValueError(f"{name} has shape {arrays[name].shape}; expected {expected}")
+    return model
+
+
+# Sizes of what every method stands on: MSI bands, HSI bands, coefficients.
+_SHAPES = {
+    **{
+        "response.matrix": "MB",
+        "response.offset": "M",
+        "response.residual": "M",
+        "gem.coordinates.sigma": "B",
+        "gem.coordinates.mean": "B",
+    },
+    **{"gem.coordinates.basis": "BK", "gem.coordinates.analysis": "KB", "gem.coordinates.srf": "MB", "gem.coordinates.msi_offset": "M"},
+    **{"gem.coordinates.msi_sigma": "M"},
+}
 
 
 def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:

@@ -30,7 +30,7 @@ _ABSURD = 1e30
 # Ways in which files say, in words, that their integers are reflectance times a number.
 _DECLARATIONS = (
     re.compile(r"scaled\s+between\s+0\s+and\s+([\d.eE+]+)", re.IGNORECASE),
-    re.compile(r"reflectance\s*[\[(]?\s*[*x×]\s*([\d.eE+]+)", re.IGNORECASE),
+    re.compile(r"reflectance\s*(?:[\[(]\s*)?[*x×]\s*([\d.eE+]+)", re.IGNORECASE),
 )
 SCALE_KEYS = ("reflectance_scale", "reflectance_scale_factor", "reflectance scale factor")
 

@@ -29,6 +29,7 @@ from geofuse.cube import check_cube, geobox
 from geofuse.errors import OutputRefused, RunFailed
 from geofuse.io.draft import Corner, Draft
 from geofuse.io.fingerprint import content_sha256, content_size
+from geofuse.io.gdal import open_raster
 from geofuse.io.output import is_zarr
 from geofuse.io.remote import check_remote, is_remote, leave, local_place, upload
 from geofuse.io.space import check_space, disk_space
@@ -289,7 +290,7 @@ class Filled:
         if is_zarr(self.work.target):
             from geofuse.io.zarr import fill_store
 
-            fill_store(self.work.final, self.draft, self.cube, statistics)
+            fill_store(self.work.final, self.draft, self.cube, statistics, tags)
         else:
             _compress(self._show(statistics, tags), self.work.final, self.draft)
 
@@ -336,7 +337,7 @@ class Filled:
 
     def _check_cog(self, path: Path) -> None:
         stored, box = self.draft.stored, geobox(self.cube)
-        with rasterio.open(path) as file:
+        with open_raster(path) as file:
             same_nodata = file.nodata is not None and np.array_equal([file.nodata], [stored.nodata], equal_nan=True)
             if file.transform != box.affine or not same_nodata:
                 raise RunFailed(f"the grid or nodata value read back differs ({file.transform!r}, {file.nodata}); nothing was left")
@@ -364,7 +365,7 @@ def _reader(path: Path) -> Iterator[Callable[[Corner], Iterable[Any]]]:
 
         yield lambda corner: stored_window(path, corner)
         return
-    with rasterio.open(path) as file:
+    with open_raster(path) as file:
         yield lambda corner: (file.read(band, window=Window(corner[1], corner[0], corner[3], corner[2])) for band in file.indexes)
 
 

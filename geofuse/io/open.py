@@ -10,14 +10,14 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rasterio
 import xarray as xr
 from affine import Affine
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from geofuse.bands import BandTable
 from geofuse.cube import as_cube, check_cube, geobox, wrap
@@ -26,11 +26,13 @@ from geofuse.foreign import only_array
 from geofuse.georef import crs_of
 from geofuse.io import envi, geotiff
 from geofuse.io.assets import Part, parts_of
-from geofuse.io.fingerprint import local_name
+from geofuse.io.fingerprint import content_stamp, local_name
+from geofuse.io.gdal import is_tiff, is_trusted, open_raster, trusting
 from geofuse.io.metadata import BandHints, Described, describe, spectral
 from geofuse.io.output import is_store, is_zarr
-from geofuse.io.raster import RasterArray, claims_too_much, first_data, gdal, lazy, natural_chunks
+from geofuse.io.raster import RasterArray, claims_too_much, first_data, lazy, natural_chunks
 from geofuse.io.store import describe_store
+from geofuse.redact import redact
 from geofuse.values import NOT_REFLECTANCE
 
 if TYPE_CHECKING:
@@ -42,15 +44,24 @@ if TYPE_CHECKING:
 _NOT_A_PATH = re.compile(r"^(/vsi|[A-Za-z0-9_+]{2,}:)")
 
 
-def open_hsi(source: Source, *, chunks: Any = "auto") -> xr.DataArray:
+# What is opened without more ado, and how the rest is.
+_EXPECTED = (
+    "expected a GeoTIFF, a JPEG 2000 or an ENVI file with its header; formats that may name other files or addresses, such as VRT, netCDF, "
+    "HDF5 and WMS, are opened where you trust the file: trust_input=True, --trust-input"
+)
+
+
+def open_hsi(source: Source, *, chunks: Any = "auto", trust_input: bool = False) -> xr.DataArray:
     """Open a hyperspectral raster as a lazy cube of reflectance.
 
     Parameters
     ----------
     source : str, path, pystac.Item, pystac.Asset, xarray.DataArray or xarray.Dataset
-        A GeoTIFF, an ENVI data file or header, anything else that GDAL reads with band metadata, by path or URL; or an object.
+        A GeoTIFF, a JPEG 2000, an ENVI data file or header, by path or URL; a Zarr store; or an object.
     chunks : Any
         ``"auto"`` for chunks that suit the file (all bands together), a dict by dim name, or None to read everything now.
+    trust_input : bool
+        Open whatever GDAL knows, with all files and addresses that it names: VRT, netCDF, HDF5, WMS, …; for files of your own making.
 
     Returns
     -------
@@ -70,7 +81,8 @@ def open_hsi(source: Source, *, chunks: Any = "auto") -> xr.DataArray:
     >>> hsi.shape, float(hsi.wavelength[0]), float(hsi.fwhm[0])
     ((177, 80, 60), 460.0, 5.8)
     """
-    cube = _open(source, "HSI", None, chunks)
+    with trusting(trust_input):
+        cube = _open(source, "HSI", None, chunks)
     if not BandTable.from_cube(cube).has_wavelength:
         warnings.warn(
             "the HSI has no wavelengths: bands cannot be matched to those of the MSI by name, and water-vapour bands are not known; "
@@ -81,7 +93,9 @@ def open_hsi(source: Source, *, chunks: Any = "auto") -> xr.DataArray:
     return cube
 
 
-def open_msi(source: Source, *, bands: Sequence[str | int] | str | int | None = None, chunks: Any = "auto") -> xr.DataArray:
+def open_msi(
+    source: Source, *, bands: Sequence[str | int] | str | int | None = None, chunks: Any = "auto", trust_input: bool = False
+) -> xr.DataArray:
     """Open a multispectral raster as a lazy cube of reflectance.
 
     Parameters
@@ -91,7 +105,7 @@ def open_msi(source: Source, *, bands: Sequence[str | int] | str | int | None = 
     bands : sequence of str or int, optional
         Bands to take, in this order: names, or numbers from 1; for a STAC item also asset keys and common names. By default all but an
         alpha band, which counts as a mask.
-    chunks : Any
+    chunks, trust_input
         As in `open_hsi`.
 
     Returns
@@ -112,7 +126,8 @@ def open_msi(source: Source, *, bands: Sequence[str | int] | str | int | None = 
     ['646.50 nm', '558.40 nm']
     """
     wanted = [bands] if isinstance(bands, str | int) else None if bands is None else list(bands)
-    return _open(source, "MSI", wanted, chunks)
+    with trusting(trust_input):
+        return _open(source, "MSI", wanted, chunks)
 
 
 def _open(source: Source, role: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
@@ -159,7 +174,7 @@ def _with_bands_of_file(cube: xr.DataArray, source: xr.DataArray | xr.Dataset) -
     if not path or "rasterio_dtype" not in source.encoding or numbers is None or numbers.dtype.kind not in "iu":
         return cube
     try:
-        with warnings.catch_warnings(), gdal(), rasterio.open(path) as file:
+        with warnings.catch_warnings(), open_raster(path) as file:
             warnings.simplefilter("ignore")
             table = describe(file, every_band=False).table.take(np.atleast_1d(numbers.values) - 1)
     except (RasterioError, InvalidCube, IndexError):
@@ -204,18 +219,16 @@ def _from_file(path: str, role: str, bands: list[str | int] | None, chunks: Any,
         place = _locate(path)
         if Path(place).is_dir():
             return _from_store(place, bands, chunks)
-        with warnings.catch_warnings(), gdal():
+        if Path(place).is_file():
+            (geotiff.check_complete if is_tiff(Path(place)) else envi.check_size)(Path(place))
+        with warnings.catch_warnings(), ExitStack() as stack:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            if Path(place).is_file() and geotiff.is_tiff(Path(place)):
-                geotiff.check_complete(Path(place))
             try:
-                file = rasterio.open(place)
+                file = stack.enter_context(open_raster(place))
             except (RasterioError, OSError) as error:
                 reason = str(error).removeprefix(f"'{place}' ")
-                expected = "expected a GeoTIFF, or an ENVI file with its header"
-                raise InvalidCube(f"GDAL cannot read it as a raster ({reason}); {expected}") from None
-            with file:
-                return _from_open(file, place, role, bands, chunks, hints)
+                raise InvalidCube(f"GDAL cannot read it as a raster ({reason}); {_EXPECTED}") from None
+            return _from_open(file, place, role, bands, chunks, hints)
     except InvalidCube as error:
         raise InvalidCube(f"{path}: {error}") from None
 
@@ -267,13 +280,13 @@ def _look(array: RasterArray, natural: tuple[int, int, int], place: str) -> None
         array[-1:, -1:, -1:]  # the last pixel of the last band: what is cut off or damaged is usually the end
         seen = first_data(array, natural)
     except RunFailed as error:
-        raise InvalidCube(f"truncated or damaged: {error.__cause__}; fetch the file again") from None
+        raise InvalidCube(f"truncated or damaged: {error.__cause__ or error}; fetch the file again") from None
     if seen is None:
         raise InvalidCube(f"no data: every pixel is nodata ({array.nodata[0]:g}) or not finite; check the nodata value of the file")
     typical = np.median(seen[np.isfinite(seen)]) if np.isfinite(seen).any() else 0.0
     if typical > NOT_REFLECTANCE:
         warnings.warn(
-            f"{place}: values around {typical:.4g} are not reflectance (1.0 = 100 %); set the scale in the file, e.g. with gdal_edit.py -scale …",
+            f"{redact(place)}: values around {typical:.4g} are not reflectance (1.0 = 100 %); set the scale in the file, e.g. with gdal_edit.py -scale …",
             NotReflectance,
             stacklevel=6,
         )
@@ -324,7 +337,13 @@ def _check_pixels(file: Any, place: str) -> None:
 
 def _placed(file: Any) -> Affine:
     """Transform of the file, once it is sure that its pixels have a place."""
-    if file.crs is None:
+    try:
+        crs = file.crs
+    except CRSError as error:
+        raise InvalidCube(
+            f"its CRS cannot be read ({error}); write a valid one into the file, e.g. with gdal_edit.py -a_srs EPSG:…"
+        ) from None
+    if crs is None:
         raise InvalidCube("no CRS, so its pixels have no place; write one into the file, e.g. with gdal_edit.py -a_srs EPSG:…")
     transform = file.transform
     if transform == Affine.identity():
@@ -343,12 +362,22 @@ def _array(file: Any, place: str, described: Described, chosen: np.ndarray) -> R
     columns = {key: tuple(getattr(described, key)[chosen].tolist()) for key in ("scale", "offset", "nodata")}
     # read later, perhaps from another folder
     path = str(Path(place).absolute()) if Path(place).exists() else place
-    return RasterArray(path, tuple((chosen + 1).tolist()), file.height, file.width, **columns, has_mask=own_mask, alpha=alpha)
+    return RasterArray(
+        path,
+        tuple((chosen + 1).tolist()),
+        file.height,
+        file.width,
+        **columns,
+        has_mask=own_mask,
+        alpha=alpha,
+        trusted=is_trusted(),
+        stamp=content_stamp(place),
+    )
 
 
 def _encoding(array: RasterArray, dtype: str, place: str) -> dict[str, Any]:
     """How the source stores its numbers, in xarray's words; a scale that differs between bands cannot be said in them."""
-    encoding: dict[str, Any] = {"source": place}
+    encoding: dict[str, Any] = {"source": redact(place)}
     if len(set(array.scale)) == len(set(array.offset)) == 1:
         encoding |= {"dtype": dtype, "scale_factor": array.scale[0], "add_offset": array.offset[0]}
         if not np.isnan(array.nodata[0]):

@@ -7,19 +7,18 @@ opening a 177-band file takes milliseconds against the second that a tile of all
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geofuse.errors import RunFailed
-from geofuse.io.fingerprint import fingerprint
+from geofuse.io.fingerprint import content_stamp, fingerprint
+from geofuse.io.gdal import open_raster
+from geofuse.redact import redact
 from geofuse.values import decode
 
 # A chunk of all bands, decoded. Large enough for sequential reads, small enough that a few workers fit in a laptop.
@@ -29,13 +28,6 @@ _LARGE = 2**40
 _MOST_COMPRESSED = 2000
 
 
-@contextmanager
-def gdal() -> Iterator[None]:
-    """GDAL as geofuse wants it while reading: leaving no side files beside the user's data."""
-    with rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO", GDAL_PAM_ENABLED="YES"):
-        yield
-
-
 @dataclass(frozen=True)
 class RasterArray:
     """Selected bands of a raster file as an array-like of float32 reflectance, NaN where there is no data.
@@ -43,7 +35,7 @@ class RasterArray:
     Picklable; holds no open file. Indexing reads only the bands and the window that are asked for.
     """
 
-    path: str
+    path: str = field(repr=False)  # an address may hold credentials
     indexes: tuple[int, ...]
     height: int
     width: int
@@ -54,6 +46,10 @@ class RasterArray:
     """The file brings a mask of its own (an alpha band or a .msk file)."""
     alpha: int | None = None
     """Number of the band that is zero where there is no data, of a type that GDAL takes for no mask."""
+    trusted: bool = False
+    """Open it with every driver of GDAL."""
+    stamp: str | None = None
+    """What `content_stamp` said of the file when it was opened; None where it says nothing."""
 
     dtype = np.dtype(np.float32)
     ndim = 3
@@ -83,18 +79,25 @@ class RasterArray:
     def _read(self, bands: NDArray[np.intp], window: Window) -> NDArray[np.float32]:
         indexes = [self.indexes[band] for band in bands]
         try:
-            with gdal(), rasterio.open(self.path) as source:
+            with open_raster(self.path, trusted=self.trusted) as source:
                 raw = source.read(indexes, window=window)
                 mask = source.read_masks(indexes, window=window) if self.has_mask else None
                 mask = mask if self.alpha is None else np.broadcast_to(source.read(self.alpha, window=window), raw.shape)
         except (RasterioError, OSError) as error:
             (top, bottom), (left, right) = window.toranges()
             where = f"rows {top}-{bottom}, columns {left}-{right}"
-            raise RunFailed(f"{self.path}: could not read {where} ({error}); the file is damaged or was changed while in use") from error
+            reason = RasterioError(redact(str(error)))
+            raise RunFailed(f"{self.path}: could not read {where} ({error}); the file is damaged or was changed while in use") from reason
+        self._check_unchanged()
         values = decode(raw, *([column[band] for band in bands] for column in (self.scale, self.offset, self.nodata)))
         if mask is not None:
             values[mask == 0] = np.nan
         return values
+
+    def _check_unchanged(self) -> None:
+        """Refuse pixels of another file than the one that was opened: an image would be made of both."""
+        if self.stamp is not None and content_stamp(self.path) != self.stamp:
+            raise RunFailed(f"{self.path} was replaced or changed while it was in use; run again once the inputs stay as they are")
 
 
 def _within(places: NDArray[np.intp], start: int) -> Any:

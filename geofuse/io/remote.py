@@ -31,7 +31,7 @@ _PART, _MOST_PARTS = 64 * 2**20, 9_999
 _UPLOADS = 4
 # What makes a store one, and what marks one that is being uploaded: no name sorts before it.
 _ROOT, _UNFINISHED = "zarr.json", "!geofuse"
-_CHECKSUM = "geofuse-sha256"
+_CHECKSUM, _RUN = "geofuse-sha256", "geofuse-run"
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -124,7 +124,16 @@ def _find_store(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
     return root
 
 
-def upload(made: Path, address: str, sha256: str | None = None) -> None:
+def run_of_object(address: str) -> str | None:
+    """What an object, or the root of a store, says of the run that wrote it; None where it says nothing, or cannot be asked."""
+    bucket, key = _split(address)
+    client = _client()
+    with suppress(*_failures()):
+        return str(client.head_object(Bucket=bucket, Key=f"{key}/{_ROOT}" if is_zarr(address) else key)["Metadata"].get(_RUN))
+    return None
+
+
+def upload(made: Path, address: str, sha256: str | None = None, run: str | None = None) -> None:
     """Upload a file, or a Zarr store in place of the one that is there; nothing where a run that was stopped has done so.
 
     Parameters
@@ -133,6 +142,8 @@ def upload(made: Path, address: str, sha256: str | None = None) -> None:
     address : str
     sha256 : str, optional
         As `geofuse.io.fingerprint.content_sha256` takes it, where it is known.
+    run : str, optional
+        For `run_of_object`.
 
     Raises
     ------
@@ -141,7 +152,7 @@ def upload(made: Path, address: str, sha256: str | None = None) -> None:
     """
     bucket, key = _split(address)
     client = _client()
-    metadata = {_CHECKSUM: sha256 or content_sha256(made)}
+    metadata = {_CHECKSUM: sha256 or content_sha256(made)} | ({_RUN: run} if run else {})
     failures: tuple[type[Exception], ...] = (*_failures(), OSError)
     try:
         (_upload_store if made.is_dir() else _upload_file)(client, made, bucket, key, metadata)

@@ -212,7 +212,7 @@ def _checked_codecs(node: Path, codecs: Any, outer: tuple[int, ...]) -> tuple[in
     inner = outer
     for codec in codecs if isinstance(codecs, list) else [None]:
         name = codec if isinstance(codec, str) else codec.get("name") if isinstance(codec, dict) else None
-        if name not in _CODECS:
+        if not isinstance(name, str) or name not in _CODECS:
             raise InvalidCube(f"{node.name} is stored with the codec {name!r}; expected one of {', '.join(sorted(_CODECS))}")
         if name == "sharding_indexed":
             within = _configuration(codec)

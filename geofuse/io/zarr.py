@@ -108,7 +108,7 @@ def check_zarr(store: str | os.PathLike[str]) -> None:
         raise OutputRefused(f"Writing Zarr needs zarr 3 or newer, found {zarr.__version__}: pip install 'geofuse[zarr]'.")
 
 
-def fill_store(store: Path, draft: Draft, cube: xr.DataArray, statistics: BandStatistics) -> None:
+def fill_store(store: Path, draft: Draft, cube: xr.DataArray, statistics: BandStatistics, tags: dict[str, str]) -> None:
     """Make a store of a complete draft; what lies at its place goes.
 
     Parameters
@@ -120,12 +120,14 @@ def fill_store(store: Path, draft: Draft, cube: xr.DataArray, statistics: BandSt
         Of which the grid and the band table are taken.
     statistics : BandStatistics
         Of the stored numbers.
+    tags : dict
+        Of the store, beside the attributes that say where it lies.
     """
     import zarr
 
     shutil.rmtree(store, ignore_errors=True)
     with _as_settled():
-        zarr.create_group(store, zarr_format=3, attributes=root_attributes(geobox(cube), draft.levels))
+        zarr.create_group(store, zarr_format=3, attributes=tags | root_attributes(geobox(cube), draft.levels))
         for level in range(draft.levels + 1):
             _describe(store, draft, cube, level, statistics)
             array = _stored(store, level, "r+")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import pystac
 from odc.geo.geobox import GeoBox
@@ -23,6 +23,7 @@ from pyproj import Geod
 from geofuse.errors import InvalidCube, OutputRefused
 from geofuse.io.fingerprint import content_size, file_sha256
 from geofuse.quality.plain import to_plain
+from geofuse.redact import redact, redacted
 from geofuse.stac.bands import band_fields
 from geofuse.stac.footprint import footprint
 from geofuse.stac.written import Written, read_written
@@ -54,8 +55,6 @@ _ROLES = {
     "uncertainty": ["uncertainty"],
     "model": ["metadata"],
 }
-# An item is published; what opens a private file must not travel in it.
-_SECRET_PARAMETERS = ("x-amz-", "x-goog-", "sig", "token", "access_token", "api_key", "apikey", "key", "awsaccesskeyid", "expires")
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,8 @@ def write_item(item: pystac.Item, path: str | Path | None = None) -> Path:
         If the folder does not exist or cannot be written to.
     """
     target = Path(path if path is not None else str(item.self_href))
-    text = json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=2, ensure_ascii=False, allow_nan=False)
+    # an item is published; what opens a private file must not travel in it
+    text = json.dumps(redacted(item.to_dict(include_self_link=False, transform_hrefs=False)), indent=2, ensure_ascii=False, allow_nan=False)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
@@ -337,9 +337,6 @@ def _source_href(href: str, item_path: Path) -> str:
     for prefix, replacement in (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://")):
         href = replacement + href.removeprefix(prefix) if href.startswith(prefix) else href
     if "://" in href:
-        parts = urlsplit(href)
-        query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not k.lower().startswith(_SECRET_PARAMETERS)]
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit((parts.scheme, host, parts.path, urlencode(query), ""))
+        return redact(href).partition("#")[0]
     file = Path(href).expanduser().resolve()
     return _relative(file, item_path) if file.is_relative_to(item_path.resolve().parent) else file.as_uri()

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
@@ -16,6 +16,7 @@ from rasterio.errors import RasterioIOError
 
 from geofuse.bands import BandTable
 from geofuse.errors import InvalidCube
+from geofuse.io.gdal import open_raster
 from geofuse.io.metadata import describe
 from geofuse.io.output import is_zarr
 from geofuse.io.store import describe_store
@@ -72,19 +73,22 @@ def read_written(raster: Path) -> Written:
 
 def _geotiff(raster: Path) -> Written:
     try:
-        dataset = rasterio.open(raster)
+        with open_raster(raster) as dataset:
+            return _described(raster, dataset)
     except RasterioIOError as error:
         raise InvalidCube(f"Cannot describe {raster}: {error}. Expected a GeoTIFF that was written completely.") from error
-    with dataset:
-        if dataset.crs is None:
-            raise InvalidCube(f"Cannot describe {raster}: it has no coordinate reference system. Write it with one.")
-        columns = zip(dataset.dtypes, dataset.nodatavals, dataset.scales, dataset.offsets, dataset.units, strict=True)
-        bands = tuple(
-            WrittenBand(dtype, nodata, float(scale), float(offset), unit or "1", _tagged(dataset.tags(index)))
-            for index, (dtype, nodata, scale, offset, unit) in enumerate(columns, start=1)
-        )
-        geobox = GeoBox(dataset.shape, dataset.transform, dataset.crs.to_wkt())
-        return Written(geobox, dataset.crs, describe(dataset, every_band=False).table, bands, dataset.tags())
+
+
+def _described(raster: Path, dataset: Any) -> Written:
+    if dataset.crs is None:
+        raise InvalidCube(f"Cannot describe {raster}: it has no coordinate reference system. Write it with one.")
+    columns = zip(dataset.dtypes, dataset.nodatavals, dataset.scales, dataset.offsets, dataset.units, strict=True)
+    bands = tuple(
+        WrittenBand(dtype, nodata, float(scale), float(offset), unit or "1", _tagged(dataset.tags(index)))
+        for index, (dtype, nodata, scale, offset, unit) in enumerate(columns, start=1)
+    )
+    geobox = GeoBox(dataset.shape, dataset.transform, dataset.crs.to_wkt())
+    return Written(geobox, dataset.crs, describe(dataset, every_band=False).table, bands, dataset.tags())
 
 
 def _tagged(tags: Mapping[str, str]) -> dict[str, float]:
