@@ -11,6 +11,7 @@ import xarray as xr
 
 from geofuse.cube import as_cube, check_cube, geobox, wrap
 from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
+from geofuse.foreign import REPORT_ATTRIBUTE
 from geofuse.grid import common_windows
 from geofuse.io.open import cube_of
 from geofuse.planning import DEFAULT_MEMORY, Plan, make_plan
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from geofuse.model import Model
 
 Cube = xr.DataArray | xr.Dataset
-REPORT_ATTRIBUTE = "geofuse_report"
 
 
 def pair(hsi: Cube, msi: Cube) -> Scene:
@@ -258,6 +258,7 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
 
 def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
     box, bands = scene.pair.output_geobox, scene.bands
+    y, x = scene.output_coordinates
     return wrap(
         data,
         transform=box.affine,
@@ -267,6 +268,8 @@ def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
         fwhm=bands.fwhm,
         good=bands.good,
         attrs=attrs,
+        y=y,
+        x=x,
     )
 
 

@@ -34,6 +34,8 @@ _NM_PER_UNIT = {
     1000.0: {"um", "µm", "μm", "micrometer", "micrometers", "micrometre", "micrometres", "micron", "microns"},
 }
 _GDAL_SUFFIX = re.compile(r"\s+\([\d.]+ (micro|nano)met(er|re)s\)$", re.IGNORECASE)
+# A wavelength as people and ENVI write it into the name of a band; a number without a unit is only a number.
+_NAMED = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*(nm|um|µm|μm|nanomet(?:er|re)s?|micromet(?:er|re)s?|microns?)(?![a-z])", re.IGNORECASE)
 _NO_UNIT = {"", "unknown", "none", "undefined"}
 
 
@@ -214,6 +216,25 @@ def in_nm(values: ArrayLike, factor: float) -> NDArray[np.float64]:
     """Multiply into nm, rounding off what binary fractions add (0.4843 µm is 484.3 nm, not 484.29999999999995)."""
     scaled = np.asarray(values, dtype=np.float64) * factor
     return scaled if factor == 1.0 else np.round(scaled, 9)
+
+
+def named_wavelengths(names: Sequence[str]) -> NDArray[np.float64] | None:
+    """Band centres (nm) that stand in band names; NaN for a band whose name holds none or several, None where no name holds one.
+
+    Examples
+    --------
+    >>> named_wavelengths(["460.00 nm", "Band 12 (0.4600 Micrometers)", "NIR"])
+    array([460., 460.,  nan])
+    """
+    found = [_NAMED.findall(name) for name in names]
+    centre = np.full(len(names), np.nan)
+    for k, numbers in enumerate(found):
+        if len(numbers) == 1:
+            value, unit = float(numbers[0][0]), numbers[0][1].lower()
+            factor = next(factor for factor, words in _NM_PER_UNIT.items() if unit in words)
+            nm = float(in_nm(value, factor))
+            centre[k] = nm if _PLAUSIBLE_NM[0] <= nm <= _PLAUSIBLE_NM[1] else np.nan
+    return None if np.isnan(centre).all() else centre
 
 
 def default_good(wavelength: ArrayLike) -> NDArray[np.bool_]:

@@ -17,13 +17,14 @@ import numpy as np
 import rasterio
 import xarray as xr
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geofuse.bands import BandTable
 from geofuse.cube import as_cube, check_cube, geobox, wrap
 from geofuse.errors import InvalidCube, NotReflectance, RunFailed
 from geofuse.foreign import only_array
-from geofuse.georef import crs_of
+from geofuse.georef import crs_of, tagged_centres
 from geofuse.io import envi, geotiff
 from geofuse.io.assets import Part, parts_of
 from geofuse.io.fingerprint import local_name
@@ -195,6 +196,8 @@ def _stacked(parts: list[Part], names: list[str], role: str, chunks: Any) -> xr.
         **columns,
         attrs=cubes[0].attrs,
         encoding=cubes[0].encoding,
+        y=cubes[0].y.values,
+        x=cubes[0].x.values,
     )
 
 
@@ -248,7 +251,11 @@ def _from_open(file: Any, place: str, role: str, bands: list[str | int] | None, 
     natural = natural_chunks(array.shape, file.block_shapes[0], sequential=envi.is_compressed(file))
     _look(array, natural, place)
     encoding = _encoding(array, file.dtypes[0], place) | _blocks(file.block_shapes[0])
-    return _cube(array, chunks, natural, transform, file.crs, described.table.take(chosen), described.attrs, encoding)
+    place_of = {"y": (transform.f, transform.e, file.height), "x": (transform.c, transform.a, file.width)}
+    coords = {dim: tagged_centres(file.tags(), dim, *numbers) for dim, numbers in place_of.items()}
+    if transform.e > 0:
+        coords["y"] = coords["y"][::-1]
+    return _cube(array, chunks, natural, transform, file.crs, described.table.take(chosen), described.attrs, encoding, coords)
 
 
 def _from_store(place: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
@@ -258,7 +265,7 @@ def _from_store(place: str, bands: list[str | int] | None, chunks: Any) -> xr.Da
     natural = natural_chunks(array.shape, store.chunk)
     _look(array, natural, place)
     encoding = store.encoding | _blocks(store.chunk)
-    return _cube(array, chunks, natural, store.transform, store.crs, store.table.take(chosen), store.attrs, encoding)
+    return _cube(array, chunks, natural, store.transform, store.crs, store.table.take(chosen), store.attrs, encoding, store.coords)
 
 
 def _look(array: RasterArray, natural: tuple[int, int, int], place: str) -> None:
@@ -288,6 +295,7 @@ def _cube(
     table: BandTable,
     attrs: dict[str, Any],
     encoding: dict[str, Any],
+    coords: dict[str, NDArray[Any]],
 ) -> xr.DataArray:
     data = lazy(array, chunks, natural)
     if transform.e > 0:
@@ -302,6 +310,7 @@ def _cube(
         good=table.good,
         attrs=attrs,
         encoding=encoding,
+        **coords,
     )
 
 
