@@ -39,7 +39,7 @@ def wrap(
     encoding: Mapping[str, Any] | None = None,
     y: NDArray[Any] | None = None,
     x: NDArray[Any] | None = None,
-    time: np.datetime64 | None = None,
+    time: Any = None,
 ) -> xr.DataArray:
     """Make a cube of reflectance values and what is known about them.
 
@@ -94,7 +94,7 @@ def wrap(
         raise InvalidCube(f"{bands} bands of data but {len(table)} band names")
     reference = plain_crs(crs)
     axes = {axis.get("axis", ""): axis for axis in reference.cs_to_cf()}
-    coords = {
+    coords: dict[str, Any] = {
         "band": ("band", np.array(table.names, dtype=np.str_)),
         "wavelength": ("band", table.wavelength, {"units": "nm", "long_name": "band centre"}),
         "fwhm": ("band", table.fwhm, {"units": "nm", "long_name": "full width at half maximum"}),

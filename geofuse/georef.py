@@ -149,7 +149,7 @@ def _axis(array: xr.DataArray, dim: str, written: tuple[float, float] | None) ->
     return float(centres[0] - step / 2), float(step)
 
 
-def centres(edge: float, step: float, count: int) -> NDArray[np.float64]:
+def centres(edge: float, step: float, count: int) -> NDArray[Any]:
     """Pixel centres along an axis, to the last bit as rioxarray and odc-geo compute them from a geotransform.
 
     Examples
@@ -183,7 +183,7 @@ def coordinate_tags(cube: xr.DataArray, transform: Affine) -> dict[str, str]:
     return tags
 
 
-def tagged_centres(tags: Mapping[str, str], dim: str, edge: float, step: float, count: int) -> NDArray[np.float64]:
+def tagged_centres(tags: Mapping[str, str], dim: str, edge: float, step: float, count: int) -> NDArray[Any]:
     """Pixel centres of a file along an axis, as `coordinate_tags` wrote them; those of its geotransform where it says nothing sensible."""
     nominal = centres(edge, step, count)
     try:

@@ -36,6 +36,7 @@ from geofuse.io.workspace import Workspace, check_target, folder_of, is_finished
 from geofuse.io.zarr import check_zarr, write_zarr
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
+from geofuse.sampling import check_storable
 from geofuse.scene import Scene
 from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint
@@ -162,7 +163,8 @@ class Job:
         check_files_seen([self.hsi, self.msi])
         clock = _Clock()
         (hsi, msi), given = self._opened(), self._given_model()
-        scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, given)
+        scene = api.prepare(hsi, msi)
+        planned = self._plan(scene.hsi, scene.msi, given)
         target = check_target(self.output, overwrite=self.replaces)
         self._check_space(target, planned)
         clock.lap("open")
@@ -251,15 +253,12 @@ class Job:
         return Model.load(kept)
 
     def _opened(self) -> tuple[xr.DataArray, xr.DataArray]:
-        """Both images; an HSI whose values the output cannot hold is refused."""
-        stored = StoredType.named(self.dtype)
-        try:
-            with warnings.catch_warnings():
-                if stored.limit < math.inf:
-                    warnings.simplefilter("error", NotReflectance)
-                hsi = open_hsi(self.hsi)
-        except NotReflectance as found:
-            raise RefusedInput(f"{found}. Or ask for --dtype float32: {stored.dtype} holds reflectance up to {stored.limit:.3g}.") from None
+        """Both images; an HSI whose values the output cannot hold is rejected."""
+        with warnings.catch_warnings():
+            if StoredType.named(self.dtype).limit < math.inf:
+                warnings.simplefilter("ignore", NotReflectance)  # it is an error then
+            hsi = open_hsi(self.hsi)
+        check_storable(hsi, self.dtype, self.hsi)
         return hsi, open_msi(self.msi)
 
     def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:

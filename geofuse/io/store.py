@@ -149,7 +149,7 @@ def _described(folder: Path, group: str, dataset: xr.Dataset, chunks: dict[str, 
     table = BandTable.make(*(known.get(key) for key in ("names", "wavelength", "fwhm", "good")))  # type: ignore[arg-type]
     attrs = {key: value for key, value in known["attrs"].items() if not str(key).startswith(_ABOUT_THE_STORE)}
     rows, cols = chunks[names[0]][1:]
-    coords = {dim: known[dim] for dim in ("y", "x") if dim in known}
+    coords: dict[str, Any] = {dim: known[dim] for dim in ("y", "x") if dim in known}
     encoding = {**encoding, "dtype": variable.dtype.name, "source": str(folder)}
     return Store(array, (rows, cols), table, transform, known["crs"], attrs, encoding, coords)
 
