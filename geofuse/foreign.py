@@ -32,7 +32,7 @@ _GOOD = ("good", "good_wavelengths", "bbl")
 MAIN_VARIABLE = "reflectance"
 REPORT_ATTRIBUTE = "geofuse_report"  # of a fused image
 _STORAGE = ("scale_factor", "add_offset", "_FillValue", "dtype", "source")
-_NAMES = ("band", "bands", "channel", "channels", "band_name", "band_names", "name", "long_name")
+_NAMES = ("band", "bands", "channel", "channels", "variable", "band_name", "band_names", "name", "long_name")
 # Coordinate (y, x) that goes with an array while it is renamed and turned: pixels that show no ground, by a layer of classes.
 _UNUSABLE = "geofuse_unusable"
 # Consumed here, or about the source's storage: they would contradict the cube.

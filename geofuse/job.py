@@ -26,7 +26,7 @@ from geofuse.cube import geobox
 from geofuse.errors import NotReflectance, OutputRefused, RefusedInput
 from geofuse.io.cog import Receipt, fill_draft, write_cog
 from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
-from geofuse.io.open import open_hsi, open_msi
+from geofuse.io.open import files_of, open_hsi, open_msi
 from geofuse.io.output import check_output, is_zarr
 from geofuse.io.remote import check_remote, leave, upload
 from geofuse.io.sight import check_files_seen
@@ -73,6 +73,9 @@ class Job:
     titles: tuple[str | None, str | None] = (None, None)
     extra_assets: dict[str, Path] = field(default_factory=dict)
     uncertainty: bool = False
+    hsi_bands: str | None = None
+    msi_bands: str | None = None
+    msi_resolution: float | None = None
     remote: str | None = None
     """Address that the output goes to when it is complete, its item beside it; ``output`` is where it is made."""
 
@@ -108,6 +111,14 @@ class Job:
         """Whether files here may be replaced; where an object is made they are our own."""
         return self.overwrite or self.remote is not None
 
+    @property
+    def _hsi_files(self) -> list[str]:
+        return files_of(self.hsi, self.hsi_bands)
+
+    @property
+    def _msi_files(self) -> list[str]:
+        return files_of(self.msi, self.msi_bands, self.msi_resolution)
+
     def refuse(self) -> None:
         """Refuse what cannot be written, before anything is read."""
         if self.dtype not in DTYPES:
@@ -118,7 +129,7 @@ class Job:
             )
         if is_zarr(self.output):
             check_zarr(self.output)
-        for path in (Path(local_name(source)).expanduser().resolve() for source in (self.hsi, self.msi)):
+        for path in (Path(local_name(source)).expanduser().resolve() for source in (*self._hsi_files, *self._msi_files)):
             for made in self.outputs:
                 if made.resolve() in (path, *path.parents):
                     raise OutputRefused(f"The output {made} is one of the inputs, or holds one; give it another name.")
@@ -160,7 +171,7 @@ class Job:
             Writing failed; nothing appeared, and it says whether another run can go on from what was finished.
         """
         self.refuse()
-        check_files_seen([self.hsi, self.msi])
+        check_files_seen([*self._hsi_files, *self._msi_files])
         clock = _Clock()
         (hsi, msi), given = self._opened(), self._given_model()
         scene = api.prepare(hsi, msi)
@@ -205,8 +216,9 @@ class Job:
         """All that decides about the pixels."""
         return {
             "software": software(),
-            "hsi": fingerprint(self.hsi),
-            "msi": fingerprint(self.msi),
+            "hsi": [fingerprint(file) for file in self._hsi_files],
+            "msi": [fingerprint(file) for file in self._msi_files],
+            "bands": [self.hsi_bands, self.msi_bands, self.msi_resolution],
             "method": self.method,
             "srf": self.srf if not Path(self.srf).is_file() else fingerprint(self.srf),
             "model": None if self.model is None else file_sha256(self.model),
@@ -257,9 +269,9 @@ class Job:
         with warnings.catch_warnings():
             if StoredType.named(self.dtype).limit < math.inf:
                 warnings.simplefilter("ignore", NotReflectance)  # it is an error then
-            hsi = open_hsi(self.hsi)
+            hsi = open_hsi(self.hsi, bands=self.hsi_bands)
         check_storable(hsi, self.dtype, self.hsi)
-        return hsi, open_msi(self.msi)
+        return hsi, open_msi(self.msi, bands=self.msi_bands, resolution=self.msi_resolution)
 
     def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
         options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}

@@ -16,6 +16,7 @@ from geofuse.values import NOT_REFLECTANCE, StoredType
 
 # Squares of so many pixels a side, at so many places along each axis.
 _SIDE, _PLACES = 64, 4
+_SMALL = 2**26  # values
 
 
 def windows(cube: xr.DataArray) -> Iterator[NDArray[np.float32]]:
@@ -55,6 +56,13 @@ def typical(cube: xr.DataArray) -> float | None:
         if values.size:
             return float(np.median(values))
     return None
+
+
+def nodata_share(cube: xr.DataArray) -> float:
+    """Share of values that are nodata, 0 … 1: of all of them, or of the windows where the cube holds more than 2**26."""
+    parts = [np.asarray(cube.data)] if cube.size <= _SMALL else windows(cube)
+    counts = [(int(np.isnan(part).sum()), part.size) for part in parts]
+    return sum(missing for missing, _ in counts) / sum(size for _, size in counts)
 
 
 def constant_bands(cube: xr.DataArray) -> NDArray[np.bool_]:
