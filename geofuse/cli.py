@@ -28,6 +28,12 @@ BANDS = (
     "(450-900nm, 0.45-0.9um); for a STAC item also keys and common names of its assets (B02,red)."
 )
 Bands = Annotated[str | None, typer.Option(help=BANDS)]
+Resolution = Annotated[
+    float | None,
+    typer.Option(
+        help="Pixel size, in units of the CRS, onto which to bring the assets of a STAC item that differ in it; all of them by default."
+    ),
+]
 SCHEDULERS = (
     "threads; processes; synchronous; distributed (a dask cluster on this machine, a process a core, which survives dead workers); "
     "cuda (the same, a process a GPU); or the address of a dask scheduler (tcp://…)."
@@ -181,6 +187,9 @@ def evaluate(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral raster.")],
     msi: Annotated[str, typer.Argument(help="Multispectral raster.")],
     methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas; by default all but mossfuse-paper.")] = None,
+    hsi_bands: Bands = None,
+    msi_bands: Bands = None,
+    msi_resolution: Resolution = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -193,7 +202,14 @@ def evaluate(
 
     json = _checked_json(json)
     chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
-    table = api.evaluate(open_hsi(hsi), open_msi(msi), methods=chosen, seed=seed, device=device, progress=not quiet)
+    table = api.evaluate(
+        open_hsi(hsi, bands=hsi_bands),
+        open_msi(msi, bands=msi_bands, resolution=msi_resolution),
+        methods=chosen,
+        seed=seed,
+        device=device,
+        progress=not quiet,
+    )
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     if json is not None:
         _write_json({row["method"]: {k: v for k, v in row.items() if k != "method"} for row in to_plain(table.to_dict("records"))}, json)
@@ -223,7 +239,7 @@ def compare(
 def info(
     file: Annotated[str, typer.Argument(help="A raster, or a STAC item (.json).")],
     bands: Bands = None,
-    resolution: Annotated[float | None, typer.Option(help="As --msi-resolution of fuse.")] = None,
+    resolution: Resolution = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write it as JSON; - for standard output.")] = None,
     debug: Debug = False,
 ) -> None:

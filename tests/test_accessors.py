@@ -205,3 +205,30 @@ def test_looking_whether_there_is_an_accessor_refuses_nothing() -> None:
 def test_views_of_arrays_opened_with_rioxarray() -> None:
     assert plain(small_files()[0]).hsi.sel_wavelength(551.0).dims == ("y", "x")
     assert plain(small_files()[1]).hsi.rgb().shape == (*small_pair()[1].values.shape[1:], 3)
+
+
+# --- a Dataset with uncertainty ------------------------------------------------------------------------------------------------
+
+
+def test_a_dataset_with_uncertainty_is_written_and_reported(fused: xr.DataArray, tmp_path: Path) -> None:
+    sigma = (0.01 + 0.02 * fused).astype("float32").assign_attrs(long_name="standard deviation")
+    dataset = xr.Dataset({"reflectance": fused, "uncertainty": sigma})[{"band": slice(0, 3)}]
+    assert dataset.mossfuse.report().to_dict() == fused.mossfuse.report().to_dict()
+    cog = dataset.mossfuse.to_cog(tmp_path / "f.tif", progress=False)
+    store = dataset.mossfuse.to_zarr(tmp_path / "f.zarr", progress=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.tif", "f.zarr", "f_uncertainty.tif", "f_uncertainty.zarr"]
+    for made in (cog, store):
+        for path, written in ((made, fused[:3]), (made.with_name(f"f_uncertainty{made.suffix}"), sigma[:3])):
+            assert np.allclose(geofuse.open_hsi(path).values, written.values, atol=5.1e-5, equal_nan=True)
+    item = dataset.mossfuse.to_stac(cog)
+    assert item.assets["uncertainty"].href == "./f_uncertainty.tif"
+    with pytest.raises(RefusedInput, match="exists"):
+        dataset.mossfuse.to_cog(cog, progress=False)
+
+
+def test_a_taken_place_is_refused_before_a_layer_is_written(fused: xr.DataArray, tmp_path: Path) -> None:
+    (tmp_path / "f.tif").touch()
+    dataset = xr.Dataset({"reflectance": fused, "uncertainty": fused})[{"band": slice(0, 3)}]
+    with pytest.raises(RefusedInput, match="exists"):
+        dataset.mossfuse.to_cog(tmp_path / "f.tif", progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["f.tif"]

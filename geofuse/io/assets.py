@@ -84,7 +84,8 @@ def _has_cube(rasters: dict[str, Asset]) -> str | None:
 
     Of those the only one that is called data is, not what was computed beside it.
     """
-    data = {key: asset for key, asset in rasters.items() if "data" in (asset.roles or [])} or rasters
+    shown = {key: asset for key, asset in rasters.items() if key.lower() not in _DERIVED} or rasters
+    data = {key: asset for key, asset in shown.items() if "data" in (asset.roles or [])} or shown
     counts = {key: len(_bands(asset)) or 1 for key, asset in data.items()}
     most = [key for key, count in counts.items() if count == max(counts.values())]
     return most[0] if len(most) == 1 else None
