@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -491,19 +492,25 @@ def to_zarr(
 
 
 def _written(write: Any, fused: Cube, place: str | Path, dtype: str, **options: Any) -> Path | str:
-    """Write an image, and before it the layers that belong to it, so that whoever sees the image finds them too."""
+    """Write an image, and before it the layers that belong to it: all of them appear, or none."""
     from geofuse.io.output import check_output
     from geofuse.io.remote import is_remote
 
     image, layers = as_cube(fused), _layers(fused, place)
     check_storable(image, dtype, Path(place).name)
-    if not is_remote(place) and layers:
+    if layers and not is_remote(place):
         check_output(place, overwrite=options["overwrite"])
-    for name, (path, layer) in layers.items():
-        # numbers of classes are no reflectance that was scaled; 0 is no data
-        layer = layer.astype(np.float32).where(layer != 0) if layer.dtype.kind in "iub" else layer
-        write(as_cube(layer), path, dtype=LAYERS[name] or dtype, **options)
-    receipt = write(image, place, dtype=dtype, **options)
+    made: list[Path] = []
+    try:
+        for name, (path, layer) in layers.items():
+            # numbers of classes are no reflectance that was scaled; 0 is no data
+            layer = layer.astype(np.float32).where(layer != 0) if layer.dtype.kind in "iub" else layer
+            made.append(write(as_cube(layer), path, dtype=LAYERS[name] or dtype, **options).path)
+        receipt = write(image, place, dtype=dtype, **options)
+    except BaseException:  # Ctrl-C too
+        for file in made:
+            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+        raise
     return str(place) if is_remote(place) else receipt.path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from matplotlib.axes import Axes
 
 import geofuse
 from geofuse.cube import check_cube
-from geofuse.errors import InvalidCube, RefusedInput
+from geofuse.errors import InvalidCube, RefusedInput, RunFailed
+from geofuse.io import cog
 from geofuse.quality.report import Report
 from tests.crops import small_cubes, small_files, small_model, small_pair
 
@@ -232,3 +234,18 @@ def test_a_taken_place_is_refused_before_a_layer_is_written(fused: xr.DataArray,
     with pytest.raises(RefusedInput, match="exists"):
         dataset.mossfuse.to_cog(tmp_path / "f.tif", progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["f.tif"]
+
+
+def test_a_layer_does_not_stay_where_the_image_fails(fused: xr.DataArray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = cog.write_cog
+
+    def failing(cube: xr.DataArray, path: str | Path, **options: Any) -> Any:
+        if Path(path).name == "f.tif":
+            raise RunFailed("the disk is full")
+        return genuine(cube, path, **options)
+
+    monkeypatch.setattr(cog, "write_cog", failing)
+    dataset = xr.Dataset({"reflectance": fused, "uncertainty": fused})[{"band": slice(0, 3)}]
+    with pytest.raises(RunFailed, match="full"):
+        dataset.mossfuse.to_cog(tmp_path / "f.tif", progress=False)
+    assert list(tmp_path.iterdir()) == []

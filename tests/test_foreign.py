@@ -134,6 +134,9 @@ def stacked(centre: bool) -> xr.DataArray:
         "common_name": ("band", np.array(["blue", "green", None], dtype=object)),
         "center_wavelength": ("band", np.array([0.49, 0.56, None], dtype=object)),
         "full_width_half_max": ("band", np.array([0.098, 0.045, None], dtype=object)),
+        "raster:bands": ("band", np.array([[{"scale": 1e-4}], [{"scale": 1e-4}], None], dtype=object)),
+        "proj:shape": np.array({SIDE}, dtype=object),
+        "proj:transform": np.array(set(UTM[:6]), dtype=object),
         "epsg": 32633,
     }
     attrs = {"spec": object(), "crs": "epsg:32633", "transform": UTM, "resolution": 10.0}

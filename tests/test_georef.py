@@ -22,6 +22,7 @@ import geofuse
 from geofuse.cube import as_cube, geobox, wrap
 from geofuse.georef import centres, coordinate_tags, tagged_centres
 from geofuse.scene import Scene
+from geofuse.stac.item import Processing, make_item, write_item
 from tests.crops import small_files, small_model
 
 # Pixel size, and an origin of such a scene, metres and degrees.
@@ -90,6 +91,11 @@ def test_bits_hold_for_every_reader_where_a_geotransform_can_say_them(place: tup
         assert same(plain, cube)
         assert same(dataset, cube)
         assert not any(key.startswith("geofuse") for key in plain.attrs)
+    item = make_item(cog, Processing("none"))
+    write_item(item)
+    loaded = odc.stac.load([item])
+    dims = loaded.odc.spatial_dims
+    assert all(np.array_equal(loaded[theirs], cube[ours]) for theirs, ours in zip(dims, ("y", "x"), strict=True))
 
 
 def test_arithmetic_with_the_msi_keeps_every_pixel(tmp_path: Path) -> None:
