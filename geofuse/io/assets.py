@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool 
         bands = _one_a_band(rasters)
     whole = _has_cube(rasters)
     if bands is not None and len(rasters) > 1:
+        bands = bands_without_masks(bands, source.id)
         try:
             found = [_find(rasters, band, source.id) for band in bands]
         except InvalidCube:
@@ -77,6 +79,19 @@ def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool 
             "or take all onto one pixel size with resolution= (--msi-resolution)"
         )
     return [_part(rasters[whole], None)], []
+
+
+def bands_without_masks(names: Sequence[Any], where: str) -> list[Any]:
+    """The bands that are asked for, or that a file has, without those that are layers of classes by their names, which are said."""
+    layers = [str(name) for name in names if is_mask(str(name))]
+    if layers and len(layers) < len(names):
+        warnings.warn(
+            f"{where}: {', '.join(layers)} left out: layers of classes are no bands; mask with them in Python, e.g. by odc.stac.load",
+            UserWarning,
+            stacklevel=6,
+        )
+        return [name for name in names if not is_mask(str(name))]
+    return list(names)
 
 
 def _has_cube(rasters: dict[str, Asset]) -> str | None:

@@ -28,14 +28,19 @@ _ACQUIRED = ("acquisitiondatetime", "acquisition_datetime", "acquisition_time", 
 
 
 def is_item(source: str) -> bool:
-    """Whether a path or address names JSON, as STAC items are.
+    """Whether a path or address names JSON, as STAC items are, or an item of an API.
 
     Examples
     --------
-    >>> is_item("scene.json"), is_item("https://example.com/items/a.geojson?x=1"), is_item("scene.tif")
-    (True, True, False)
+    >>> is_item("scene.json"), is_item("https://example.com/a.geojson?x=1"), is_item("https://example.com/collections/c/items/S2A_1")
+    (True, True, True)
+    >>> is_item("scene.tif"), is_item("https://example.com/items/scene.tif"), is_item("items/scene")
+    (False, False, False)
     """
-    return urlsplit(source).path.lower().endswith((".json", ".geojson"))
+    parts = urlsplit(source)
+    path = parts.path.lower()
+    of_api = parts.scheme in ("http", "https") and "/collections/" in path and path.rstrip("/").split("/")[-2:-1] == ["items"]
+    return path.endswith((".json", ".geojson")) or (of_api and not path.endswith((".tif", ".tiff", ".jp2", ".zarr")))
 
 
 def read_item(source: str) -> Item:

@@ -26,7 +26,7 @@ from geofuse.errors import InvalidCube, NotReflectance, RunFailed
 from geofuse.foreign import only_array
 from geofuse.georef import crs_of, tagged_centres
 from geofuse.io import envi, geotiff
-from geofuse.io.assets import Part, parts_of
+from geofuse.io.assets import Part, bands_without_masks, parts_of
 from geofuse.io.fingerprint import local_name
 from geofuse.io.items import about_file, about_item, described, is_item, on_one_grid, read_item
 from geofuse.io.metadata import BandHints, Described, describe, spectral
@@ -257,7 +257,7 @@ def _from_open(file: Any, place: str, role: str, bands: list[str | int] | None, 
     _check_pixels(file, place)
     transform = _placed(file)
     about = describe(file, every_band=role == "HSI", hints=hints)
-    chosen = np.flatnonzero(spectral(file)) if bands is None else np.array(positions(about.table, bands))
+    chosen = _shown(about.table.names, spectral(file), place) if bands is None else np.array(positions(about.table, bands))
     if not chosen.size:
         raise InvalidCube("no band but an alpha band, which shows nothing of the ground; give a file with spectral bands")
     array = _array(file, place, about, chosen)
@@ -271,6 +271,12 @@ def _from_open(file: Any, place: str, role: str, bands: list[str | int] | None, 
         coords["y"] = coords["y"][::-1]
     cube = _cube(array, chunks, natural, transform, file.crs, about.table.take(chosen), about.attrs, encoding, coords)
     return described(cube, about_file(place, file.tags() | file.tags(ns="IMAGERY") | file.tags(ns="ENVI")))
+
+
+def _shown(names: tuple[str, ...], spectral: NDArray[np.bool_], place: str) -> NDArray[np.intp]:
+    """Bands that show the ground: no alpha band, and no layer of classes."""
+    wanted = bands_without_masks([name for name, shows in zip(names, spectral, strict=True) if shows], place)
+    return np.array([k for k, name in enumerate(names) if name in wanted], dtype=np.intp)
 
 
 def _from_store(place: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:

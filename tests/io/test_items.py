@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from affine import Affine
 
 from geofuse.cube import geobox
 from geofuse.errors import InvalidCube
-from geofuse.io.items import SOURCE_ATTRIBUTE, is_item
+from geofuse.io.items import SOURCE_ATTRIBUTE, is_item, read_item
 from geofuse.io.open import files_of, open_hsi, open_msi
 
 WHEN = dt.datetime(2022, 7, 4, 12, 30, 21, tzinfo=dt.timezone(dt.timedelta(hours=2)))
@@ -111,6 +114,21 @@ class TestResolution:
         with pytest.raises(InvalidCube, match=said):
             open_msi(sentinel(tmp_path)[0], bands=["B02", "B05"], resolution=resolution)
 
+    def test_a_scene_classification_is_no_band(self, tmp_path: Path) -> None:
+        path, _ = sentinel(tmp_path)
+        with pytest.warns(UserWarning, match="S2A_T33UUU: SCL left out"):
+            assert open_msi(path, bands=["B05", "SCL"]).band.values.tolist() == ["B05"]
+
+
+def test_a_layer_of_classes_in_a_file_is_no_band(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "count": 3, "height": 8, "width": 8, "dtype": "uint16", "crs": 32633}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile, transform=Affine(30, 0, 399960, 0, -30, 5900040)) as file:
+        file.write(np.repeat(noise(0, 8), 3, 0))
+        file.descriptions, file.scales = ("SR_B4", "QA_PIXEL", "SR_B5"), [2.75e-05] * 3
+    with pytest.warns(UserWarning, match=r"a\.tif: QA_PIXEL left out"):
+        assert open_msi(tmp_path / "a.tif").band.values.tolist() == ["SR_B4", "SR_B5"]
+    assert open_msi(tmp_path / "a.tif", bands="QA_PIXEL").band.values.tolist() == ["QA_PIXEL"], "asked for by name"
+
 
 class TestItem:
     def test_date_and_origin_come_with_the_cube(self, tmp_path: Path) -> None:
@@ -152,6 +170,16 @@ class TestItem:
         path, _ = sentinel(tmp_path)
         assert files_of(str(path), "B02,B05") == [str(path), str(tmp_path / "B02.tif"), str(tmp_path / "B05.tif")]
         assert files_of("a.tif") == ["a.tif"]
+
+    def test_by_an_address_of_the_web(self, tmp_path: Path) -> None:
+        path, _ = sentinel(tmp_path)
+        handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            Thread(target=server.serve_forever, daemon=True).start()
+            item = read_item(f"http://127.0.0.1:{server.server_port}/{path.name}")
+            server.shutdown()
+        assert item.id == "S2A_T33UUU"
+        assert item.assets["B02"].get_absolute_href() == f"http://127.0.0.1:{server.server_port}/B02.tif"
 
     def test_by_address(self, tmp_path: Path) -> None:
         path, _ = sentinel(tmp_path)
