@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib
 import json
 import multiprocessing
 import random
@@ -61,7 +62,7 @@ def make_bases(folder: Path) -> None:
     import geofuse
     from geofuse.cube import geobox
 
-    data = files("geofuse") / "data"
+    data = Path(str(files("geofuse"))) / "data"
     hsi = geofuse.open_hsi(data / "berlin_enmap_30m.tif")[:, 20:36, 20:34]
     msi = geofuse.open_msi(data / "berlin_hires_3p6m.tif")
     hsi[::30].mossfuse.to_zarr(folder / "a.zarr", progress=False)
@@ -411,9 +412,7 @@ def _peak_mb() -> float:
 def _work(bases: Bases, pipe: Any) -> None:
     import dask
 
-    import geofuse
-
-    geofuse.Model  # loads torch before memory is limited and measured
+    importlib.import_module("geofuse.model")  # loads torch before memory is limited and measured
     dask.config.set(scheduler="synchronous")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT_MB * 2**20,) * 2)

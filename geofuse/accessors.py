@@ -59,30 +59,26 @@ class MossFuseAccessor:
     def report(self) -> Report:
         """Report of a fused image; see `geofuse.report`."""
         from geofuse import api
-        from geofuse.cube import as_cube
 
-        return api.report(as_cube(self._cube))
+        return api.report(self._cube)
 
     def to_cog(self, path: str | Path, **options: Any) -> Path | str:
         """Write a Cloud-Optimized GeoTIFF; see `geofuse.to_cog`."""
         from geofuse import api
-        from geofuse.cube import as_cube
 
-        return api.to_cog(as_cube(self._cube), path, **options)
+        return api.to_cog(self._cube, path, **options)
 
     def to_zarr(self, store: str | Path, **options: Any) -> Path | str:
         """Write a Zarr store; see `geofuse.to_zarr`."""
         from geofuse import api
-        from geofuse.cube import as_cube
 
-        return api.to_zarr(as_cube(self._cube), store, **options)
+        return api.to_zarr(self._cube, store, **options)
 
     def to_stac(self, raster: str | Path, **options: Any) -> pystac.Item:
         """Write the STAC item of a written image; see `geofuse.to_stac`."""
         from geofuse import api
-        from geofuse.cube import as_cube
 
-        return api.to_stac(as_cube(self._cube), raster, **options)
+        return api.to_stac(self._cube, raster, **options)
 
 
 @xr.register_dataarray_accessor("hsi")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,7 @@ import xarray as xr
 
 from geofuse.cube import as_cube, check_cube, geobox, wrap
 from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
+from geofuse.foreign import MAIN_VARIABLE, REPORT_ATTRIBUTE
 from geofuse.grid import common_windows
 from geofuse.io.open import cube_of
 from geofuse.planning import DEFAULT_MEMORY, Plan, make_plan
@@ -18,7 +20,9 @@ from geofuse.progress import bar
 from geofuse.quality.metrics import score
 from geofuse.quality.report import Report
 from geofuse.response.tables import response_table
+from geofuse.sampling import check_storable
 from geofuse.scene import Scene
+from geofuse.selection import warn_of_scale, without_bands_beyond, without_constant_bands
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +31,8 @@ if TYPE_CHECKING:
     from geofuse.model import Model
 
 Cube = xr.DataArray | xr.Dataset
-REPORT_ATTRIBUTE = "geofuse_report"
+# What `fuse` returns beside the image, and the type that it is stored as where that is not the image's own.
+LAYERS = {"uncertainty": None, "quality": "uint8"}
 
 
 def pair(hsi: Cube, msi: Cube) -> Scene:
@@ -48,7 +53,25 @@ def pair(hsi: Cube, msi: Cube) -> Scene:
     cubes = cube_of(hsi, "HSI"), cube_of(msi, "MSI")
     for cube, role in zip(cubes, ("HSI", "MSI"), strict=True):
         check_cube(cube, role)
-    return Scene.of(*cubes)
+    return without_bands_beyond(Scene.of(*cubes))
+
+
+def prepare(hsi: Cube, msi: Cube) -> Scene:
+    """Pair two cubes, as `pair`, and look at a few of their pixels: bands that show nothing are left out, and it is said.
+
+    Parameters
+    ----------
+    hsi, msi : DataArray or Dataset
+        As for `fuse`.
+
+    Raises
+    ------
+    InvalidCube
+        One of them is not a usable cube.
+    PairMismatch
+        They do not form a pair.
+    """
+    return without_constant_bands(pair(hsi, msi))
 
 
 def plan(
@@ -132,7 +155,7 @@ def fit(
     RefusedInput
         The images are no pair, hold no data, or have nothing in common.
     """
-    return _fit(pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
+    return _fit(prepare(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
 
 
 def _fit(
@@ -218,11 +241,22 @@ def fuse(
     ----------
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
+    scene = pair(hsi, msi) if model is None else prepare(hsi, msi)
     planned = plan(
-        hsi, msi, method=method, srf=srf, model=model, tile=tile, device=device, memory=memory, uncertainty=uncertainty, seed=seed
+        scene.hsi,
+        scene.msi,
+        method=method,
+        srf=srf,
+        model=model,
+        tile=tile,
+        device=device,
+        memory=memory,
+        uncertainty=uncertainty,
+        seed=seed,
     )
-    scene = pair(hsi, msi)
     if model is None:
+        scene = without_constant_bands(scene)
+        warn_of_scale(scene)
         model = _fit(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
     fused = apply(scene, model, planned, progress=progress)
     if not uncertainty:
@@ -262,6 +296,7 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
 
 def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
     box, bands = scene.pair.output_geobox, scene.bands
+    y, x = scene.output_coordinates
     return wrap(
         data,
         transform=box.affine,
@@ -271,6 +306,8 @@ def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
         fwhm=bands.fwhm,
         good=bands.good,
         attrs=attrs,
+        y=y,
+        x=x,
     )
 
 
@@ -334,7 +371,7 @@ def evaluate(
     chosen = tuple(m for m in chosen if m != "auto")  # which is one of the others
     if not chosen:
         raise RefusedInput("There is no method to compare; name at least one, such as 'gem'.")
-    scene = pair(hsi, msi)
+    scene = prepare(hsi, msi)
     settings = Settings(seed=seed, device=torch_device(device), progress=progress)
     with bar(len(chosen) + 2, desc="evaluating", unit="step", enabled=progress) as steps:
 
@@ -382,66 +419,124 @@ def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]
     return score(true.values[(slice(None), *right.slices)], made.values[(slice(None), *left.slices)], ratio)
 
 
-def report(fused: xr.DataArray) -> Report:
+def report(fused: Cube) -> Report:
     """The report of a fused image: geometry, response, residuals, validation, warnings.
+
+    Parameters
+    ----------
+    fused : DataArray or Dataset
+        What `fuse` returned.
 
     Raises
     ------
     InvalidCube
         The image was not made by geofuse.
     """
-    text = fused.attrs.get(REPORT_ATTRIBUTE)
+    text = as_cube(fused).attrs.get(REPORT_ATTRIBUTE)
     if text is None:
         raise InvalidCube("This image carries no geofuse report; expected one that `fuse` returned, with its attributes.")
     return Report(json.loads(text))
 
 
+def _layers(fused: Cube, place: str | Path) -> dict[str, tuple[str, xr.DataArray]]:
+    """Where the layers go that a Dataset of `fuse` holds beside the image: ``OUT_uncertainty.tif``, ``OUT_quality.tif``; by name."""
+    if not isinstance(fused, xr.Dataset) or MAIN_VARIABLE not in fused:
+        return {}
+    start, dot, suffix = str(place).rpartition(".")
+    return {name: (f"{start}_{name}{dot}{suffix}", fused[name]) for name in LAYERS if name in fused}
+
+
 def to_cog(
-    fused: xr.DataArray, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
+    fused: Cube, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
 ) -> Path | str:
     """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.cog.write_cog`.
+
+    Parameters
+    ----------
+    fused : DataArray or Dataset
+        A cube. Of a Dataset that `fuse` returned, ``uncertainty`` and ``quality`` go into files beside the image, ``OUT_uncertainty.tif``
+        and ``OUT_quality.tif``.
+    path, dtype, overwrite, progress, resume
+        As for `geofuse.io.cog.write_cog`.
 
     Returns
     -------
     Path or str
-        Where it is; a str for an object (``s3://bucket/key``).
+        Where the image is; a str for an object (``s3://bucket/key``).
+
+    Raises
+    ------
+    RefusedInput
+        The values are no reflectance, and ``dtype`` could not hold them.
     """
     from geofuse.io.cog import write_cog
-    from geofuse.io.remote import is_remote
 
-    receipt = write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
-    return str(path) if is_remote(path) else receipt.path
+    return _written(write_cog, fused, path, dtype, overwrite=overwrite, progress=progress, resume=resume)
 
 
 def to_zarr(
-    fused: xr.DataArray, store: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
+    fused: Cube, store: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
 ) -> Path | str:
     """Write a cube as a Zarr store with overviews; it appears complete and verified, or not at all. See `geofuse.io.zarr.write_zarr`.
 
     Zarr version 3, sharded, with consolidated metadata; CRS, transform and levels by the conventions `proj`, `spatial` and
     `multiscales` 0.1 of GeoZarr, and by CF. ``xarray.open_zarr(store, group="0")`` opens the image, other groups the overviews.
 
+    Parameters
+    ----------
+    fused : DataArray or Dataset
+        As for `to_cog`; further layers go into stores beside it, ``OUT_uncertainty.zarr`` and ``OUT_quality.zarr``.
+    store, dtype, overwrite, progress, resume
+        As for `geofuse.io.zarr.write_zarr`.
+
     Returns
     -------
     Path or str
-        Where it is; a str for an address (``s3://bucket/key.zarr``).
+        Where the image is; a str for an address (``s3://bucket/key.zarr``).
+
+    Raises
+    ------
+    RefusedInput
+        The values are no reflectance, and ``dtype`` could not hold them.
     """
-    from geofuse.io.remote import is_remote
     from geofuse.io.zarr import write_zarr
 
-    receipt = write_zarr(as_cube(fused), store, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
-    return str(store) if is_remote(store) else receipt.path
+    return _written(write_zarr, fused, store, dtype, overwrite=overwrite, progress=progress, resume=resume)
 
 
-def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), collection: Any = None, assets: Any = None) -> pystac.Item:
+def _written(write: Any, fused: Cube, place: str | Path, dtype: str, **options: Any) -> Path | str:
+    """Write an image, and before it the layers that belong to it: all of them appear, or none."""
+    from geofuse.io.output import check_output
+    from geofuse.io.remote import is_remote
+
+    image, layers = as_cube(fused), _layers(fused, place)
+    check_storable(image, dtype, Path(place).name)
+    if layers and not is_remote(place):
+        check_output(place, overwrite=options["overwrite"])
+    made: list[Path] = []
+    try:
+        for name, (path, layer) in layers.items():
+            # numbers of classes are no reflectance that was scaled; 0 is no data
+            layer = layer.astype(np.float32).where(layer != 0) if layer.dtype.kind in "iub" else layer
+            made.append(write(as_cube(layer), path, dtype=LAYERS[name] or dtype, **options).path)
+        receipt = write(image, place, dtype=dtype, **options)
+    except BaseException:  # Ctrl-C too
+        for file in made:
+            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+        raise
+    return str(place) if is_remote(place) else receipt.path
+
+
+def to_stac(fused: Cube, raster: str | Path, *, sources: Any = (), collection: Any = None, assets: Any = None) -> pystac.Item:
     """Write the STAC item of a written image beside it, and return it.
 
     Parameters
     ----------
-    fused : DataArray
+    fused : DataArray or Dataset
         What `fuse` returned.
     raster : path
-        The COG that `to_cog` wrote, or the store of `to_zarr`; the item goes beside it, as ``.json``.
+        The COG that `to_cog` wrote, or the store of `to_zarr`; the item goes beside it, as ``.json``. Layers of a Dataset that lie beside
+        it become assets.
     sources : sequence of geofuse.stac.item.Source
         What the image was made from.
     collection : pystac.Collection, optional
@@ -451,13 +546,14 @@ def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), colle
     from geofuse.stac.item import Processing, make_item, write_item
 
     found = report(fused)
+    beside = {name: path for name, (path, _) in _layers(fused, raster).items() if Path(path).exists()}
     item = make_item(
         raster,
         Processing(found.to_dict()["method"], lineage=found.sentences()),
         sources=sources,
         quality=found.summary(),
         collection=collection,
-        assets=assets,
+        assets=beside | dict(assets or {}),
     )
     write_item(item)
     return item

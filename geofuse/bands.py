@@ -33,7 +33,12 @@ _NM_PER_UNIT = {
     1.0: {"nm", "nanometer", "nanometers", "nanometre", "nanometres"},
     1000.0: {"um", "µm", "μm", "micrometer", "micrometers", "micrometre", "micrometres", "micron", "microns"},
 }
-_GDAL_SUFFIX = re.compile(r"\s\([\d.]+ (micro|nano)met(er|re)s\)$", re.IGNORECASE)
+_GDAL_SUFFIX = re.compile(r"\s+\([\d.]+ (micro|nano)met(er|re)s\)$", re.IGNORECASE)
+# Bands in words: numbers from 1, and the wavelengths of a range.
+_NUMBERS = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
+_RANGE = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*(nm|um|µm|μm)", re.IGNORECASE)
+# A wavelength as people and ENVI write it into the name of a band; a number without a unit is only a number.
+_NAMED = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*(nm|um|µm|μm|nanomet(?:er|re)s?|micromet(?:er|re)s?|microns?)(?![a-z])", re.IGNORECASE)
 _NO_UNIT = {"", "unknown", "none", "undefined"}
 
 
@@ -216,6 +221,25 @@ def in_nm(values: ArrayLike, factor: float) -> NDArray[np.float64]:
     return scaled if factor == 1.0 else np.round(scaled, 9)
 
 
+def named_wavelengths(names: Sequence[str]) -> NDArray[np.float64] | None:
+    """Band centres (nm) that stand in band names; NaN for a band whose name holds none or several, None where no name holds one.
+
+    Examples
+    --------
+    >>> named_wavelengths(["460.00 nm", "Band 12 (0.4600 Micrometers)", "NIR"])
+    array([460., 460.,  nan])
+    """
+    found = [_NAMED.findall(name) for name in names]
+    centre = np.full(len(names), np.nan)
+    for k, numbers in enumerate(found):
+        if len(numbers) == 1:
+            value, unit = float(numbers[0][0]), numbers[0][1].lower()
+            factor = next(factor for factor, words in _NM_PER_UNIT.items() if unit in words)
+            nm = float(in_nm(value, factor))
+            centre[k] = nm if _PLAUSIBLE_NM[0] <= nm <= _PLAUSIBLE_NM[1] else np.nan
+    return None if np.isnan(centre).all() else centre
+
+
 def default_good(wavelength: ArrayLike) -> NDArray[np.bool_]:
     """Tell which bands lie outside strong water-vapour absorption; bands of unknown wavelength count as good.
 
@@ -261,3 +285,65 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
         taken.add(candidate)
         unique.append(candidate)
     return tuple(unique)
+
+
+def positions(table: BandTable, bands: Sequence[str | int]) -> list[int]:
+    """Positions of the bands that are asked for, in that order, each once.
+
+    Parameters
+    ----------
+    table : BandTable
+    bands : sequence of str or int
+        Each a name; a number from 1, or a range of them such as ``"1-50"``; or a range of wavelengths, ``"450-900nm"`` or ``"0.45-0.9um"``.
+        A name goes before a number that is spelled like it.
+
+    Raises
+    ------
+    InvalidCube
+        No such band, or nothing is asked for.
+
+    Examples
+    --------
+    >>> positions(BandTable.make(["blue", "green", "red", "nir"], [490, 560, 665, 842]), ["nir", "1-2", "600-700nm"])
+    [3, 0, 1, 2]
+    """
+    found = [position for band in bands for position in _positions(table, band)]
+    if not found:
+        raise InvalidCube("bands= is empty; name at least one band, or leave it out")
+    return list(dict.fromkeys(found))
+
+
+def _positions(table: BandTable, band: str | int) -> list[int]:
+    if isinstance(band, str) and band in table.names:
+        return [table.names.index(band)]
+    if isinstance(band, str) and (match := _RANGE.fullmatch(band.strip())):
+        factor = next(factor for factor, words in _NM_PER_UNIT.items() if match[3].lower() in words)
+        with np.errstate(invalid="ignore"):
+            inside = (table.wavelength >= float(match[1]) * factor) & (table.wavelength <= float(match[2]) * factor)
+        if inside.any():
+            return [int(k) for k in np.flatnonzero(inside)]
+    elif isinstance(band, str | int | np.integer) and not isinstance(band, bool) and (match := _NUMBERS.fullmatch(str(band).strip())):
+        first = int(match[1])
+        last = int(match[2] or first)
+        if 1 <= first <= last <= len(table):
+            return list(range(first - 1, last))
+    shown = ", ".join(table.names[:20]) + (", …" if len(table) > 20 else "")
+    known = (
+        f"{np.nanmin(table.wavelength):.4g} to {np.nanmax(table.wavelength):.4g} nm" if np.isfinite(table.wavelength).any() else "unknown"
+    )
+    raise InvalidCube(f"no band {band!r}; choose numbers from 1 to {len(table)}, names among {shown}, or wavelengths ({known})")
+
+
+def as_list(bands: Sequence[str | int] | str | int | None) -> list[str | int] | None:
+    """Bands as a list; a text holds several, separated by commas.
+
+    Examples
+    --------
+    >>> as_list("1-50,60"), as_list(3), as_list(["red"]), as_list(None)
+    (['1-50', '60'], [3], ['red'], None)
+    """
+    if bands is None:
+        return None
+    if isinstance(bands, str):
+        return [part.strip() for part in bands.split(",") if part.strip()]
+    return [bands] if isinstance(bands, int | np.integer) else list(bands)

@@ -25,6 +25,17 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
 Trust = Annotated[bool, typer.Option("--trust-input", help="Open whatever GDAL knows, with all that it names: VRT, netCDF, HDF5, WMS, ….")]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")]
+BANDS = (
+    "Bands to take, in this order, separated by commas: names; numbers from 1 and ranges of them (1-50,60); ranges of wavelengths "
+    "(450-900nm, 0.45-0.9um); for a STAC item also keys and common names of its assets (B02,red)."
+)
+Bands = Annotated[str | None, typer.Option(help=BANDS)]
+Resolution = Annotated[
+    float | None,
+    typer.Option(
+        help="Pixel size, in units of the CRS, onto which to bring the assets of a STAC item that differ in it; all of them by default."
+    ),
+]
 SCHEDULERS = (
     "threads; processes; synchronous; distributed (a dask cluster on this machine, a process a core, which survives dead workers); "
     "cuda (the same, a process a GPU); or the address of a dask scheduler (tcp://…)."
@@ -113,8 +124,8 @@ def options(
 
 @app.command()
 def fuse(
-    hsi: Annotated[str, typer.Argument(help="Hyperspectral raster: many bands, coarse pixels.")],
-    msi: Annotated[str, typer.Argument(help="Multispectral raster: few bands, fine pixels.")],
+    hsi: Annotated[str, typer.Argument(help="Hyperspectral raster: many bands, coarse pixels. A file, a STAC item (.json) or a URL.")],
+    msi: Annotated[str, typer.Argument(help="Multispectral raster: few bands, fine pixels. A file, a STAC item (.json) or a URL.")],
     output: Annotated[
         str,
         typer.Option("-o", "--output", help="COG (.tif) or Zarr store (.zarr) to write, a path or s3://…; its STAC item goes beside it."),
@@ -122,6 +133,12 @@ def fuse(
     method: Annotated[
         str, typer.Option(help="auto, mossfuse, gem, fuse, hysure, regression, gsa, cnmf, mlp, bicubic or mossfuse-paper.")
     ] = "auto",
+    hsi_bands: Bands = None,
+    msi_bands: Bands = None,
+    msi_resolution: Annotated[
+        float | None,
+        typer.Option(help="Pixel size onto which to bring the assets of a STAC item, where they differ in it; all by default."),
+    ] = None,
     srf: Annotated[str, typer.Option(help="auto (estimated), a sensor such as Sentinel-2A, or a CSV file.")] = "auto",
     tile: Annotated[str, typer.Option(help="Fine pixels along each side of a tile, or auto.")] = "auto",
     device: Device = "auto",
@@ -157,7 +174,8 @@ def fuse(
     job = Job(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
         reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume,
-        progress=not quiet, remote=remote, uncertainty=uncertainty, trust_input=trust_input,
+        progress=not quiet, remote=remote, uncertainty=uncertainty, trust_input=trust_input, hsi_bands=hsi_bands, msi_bands=msi_bands,
+        msi_resolution=msi_resolution,
     )  # fmt: skip
     keep_freed_memory()
     if not plan and job.is_done():
@@ -176,6 +194,9 @@ def evaluate(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral raster.")],
     msi: Annotated[str, typer.Argument(help="Multispectral raster.")],
     methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas; by default all but mossfuse-paper.")] = None,
+    hsi_bands: Bands = None,
+    msi_bands: Bands = None,
+    msi_resolution: Resolution = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -189,7 +210,10 @@ def evaluate(
 
     json = _checked_json(json)
     chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
-    cubes = open_hsi(hsi, trust_input=trust_input), open_msi(msi, trust_input=trust_input)
+    cubes = (
+        open_hsi(hsi, bands=hsi_bands, trust_input=trust_input),
+        open_msi(msi, bands=msi_bands, resolution=msi_resolution, trust_input=trust_input),
+    )
     table = api.evaluate(*cubes, methods=chosen, seed=seed, device=device, progress=not quiet)
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     if json is not None:
@@ -218,12 +242,24 @@ def compare(
 
 
 @app.command()
-def info(file: Annotated[str, typer.Argument(help="A raster.")], trust_input: Trust = False, debug: Debug = False) -> None:
-    """What geofuse sees in a file: bands, wavelengths, grid, nodata."""
+def info(
+    file: Annotated[str, typer.Argument(help="A raster, or a STAC item (.json).")],
+    bands: Bands = None,
+    resolution: Resolution = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write it as JSON; - for standard output.")] = None,
+    trust_input: Trust = False,
+    debug: Debug = False,
+) -> None:
+    """What geofuse sees in a file: bands, wavelengths, grid, date, nodata."""
     from geofuse import open_msi
-    from geofuse.view.describe import describe
+    from geofuse.view.describe import describe, facts
 
-    print(describe(open_msi(file, trust_input=trust_input), redact(file)))
+    json = _checked_json(json)
+    cube = open_msi(file, bands=bands, resolution=resolution, trust_input=trust_input)
+    if json is None or not _is_stdout(json):
+        print(describe(cube, redact(file)))
+    if json is not None:
+        _write_json(facts(cube), json)
 
 
 @app.command()
@@ -285,10 +321,18 @@ def _checked_json(path: Path | None) -> Path | None:
     """Refuse a place that cannot be written to before the work, not after it."""
     from geofuse.io.output import check_output
 
-    return None if path is None else check_output(_path(path), overwrite=True)
+    return path if path is None or _is_stdout(path) else check_output(_path(path), overwrite=True)
+
+
+def _is_stdout(path: Path) -> bool:
+    return str(path) == "-"
 
 
 def _write_json(values: Any, path: Path) -> None:
     import json
 
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(values, indent=1, allow_nan=False)
+    if _is_stdout(path):
+        print(text)
+    else:
+        path.write_text(text + "\n", encoding="utf-8")

@@ -29,7 +29,7 @@ from geofuse.errors import NotReflectance, OutputRefused, RefusedInput, RunFaile
 from geofuse.io.cog import Receipt, fill_draft, write_cog
 from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
 from geofuse.io.journal import differences
-from geofuse.io.open import open_hsi, open_msi
+from geofuse.io.open import files_of, open_hsi, open_msi
 from geofuse.io.output import RUN_TAG, check_output, is_zarr, run_of
 from geofuse.io.remote import check_remote, leave, run_of_object, upload
 from geofuse.io.sight import check_files_seen
@@ -40,6 +40,7 @@ from geofuse.io.zarr import check_zarr, write_zarr
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
 from geofuse.redact import redacted
+from geofuse.sampling import check_storable
 from geofuse.scene import Scene
 from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint
@@ -78,6 +79,9 @@ class Job:
     uncertainty: bool = False
     trust_input: bool = False
     """Open whatever GDAL knows."""
+    hsi_bands: str | None = None
+    msi_bands: str | None = None
+    msi_resolution: float | None = None
     remote: str | None = None
     """Address that the output goes to when it is complete, its item beside it; ``output`` is where it is made."""
 
@@ -113,6 +117,14 @@ class Job:
         """Whether files here may be replaced; where an object is made they are our own."""
         return self.overwrite or self.remote is not None
 
+    @property
+    def _hsi_files(self) -> list[str]:
+        return files_of(self.hsi, self.hsi_bands)
+
+    @property
+    def _msi_files(self) -> list[str]:
+        return files_of(self.msi, self.msi_bands, self.msi_resolution)
+
     def refuse(self) -> None:
         """Refuse what cannot be written, before anything is read."""
         if self.dtype not in DTYPES:
@@ -123,7 +135,7 @@ class Job:
             )
         if is_zarr(self.output):
             check_zarr(self.output)
-        for path in (Path(local_name(source)).expanduser().resolve() for source in (self.hsi, self.msi)):
+        for path in (Path(local_name(source)).expanduser().resolve() for source in (*self._hsi_files, *self._msi_files)):
             for made in self.outputs:
                 if made.resolve() in (path, *path.parents):
                     raise OutputRefused(f"The output {made} is one of the inputs, or holds one; give it another name.")
@@ -165,10 +177,11 @@ class Job:
             Writing failed; nothing appeared, and it says whether another run can go on from what was finished.
         """
         self.refuse()
-        check_files_seen([self.hsi, self.msi])
+        check_files_seen([*self._hsi_files, *self._msi_files])
         clock, command = _Clock(), self._command()
         (hsi, msi), given = self._opened(), self._given_model()
-        scene, planned = api.pair(hsi, msi), self._plan(hsi, msi, given)
+        scene = api.prepare(hsi, msi)
+        planned = self._plan(scene.hsi, scene.msi, given)
         target = check_target(self.output, overwrite=self.replaces)
         self._check_space(target, planned)
         clock.lap("open")
@@ -229,6 +242,7 @@ class Job:
         return {
             "software": software(),
             **self._inputs(),
+            "bands": [self.hsi_bands, self.msi_bands, self.msi_resolution],
             "method": self.method,
             "seed": self.seed,
             "dtype": self.dtype,
@@ -237,8 +251,8 @@ class Job:
 
     def _inputs(self) -> dict[str, Any]:
         return {
-            "hsi": fingerprint(self.hsi),
-            "msi": fingerprint(self.msi),
+            "hsi": [fingerprint(file) for file in self._hsi_files],
+            "msi": [fingerprint(file) for file in self._msi_files],
             "srf": self.srf if not Path(self.srf).is_file() else fingerprint(self.srf),
             "model": None if self.model is None else file_sha256(self.model),
         }
@@ -297,16 +311,13 @@ class Job:
         return Model.load(kept)
 
     def _opened(self) -> tuple[xr.DataArray, xr.DataArray]:
-        """Both images; an HSI whose values the output cannot hold is refused."""
-        stored = StoredType.named(self.dtype)
-        try:
-            with warnings.catch_warnings():
-                if stored.limit < math.inf:
-                    warnings.simplefilter("error", NotReflectance)
-                hsi = open_hsi(self.hsi, trust_input=self.trust_input)
-        except NotReflectance as found:
-            raise RefusedInput(f"{found}. Or ask for --dtype float32: {stored.dtype} holds reflectance up to {stored.limit:.3g}.") from None
-        return hsi, open_msi(self.msi, trust_input=self.trust_input)
+        """Both images; an HSI whose values the output cannot hold is rejected."""
+        with warnings.catch_warnings():
+            if StoredType.named(self.dtype).limit < math.inf:
+                warnings.simplefilter("ignore", NotReflectance)  # it is an error then
+            hsi = open_hsi(self.hsi, bands=self.hsi_bands, trust_input=self.trust_input)
+        check_storable(hsi, self.dtype, self.hsi)
+        return hsi, open_msi(self.msi, bands=self.msi_bands, resolution=self.msi_resolution, trust_input=self.trust_input)
 
     def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
         options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}

@@ -76,6 +76,12 @@ class Scene:
         """Whether either cube is backed by dask."""
         return self.hsi.chunks is not None or self.msi.chunks is not None
 
+    @property
+    def output_coordinates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pixel centres of the fused image along y and x: a slice of the MSI's own, to the last bit."""
+        rows, cols = self.pair.output.offset(self.pair.fine_window.top, self.pair.fine_window.left).slices
+        return self.msi.y.values[rows], self.msi.x.values[cols]
+
     def hsi_window(self, coarse: Window) -> Any:
         """Pixels of the HSI (numpy or dask) in a window of the coarse working grid."""
         rows, cols = coarse.offset(self.pair.coarse_window.top, self.pair.coarse_window.left).slices

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,14 @@ from urllib.parse import urlsplit
 from geofuse.errors import InvalidCube
 from geofuse.io.gdal import is_trusted
 from geofuse.io.metadata import BandHints
+from geofuse.masks import is_mask
 
 if TYPE_CHECKING:
     from pystac import Asset
 
 _NOT_DATA = {"thumbnail", "overview", "metadata", "visual", "data-mask", "cloud", "saturation"}
+# Maps of Sentinel-2 that are no reflectance: optical thickness of aerosol, water vapour, true colour.
+_DERIVED = {"aot", "wvp", "tci", "visual"}
 _RASTER_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "application/x-hdf", "application/octet-stream")
 _CORRECT = "correct the item, or open the file itself"
 _TRUST = "Where you trust the item: trust_input=True, --trust-input"
@@ -36,8 +40,8 @@ class Part:
     indexes: tuple[int, ...] | None = None
 
 
-def parts_of(source: Any, bands: Sequence[str | int] | None) -> list[Part]:
-    """Files that hold the wanted bands of a STAC item or asset.
+def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool = False) -> tuple[list[Part], list[str]]:
+    """Files that hold the wanted bands of a STAC item or asset, and the names of these bands.
 
     Parameters
     ----------
@@ -45,12 +49,16 @@ def parts_of(source: Any, bands: Sequence[str | int] | None) -> list[Part]:
         An asset is taken as it is. Of an item, the only raster asset is; or the one with most bands; or, with ``bands``,
         those whose keys or band names are asked for.
     bands : sequence, optional
-        Asset keys, band names or common names; 1-based numbers only where there is one raster asset.
+        Asset keys, band names or common names; what else `geofuse.bands.positions` understands only where there is one raster asset.
+    all_bands : bool
+        Of an item with an asset a band take all that show the ground, where ``bands`` does not say which.
 
     Returns
     -------
     list of Part
         In the order of ``bands``; one part where all come from one asset.
+    list of str
+        A name a part; empty where one part holds all.
 
     Raises
     ------
@@ -58,20 +66,67 @@ def parts_of(source: Any, bands: Sequence[str | int] | None) -> list[Part]:
         The item has no raster asset, or does not say which of several is meant.
     """
     if not hasattr(source, "assets"):
-        return [_part(source, None)]
+        return [_part(source, None)], []
     rasters = {key: asset for key, asset in source.assets.items() if _is_raster(asset)}
     if not rasters:
         raise InvalidCube(f"item {source.id} has no raster asset among {sorted(source.assets)}; pass a path or an asset")
+    if bands is None and all_bands and len(rasters) > 1:
+        bands = _one_a_band(rasters)
+    whole = _has_cube(rasters)
     if bands is not None and len(rasters) > 1:
-        found = [_find(rasters, band, source.id) for band in bands]
+        bands = bands_without_masks(bands, source.id)
+        try:
+            found = [_find(rasters, band, source.id) for band in bands]
+        except InvalidCube:
+            if whole is None:
+                raise
+            return [_part(rasters[whole], None)], []  # numbers and ranges, of its bands
         if len({key for key, _ in found}) == 1:
-            return [_part(rasters[found[0][0]], tuple(index for _, index in found))]
-        return [_part(rasters[key], (index,)) for key, index in found]
-    counts = {key: len(_bands(asset)) or 1 for key, asset in rasters.items()}
+            return [_part(rasters[found[0][0]], tuple(index for _, index in found))], []
+        return [_part(rasters[key], (index,)) for key, index in found], [str(band) for band in bands]
+    if whole is None:
+        raise InvalidCube(
+            f"item {source.id} has several raster assets: {', '.join(rasters)}; pass one of them, name bands= (--hsi-bands, --msi-bands), "
+            "or take all onto one pixel size with resolution= (--msi-resolution)"
+        )
+    return [_part(rasters[whole], None)], []
+
+
+def bands_without_masks(names: Sequence[Any], where: str) -> list[Any]:
+    """The bands that are asked for, or that a file has, without those that are layers of classes by their names, which are said."""
+    layers = [str(name) for name in names if is_mask(str(name))]
+    if layers and len(layers) < len(names):
+        warnings.warn(
+            f"{where}: {', '.join(layers)} left out: layers of classes are no bands; mask with them in Python, e.g. by odc.stac.load",
+            UserWarning,
+            stacklevel=6,
+        )
+        return [name for name in names if not is_mask(str(name))]
+    return list(names)
+
+
+def _has_cube(rasters: dict[str, Asset]) -> str | None:
+    """The asset that is meant where none is named: the only one, or the one with most bands; None where several hold as many.
+
+    Of those the only one that is called data is, not what was computed beside it.
+    """
+    shown = {key: asset for key, asset in rasters.items() if key.lower() not in _DERIVED} or rasters
+    data = {key: asset for key, asset in shown.items() if "data" in (asset.roles or [])} or shown
+    counts = {key: len(_bands(asset)) or 1 for key, asset in data.items()}
     most = [key for key, count in counts.items() if count == max(counts.values())]
-    if len(most) > 1:
-        raise InvalidCube(f"item {source.id} has several raster assets: {', '.join(rasters)}; pass one of them, or name bands= (open_msi)")
-    return [_part(rasters[most[0]], None)]
+    return most[0] if len(most) == 1 else None
+
+
+def _one_a_band(rasters: dict[str, Asset]) -> list[str | int]:
+    """Keys of the assets that show the ground in one band each: no composites, no layers of classes, each band in one format only."""
+    marked = [key for key, asset in rasters.items() if "reflectance" in (asset.roles or [])]
+    known = {key: (_bands(rasters[key]) or [{}]) for key in (marked or rasters)}
+    spectral = [key for key, bands in known.items() if any({"center_wavelength", "common_name"} & set(band) for band in bands)]
+    chosen: dict[str, str | int] = {}
+    for key in spectral or known:
+        if len(known[key]) == 1 and not is_mask(key) and key.lower() not in _DERIVED:
+            chosen.setdefault(str(known[key][0].get("name", key)), key)
+    return list(chosen.values())
 
 
 def _is_raster(asset: Asset) -> bool:

@@ -27,6 +27,7 @@ from rasterio.windows import Window
 from geofuse.bands import BandTable
 from geofuse.cube import check_cube, geobox
 from geofuse.errors import OutputRefused, RunFailed
+from geofuse.georef import coordinate_tags
 from geofuse.io.draft import Corner, Draft
 from geofuse.io.fingerprint import content_sha256, content_size
 from geofuse.io.gdal import open_raster
@@ -186,6 +187,7 @@ def _key(cube: xr.DataArray, dtype: str, block: int, tags: dict[str, str] | None
         "pixels": getattr(cube.data, "name", "in memory"),
         "shape": list(cube.shape),
         "grid": [repr(float(v)) for v in tuple(box.affine)[:6]],
+        "coordinates": coordinate_tags(cube, box.affine),
         "crs": cube.spatial_ref.attrs["crs_wkt"],
         "bands": bands,
         "dtype": dtype,
@@ -296,7 +298,9 @@ class Filled:
 
     def _show(self, statistics: BandStatistics, tags: dict[str, str]) -> Path:
         crs_wkt = self.cube.spatial_ref.attrs["crs_wkt"]
-        return write_vrt(self.draft, BandTable.from_cube(self.cube), statistics, geobox(self.cube).affine, crs_wkt, tags)
+        transform = geobox(self.cube).affine
+        tags = {**tags, **coordinate_tags(self.cube, transform)}
+        return write_vrt(self.draft, BandTable.from_cube(self.cube), statistics, transform, crs_wkt, tags)
 
     def _tell(self, clipped: int) -> None:
         name, limit = self.work.target.name, self.draft.stored.limit

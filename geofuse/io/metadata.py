@@ -17,15 +17,16 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from geofuse.bands import BandTable, default_good, in_nm, nm_per_unit, plain_name
+from geofuse.bands import BandTable, default_good, in_nm, named_wavelengths, nm_per_unit, plain_name
 from geofuse.errors import InvalidCube
+from geofuse.georef import COORDINATE_TAGS
 from geofuse.io.envi import fields_of, header_list
 from geofuse.io.output import RUN_TAG
 from geofuse.redact import redact
 from geofuse.values import SCALE_KEYS, declared_scale, integer_scale
 
 # Tags about the file and not about the scene.
-_HOUSEKEEPING = ("AREA_OR_POINT", "TIFFTAG_", "OVR_", "LAYOUT", "Band_", "wavelength_units", RUN_TAG, *SCALE_KEYS)
+_HOUSEKEEPING = ("AREA_OR_POINT", "TIFFTAG_", "OVR_", "LAYOUT", "Band_", "wavelength_units", RUN_TAG, *SCALE_KEYS, *COORDINATE_TAGS)
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,10 @@ def _wavelength(
     values, unit = _column(source, tags, "wavelength", "CENTRAL_WAVELENGTH_UM")
     if all(value is None for value in values):
         values, unit = [None if v is None else str(v) for v in hints.wavelength_um] or values, "um"
+    if all(value is None for value in values):
+        named = named_wavelengths([name or "" for name in source.descriptions])
+        if named is not None and not (every_band and np.isnan(named[spectral(source)]).any()):
+            values, unit = [None if np.isnan(v) else repr(float(v)) for v in named], "nm"
     given, wanted = np.array([value is not None for value in values]), spectral(source)
     if every_band and given.any() and not given[wanted].all():
         raise InvalidCube(f"wavelengths are given for {given[wanted].sum()} of {wanted.sum()} bands; give all or none in the metadata")

@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
-from geofuse.bands import BandTable
+from geofuse.bands import BandTable, as_list, positions
 from geofuse.cube import as_cube, check_cube, geobox, wrap
 from geofuse.errors import InvalidCube, NotReflectance, RunFailed
 from geofuse.foreign import only_array
-from geofuse.georef import crs_of
+from geofuse.georef import crs_of, tagged_centres
 from geofuse.io import envi, geotiff
-from geofuse.io.assets import Part, parts_of
+from geofuse.io.assets import Part, bands_without_masks, parts_of
 from geofuse.io.fingerprint import content_stamp, local_name
 from geofuse.io.gdal import is_tiff, is_trusted, open_raster, trusting
+from geofuse.io.items import about_file, about_item, described, is_item, on_one_grid, read_item
 from geofuse.io.metadata import BandHints, Described, describe, spectral
 from geofuse.io.output import is_store, is_zarr
 from geofuse.io.raster import RasterArray, claims_too_much, first_data, lazy, natural_chunks
@@ -49,15 +51,19 @@ _EXPECTED = (
     "expected a GeoTIFF, a JPEG 2000 or an ENVI file with its header; formats that may name other files or addresses, such as VRT, netCDF, "
     "HDF5 and WMS, are opened where you trust the file: trust_input=True, --trust-input"
 )
+Bands = Sequence[str | int] | str | int | None
 
 
-def open_hsi(source: Source, *, chunks: Any = "auto", trust_input: bool = False) -> xr.DataArray:
+def open_hsi(source: Source, *, bands: Bands = None, chunks: Any = "auto", trust_input: bool = False) -> xr.DataArray:
     """Open a hyperspectral raster as a lazy cube of reflectance.
 
     Parameters
     ----------
     source : str, path, pystac.Item, pystac.Asset, xarray.DataArray or xarray.Dataset
-        A GeoTIFF, a JPEG 2000, an ENVI data file or header, by path or URL; a Zarr store; or an object.
+        A GeoTIFF, a JPEG 2000, an ENVI data file or header, or the JSON of a STAC item, by path or URL; a Zarr store; or an object.
+    bands : sequence of str or int, str or int, optional
+        Bands to take, in this order: names; numbers from 1, ranges of them (``"1-50,60"``); ranges of wavelengths (``"450-900nm"``).
+        By default all but an alpha band, which counts as a mask.
     chunks : Any
         ``"auto"`` for chunks that suit the file (all bands together), a dict by dim name, or None to read everything now.
     trust_input : bool
@@ -82,7 +88,7 @@ def open_hsi(source: Source, *, chunks: Any = "auto", trust_input: bool = False)
     ((177, 80, 60), 460.0, 5.8)
     """
     with trusting(trust_input):
-        cube = _open(source, "HSI", None, chunks)
+        cube = _open(source, "HSI", as_list(bands), chunks)
     if not BandTable.from_cube(cube).has_wavelength:
         warnings.warn(
             "the HSI has no wavelengths: bands cannot be matched to those of the MSI by name, and water-vapour bands are not known; "
@@ -94,7 +100,7 @@ def open_hsi(source: Source, *, chunks: Any = "auto", trust_input: bool = False)
 
 
 def open_msi(
-    source: Source, *, bands: Sequence[str | int] | str | int | None = None, chunks: Any = "auto", trust_input: bool = False
+    source: Source, *, bands: Bands = None, resolution: float | None = None, chunks: Any = "auto", trust_input: bool = False
 ) -> xr.DataArray:
     """Open a multispectral raster as a lazy cube of reflectance.
 
@@ -102,9 +108,11 @@ def open_msi(
     ----------
     source : str, path, pystac.Item, pystac.Asset, xarray.DataArray or xarray.Dataset
         As in `open_hsi`. Wavelengths are not needed.
-    bands : sequence of str or int, optional
-        Bands to take, in this order: names, or numbers from 1; for a STAC item also asset keys and common names. By default all but an
-        alpha band, which counts as a mask.
+    bands : sequence of str or int, str or int, optional
+        As in `open_hsi`; for a STAC item also asset keys and common names.
+    resolution : float, optional
+        Pixel size, in units of the CRS, onto which to bring the assets of a STAC item where they differ in it (Sentinel-2 at 10 and 20 m):
+        larger pixels are repeated, smaller ones averaged. Without ``bands`` all reflectance assets are taken.
     chunks, trust_input
         As in `open_hsi`.
 
@@ -116,7 +124,7 @@ def open_msi(
     Raises
     ------
     InvalidCube
-        As `open_hsi`; also for a band that is not there.
+        As `open_hsi`; also for a band that is not there, and for assets of different pixel size without ``resolution``.
 
     Examples
     --------
@@ -125,16 +133,17 @@ def open_msi(
     >>> msi.band.values.tolist()
     ['646.50 nm', '558.40 nm']
     """
-    wanted = [bands] if isinstance(bands, str | int) else None if bands is None else list(bands)
     with trusting(trust_input):
-        return _open(source, "MSI", wanted, chunks)
+        return _open(source, "MSI", as_list(bands), chunks, resolution)
 
 
-def _open(source: Source, role: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
+def _open(source: Source, role: str, bands: list[str | int] | None, chunks: Any, resolution: float | None = None) -> xr.DataArray:
+    if isinstance(source, str | os.PathLike) and is_item(os.fspath(source)):
+        source = read_item(os.fspath(source))
     if isinstance(source, xr.DataArray | xr.Dataset):
         cube = _from_array(source, role, bands, chunks)
     elif hasattr(source, "assets") or hasattr(source, "href"):
-        cube = _from_stac(source, role, bands, chunks)  # type: ignore[arg-type]
+        cube = _from_stac(source, role, bands, chunks, resolution)  # type: ignore[arg-type]
     elif isinstance(source, str | os.PathLike):
         cube = _from_file(os.fspath(source), role, bands, chunks)
     else:
@@ -161,7 +170,7 @@ def cube_of(source: xr.DataArray | xr.Dataset, role: str) -> xr.DataArray:
 def _from_array(source: xr.DataArray | xr.Dataset, role: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
     cube = cube_of(source, role)
     if bands is not None:
-        cube = cube.isel(band=_positions(BandTable.from_cube(cube), bands))
+        cube = cube.isel(band=positions(BandTable.from_cube(cube), bands))
     if isinstance(cube.data, np.ndarray) and not any(np.isfinite(plane).any() for plane in cube.data):
         raise InvalidCube(f"{role}: the array holds no data: every pixel is NaN or nodata; check its nodata value")
     return cube if chunks is None or (isinstance(chunks, str) and chunks == "auto") else cube.chunk(chunks)
@@ -183,33 +192,37 @@ def _with_bands_of_file(cube: xr.DataArray, source: xr.DataArray | xr.Dataset) -
     return cube.assign_coords(columns)
 
 
-def _from_stac(source: Item | Asset, role: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
-    parts = parts_of(source, bands)
+def _from_stac(source: Item | Asset, role: str, bands: list[str | int] | None, chunks: Any, resolution: float | None) -> xr.DataArray:
+    parts, names = parts_of(source, bands, all_bands=resolution is not None)
     if len(parts) == 1:
         chosen: list[str | int] | None = list(parts[0].indexes) if parts[0].indexes else bands
-        return _from_file(parts[0].href, role, chosen, chunks, parts[0].hints)
-    return _stacked(parts, [str(band) for band in bands or []], role, chunks)
+        cube = _from_file(parts[0].href, role, chosen, chunks, parts[0].hints)
+    else:
+        cube = _stacked(parts, names, role, chunks, resolution)
+    return described(cube, about_item(source))
 
 
-def _stacked(parts: list[Part], names: list[str], role: str, chunks: Any) -> xr.DataArray:
-    """Join bands that lie in one file each; they must be on one grid, since nothing is resampled here."""
+def _stacked(parts: list[Part], names: list[str], role: str, chunks: Any, resolution: float | None) -> xr.DataArray:
+    """Join bands that lie in one file each, on one grid."""
     cubes = [_from_file(part.href, role, list(part.indexes or (1,)), chunks, part.hints) for part in parts]
-    grids = [geobox(cube) for cube in cubes]
-    if any(grid != grids[0] for grid in grids):
-        sizes = ", ".join(f"{name} {abs(grid.transform.a):g}" for name, grid in zip(names, grids, strict=True))
-        raise InvalidCube(f"{role}: the bands are not on one grid (pixel sizes: {sizes}); choose bands of one resolution")
+    try:
+        cubes = on_one_grid(cubes, names, resolution)
+    except InvalidCube as error:
+        raise InvalidCube(f"{role}: {error}") from None
     import dask.array as da
 
     join: Callable[..., Any] = np.concatenate if chunks is None else da.concatenate
     columns = {key: np.concatenate([cube.coords[key].values for cube in cubes]) for key in ("wavelength", "fwhm", "good")}
     return wrap(
         join([cube.data for cube in cubes], axis=0),
-        transform=grids[0].transform,
+        transform=geobox(cubes[0]).affine,
         crs=crs_of(cubes[0]),
         names=names,
         **columns,
         attrs=cubes[0].attrs,
         encoding=cubes[0].encoding,
+        y=cubes[0].y.values,
+        x=cubes[0].x.values,
     )
 
 
@@ -253,25 +266,37 @@ def _locate(path: str) -> str:
 def _from_open(file: Any, place: str, role: str, bands: list[str | int] | None, chunks: Any, hints: BandHints | None) -> xr.DataArray:
     _check_pixels(file, place)
     transform = _placed(file)
-    described = describe(file, every_band=role == "HSI", hints=hints)
-    chosen = np.flatnonzero(spectral(file)) if bands is None else np.array(_positions(described.table, bands))
+    about = describe(file, every_band=role == "HSI", hints=hints)
+    chosen = _shown(about.table.names, spectral(file), place) if bands is None else np.array(positions(about.table, bands))
     if not chosen.size:
         raise InvalidCube("no band but an alpha band, which shows nothing of the ground; give a file with spectral bands")
-    array = _array(file, place, described, chosen)
+    array = _array(file, place, about, chosen)
     natural = natural_chunks(array.shape, file.block_shapes[0], sequential=envi.is_compressed(file))
     _look(array, natural, place)
     encoding = _encoding(array, file.dtypes[0], place) | _blocks(file.block_shapes[0])
-    return _cube(array, chunks, natural, transform, file.crs, described.table.take(chosen), described.attrs, encoding)
+    encoding["masks"] = ["alpha"] if array.alpha or not spectral(file).all() else ["mask"] if array.has_mask else []
+    place_of = {"y": (transform.f, transform.e, file.height), "x": (transform.c, transform.a, file.width)}
+    coords = {dim: tagged_centres(file.tags(), dim, *numbers) for dim, numbers in place_of.items()}
+    if transform.e > 0:
+        coords["y"] = coords["y"][::-1]
+    cube = _cube(array, chunks, natural, transform, file.crs, about.table.take(chosen), about.attrs, encoding, coords)
+    return described(cube, about_file(place, file.tags() | file.tags(ns="IMAGERY") | file.tags(ns="ENVI")))
+
+
+def _shown(names: tuple[str, ...], spectral: NDArray[np.bool_], place: str) -> NDArray[np.intp]:
+    """Bands that show the ground: no alpha band, and no layer of classes."""
+    wanted = bands_without_masks([name for name, shows in zip(names, spectral, strict=True) if shows], place)
+    return np.array([k for k, name in enumerate(names) if name in wanted], dtype=np.intp)
 
 
 def _from_store(place: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
     store = describe_store(Path(place))
-    chosen = np.arange(len(store.table)) if bands is None else np.array(_positions(store.table, bands))
+    chosen = np.arange(len(store.table)) if bands is None else np.array(positions(store.table, bands))
     array = store.array.take(chosen)
     natural = natural_chunks(array.shape, store.chunk)
     _look(array, natural, place)
     encoding = store.encoding | _blocks(store.chunk)
-    return _cube(array, chunks, natural, store.transform, store.crs, store.table.take(chosen), store.attrs, encoding)
+    return _cube(array, chunks, natural, store.transform, store.crs, store.table.take(chosen), store.attrs, encoding, store.coords)
 
 
 def _look(array: RasterArray, natural: tuple[int, int, int], place: str) -> None:
@@ -301,6 +326,7 @@ def _cube(
     table: BandTable,
     attrs: dict[str, Any],
     encoding: dict[str, Any],
+    coords: dict[str, NDArray[Any]],
 ) -> xr.DataArray:
     data = lazy(array, chunks, natural)
     if transform.e > 0:
@@ -315,6 +341,7 @@ def _cube(
         good=table.good,
         attrs=attrs,
         encoding=encoding,
+        **coords,
     )
 
 
@@ -390,17 +417,9 @@ def _blocks(block: tuple[int, int]) -> dict[str, Any]:
     return {"preferred_chunks": {"y": block[0], "x": block[1]}}
 
 
-def _positions(table: BandTable, bands: Sequence[str | int]) -> list[int]:
-    """Positions of bands given by name or by number from 1."""
-    positions = []
-    for band in bands:
-        if isinstance(band, int | np.integer) and not isinstance(band, bool) and 1 <= band <= len(table):
-            positions.append(int(band) - 1)
-        elif isinstance(band, str) and band in table.names:
-            positions.append(table.names.index(band))
-        else:
-            shown = ", ".join(table.names[:20]) + (", …" if len(table) > 20 else "")
-            raise InvalidCube(f"no band {band!r}; choose numbers from 1 to {len(table)} or names among {shown}")
-    if not positions:
-        raise InvalidCube("bands= is empty; name at least one band, or leave it out")
-    return positions
+def files_of(source: str, bands: Bands = None, resolution: float | None = None) -> list[str]:
+    """Files that are read when a source is opened by its path or address: itself, and the assets that are meant where it is a STAC item."""
+    if not is_item(source):
+        return [source]
+    parts, _ = parts_of(read_item(source), as_list(bands), all_bands=resolution is not None)
+    return [source, *(part.href for part in parts)]

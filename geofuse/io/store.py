@@ -82,6 +82,8 @@ class Store:
         As the rows are in the store; they may run north.
     crs : pyproj.CRS
     attrs, encoding : dict
+    coords : dict
+        Pixel centres ``y`` and ``x`` as stored, rows turned to run south.
     """
 
     array: StoreArray
@@ -91,6 +93,7 @@ class Store:
     crs: Any
     attrs: dict[str, Any]
     encoding: dict[str, Any]
+    coords: dict[str, NDArray[Any]]
 
 
 def describe_store(folder: Path) -> Store:
@@ -146,9 +149,9 @@ def _described(folder: Path, group: str, dataset: xr.Dataset, chunks: dict[str, 
     table = BandTable.make(*(known.get(key) for key in ("names", "wavelength", "fwhm", "good")))  # type: ignore[arg-type]
     attrs = {key: value for key, value in known["attrs"].items() if not str(key).startswith(_ABOUT_THE_STORE)}
     rows, cols = chunks[names[0]][1:]
-    return Store(
-        array, (rows, cols), table, transform, known["crs"], attrs, {**encoding, "dtype": variable.dtype.name, "source": str(folder)}
-    )
+    coords: dict[str, Any] = {dim: known[dim] for dim in ("y", "x") if dim in known}
+    encoding = {**encoding, "dtype": variable.dtype.name, "source": str(folder)}
+    return Store(array, (rows, cols), table, transform, known["crs"], attrs, encoding, coords)
 
 
 def finest_group(folder: Path) -> Path:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from geofuse.bands import BandTable
 from geofuse.cube import geobox, wrap
 from geofuse.errors import OutputRefused, RunFailed
-from geofuse.georef import CRS_COORD, lattice
+from geofuse.georef import CRS_COORD
 from geofuse.io.cog import BLOCK, Receipt, write_raster
 from geofuse.io.draft import Corner, Draft
 from geofuse.io.geozarr import array_attributes, chunking, level_geobox, root_attributes
@@ -153,6 +153,7 @@ def _describe(store: Path, draft: Draft, cube: xr.DataArray, level: int, statist
         fwhm=table.fwhm,
         good=table.good,
         attrs={"long_name": cube.attrs.get("long_name", "surface reflectance"), **array_attributes(grid)},
+        **({} if level else {"y": cube.y.values, "x": cube.x.values}),
     )
     # as objects: Zarr 3 has a type for text of any length, and none for text of one length
     dataset = described.assign_coords(band=described.band.astype(object)).to_dataset(name=VARIABLE)
@@ -220,7 +221,9 @@ def check_store(store: Path, draft: Draft, cube: xr.DataArray) -> None:
         expected = {"_FillValue": draft.stored.nodata, "scale_factor": draft.stored.scale, "add_offset": 0.0}
         found = {"scale_factor": 1.0, "add_offset": 0.0} | image.attrs
         same = all(np.array_equal(found[key], value, equal_nan=True) for key, value in expected.items())
-        same &= lattice(image) == geobox(cube).affine and image.spatial_ref.attrs["crs_wkt"] == cube.spatial_ref.attrs["crs_wkt"]
+        written = tuple(map(float, image.spatial_ref.attrs["GeoTransform"].split()))
+        same &= written == geobox(cube).affine.to_gdal() and image.spatial_ref.attrs["crs_wkt"] == cube.spatial_ref.attrs["crs_wkt"]
+        same &= all(np.array_equal(image[dim], cube[dim]) for dim in ("y", "x"))
         same &= tuple(map(str, image.band.values)) == table.names
         same &= all(np.array_equal(image[key], getattr(table, key), equal_nan=True) for key in ("wavelength", "fwhm", "good"))
     if not same:

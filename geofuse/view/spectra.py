@@ -43,6 +43,8 @@ def resample_spectral(cube: xr.DataArray, srf: ArrayLike) -> xr.DataArray:
         names=[f"band {k + 1}" for k in range(len(rows))],
         wavelength=[centre for _, centre in rows],
         attrs=cube.attrs,
+        y=cube.y.values,
+        x=cube.x.values,
     )
 
 
