@@ -393,7 +393,14 @@ def report(fused: xr.DataArray) -> Report:
 
 
 def to_cog(
-    fused: xr.DataArray, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
+    fused: xr.DataArray,
+    path: str | Path,
+    *,
+    dtype: str = "int16",
+    overwrite: bool = False,
+    progress: bool = True,
+    resume: bool = True,
+    compression: str = "deflate",
 ) -> Path | str:
     """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.cog.write_cog`.
 
@@ -405,7 +412,8 @@ def to_cog(
     from geofuse.io.cog import write_cog
     from geofuse.io.remote import is_remote
 
-    receipt = write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
+    options: Any = {"dtype": dtype, "overwrite": overwrite, "progress": progress, "resume": resume, "compression": compression}
+    receipt = write_cog(as_cube(fused), path, **options)
     return str(path) if is_remote(path) else receipt.path
 
 
@@ -415,7 +423,7 @@ def to_zarr(
     """Write a cube as a Zarr store with overviews; it appears complete and verified, or not at all. See `geofuse.io.zarr.write_zarr`.
 
     Zarr version 3, sharded, with consolidated metadata; CRS, transform and levels by the conventions `proj`, `spatial` and
-    `multiscales` 0.1 of GeoZarr, and by CF. ``xarray.open_zarr(store, group="0")`` opens the image, other groups the overviews.
+    `multiscales` 0.1 of GeoZarr, and by CF. ``xarray.open_zarr(store)`` opens the image, ``group="1"`` and so on the overviews.
 
     Returns
     -------
