@@ -233,7 +233,7 @@ def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
     data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group)
     bands = scene.bands
-    named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist()}
+    named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist(), "good": bands.good.tolist()}
     report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
     attrs = {"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())}
     return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)

@@ -237,7 +237,7 @@ def _say(report: Any, output: str | Path) -> None:
     for sentence in report.sentences():
         print(sentence)
     for warning in report.warnings():
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {warning['message']} [{warning['code']}]", file=sys.stderr)
     print(f"written: {output}")
 
 

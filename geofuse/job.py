@@ -36,6 +36,7 @@ from geofuse.io.workspace import Workspace, check_target, folder_of, is_finished
 from geofuse.io.zarr import check_zarr, write_zarr
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
+from geofuse.quality.sentences import warned
 from geofuse.scene import Scene
 from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint
@@ -281,16 +282,20 @@ class Job:
 
     def _report(self, fused: xr.DataArray, receipt: Receipt, clock: _Clock) -> Report:
         table = BandTable.from_cube(fused)
-        about_run = {
+        about_run: dict[str, Any] = {
             "seconds": clock.laps,
             "peak_rss_mb": _peak_rss_mb(),
             "peak_rss_mb_after": clock.peaks,
             "versions": versions(),
             "inputs": {"hsi": str(self.hsi), "msi": str(self.msi)},
-            "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist()},
+            "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist(), "good": table.good.tolist()},
             "output": {"path": str(self.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
         }
-        return Report(api.report(fused).to_dict() | about_run)
+        made = api.report(fused).to_dict()
+        if receipt.clipped:
+            text = f"{receipt.clipped} values did not fit {self.dtype} and were set to its limit; --dtype float32 keeps them."
+            about_run["warnings"] = [*made.get("warnings", []), warned("clipped", text)]
+        return Report(made | about_run)
 
     def _write_report(self, report: Report, path: Path) -> tuple[str, Path]:
         if path.suffix.lower() == ".html":
