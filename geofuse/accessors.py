@@ -14,6 +14,7 @@ from geofuse.bands import BandTable
 from geofuse.cube import as_cube
 from geofuse.io.open import cube_of
 from geofuse.quality.report import Report
+from geofuse.sources import with_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ class MossFuseAccessor:
 
     def to_stac(self, raster: str | Path, **options: Any) -> pystac.Item:
         """Write the STAC item of a written image; see `geofuse.to_stac`."""
-        return api.to_stac(as_cube(self._cube), raster, **options)
+        return api.to_stac(with_time(as_cube(self._cube), self._cube), raster, **options)
 
 
 @xr.register_dataarray_accessor("hsi")

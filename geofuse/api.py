@@ -19,12 +19,17 @@ from geofuse.quality.metrics import score
 from geofuse.quality.report import Report
 from geofuse.response.tables import response_table
 from geofuse.scene import Scene
+from geofuse.sources import SOURCES, both_sources, parse_time, sources_of, time_of, with_time
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
     import pystac
 
     from geofuse.model import Model
+    from geofuse.stac.item import Source
 
 Cube = xr.DataArray | xr.Dataset
 REPORT_ATTRIBUTE = "geofuse_report"
@@ -45,7 +50,7 @@ def pair(hsi: Cube, msi: Cube) -> Scene:
     PairMismatch
         They do not form a pair.
     """
-    cubes = cube_of(hsi, "HSI"), cube_of(msi, "MSI")
+    cubes = with_time(cube_of(hsi, "HSI"), hsi), with_time(cube_of(msi, "MSI"), msi)
     for cube, role in zip(cubes, ("HSI", "MSI"), strict=True):
         check_cube(cube, role)
     return Scene.of(*cubes)
@@ -236,6 +241,7 @@ def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -
     named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist(), "good": bands.good.tolist()}
     report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
     attrs = {"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())}
+    attrs[SOURCES] = both_sources(scene.hsi, scene.msi)
     return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
 
 
@@ -258,7 +264,7 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
 
 def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
     box, bands = scene.pair.output_geobox, scene.bands
-    return wrap(
+    cube = wrap(
         data,
         transform=box.affine,
         crs=box.crs,
@@ -268,6 +274,7 @@ def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
         good=bands.good,
         attrs=attrs,
     )
+    return with_time(cube, scene.hsi)
 
 
 def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
@@ -437,29 +444,50 @@ def to_zarr(
     return str(store) if is_remote(store) else receipt.path
 
 
-def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), collection: Any = None, assets: Any = None) -> pystac.Item:
+def to_stac(
+    fused: xr.DataArray,
+    raster: str | Path,
+    *,
+    collection: pystac.Collection | None = None,
+    datetime: dt.datetime | tuple[dt.datetime, dt.datetime] | str | None = None,
+    sources: Sequence[Source] | None = None,
+    assets: Mapping[str, str | Path] | None = None,
+) -> pystac.Item:
     """Write the STAC item of a written image beside it, and return it.
 
     Parameters
     ----------
     fused : DataArray
-        What `fuse` returned.
+        What `fuse` returned. Date, ``gsd`` and ``derived_from`` come with it, as far as the two images knew them.
     raster : path
         The COG that `to_cog` wrote, or the store of `to_zarr`; the item goes beside it, as ``.json``.
-    sources : sequence of geofuse.stac.item.Source
-        What the image was made from.
     collection : pystac.Collection, optional
+    datetime : datetime, pair of datetimes, or str, optional
+        When the scene was acquired, or start and end; as text in ISO 8601. By default what the image knows.
+    sources : sequence of geofuse.stac.item.Source, optional
+        What the image was made from, in place of what it says itself.
     assets : mapping of str to path, optional
-        Further files: ``report``, ``report_html``, ``overview``.
+        Further files: ``report``, ``report_html``, ``overview``, ``uncertainty``, ``quality``.
+
+    Raises
+    ------
+    RefusedInput
+        The time cannot be read.
     """
-    from geofuse.stac.item import Processing, make_item, write_item
+    from geofuse.stac.item import Processing, Source, make_item, write_item
 
     found = report(fused)
+    if sources is None:
+        roles = sources_of(fused)
+        sources = [Source.known(role, about) for role, about in roles.items()]  # type: ignore[arg-type]
+        if "hsi" not in roles or "datetime" not in roles["hsi"]:
+            datetime = datetime or time_of(fused)
     item = make_item(
         raster,
         Processing(found.to_dict()["method"], lineage=found.sentences()),
         sources=sources,
         quality=found.summary(),
+        datetime=parse_time(datetime) if isinstance(datetime, str) else datetime,
         collection=collection,
         assets=assets,
     )

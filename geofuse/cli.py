@@ -128,6 +128,10 @@ def fuse(
     dtype: Annotated[str, typer.Option(help="int16 (scale 0.0001) or float32.")] = "int16",
     report: Annotated[list[Path] | None, typer.Option(help="Write the report: a .json or .html file; may be given twice.")] = None,
     stac: Annotated[bool, typer.Option(help="Write a STAC item beside the output.")] = True,
+    datetime: Annotated[
+        str | None,
+        typer.Option(help="When the scene was acquired, for the STAC item: ISO 8601, or start/end. By default what the inputs say."),
+    ] = None,
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif or .zarr.")
     ] = False,
@@ -146,6 +150,7 @@ def fuse(
     from geofuse.io.remote import is_remote, local_place
     from geofuse.job import Job
     from geofuse.scheduling import scheduler_of
+    from geofuse.sources import parse_time
 
     if scheduler == "cuda" and device not in ("auto", "cuda"):
         raise RefusedInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
@@ -154,7 +159,7 @@ def fuse(
     job = Job(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
         reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume,
-        progress=not quiet, remote=remote, uncertainty=uncertainty,
+        progress=not quiet, remote=remote, uncertainty=uncertainty, datetime=None if datetime is None else parse_time(datetime),
     )  # fmt: skip
     keep_freed_memory()
     with scheduler_of(scheduler):

@@ -22,7 +22,6 @@ import xarray as xr
 
 from geofuse import api
 from geofuse.bands import BandTable
-from geofuse.cube import geobox
 from geofuse.errors import NotReflectance, OutputRefused, RefusedInput
 from geofuse.io.cog import Receipt, fill_draft, write_cog
 from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
@@ -39,8 +38,9 @@ from geofuse.quality.report import Report
 from geofuse.quality.sentences import warned
 from geofuse.scene import Scene
 from geofuse.scheduling import started
+from geofuse.sources import SOURCE, source_of
 from geofuse.stac.footprint import footprint
-from geofuse.stac.item import Processing, Source, make_item, pixel_size_m, write_item
+from geofuse.stac.item import Processing, Source, make_item, write_item
 from geofuse.values import StoredType
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Job:
     overwrite: bool = False
     resume: bool = True
     progress: bool = True
-    datetime: dt.datetime | None = None
+    datetime: dt.datetime | tuple[dt.datetime, dt.datetime] | None = None
     titles: tuple[str | None, str | None] = (None, None)
     extra_assets: dict[str, Path] = field(default_factory=dict)
     uncertainty: bool = False
@@ -306,8 +306,8 @@ class Job:
 
     def _write_item(self, report: Report, hsi: xr.DataArray, msi: xr.DataArray, written: list[tuple[str, Path]]) -> None:
         sources = [
-            Source(href, role, title, pixel_size_m(geobox(cube)), self.datetime)  # type: ignore[arg-type]
-            for href, role, title, cube in ((self.hsi, "hsi", self.titles[0], hsi), (self.msi, "msi", self.titles[1], msi))
+            Source.known(role, source_of(cube) | ({} if SOURCE in cube.attrs else {"href": href}), title)  # type: ignore[arg-type]
+            for role, href, cube, title in zip(("hsi", "msi"), (self.hsi, self.msi), (hsi, msi), self.titles, strict=True)
         ]
         item = make_item(
             self.output,
@@ -317,6 +317,7 @@ class Job:
             quality=report.summary(),
             datetime=self.datetime,
             assets=dict(written) | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {}) | self.extra_assets,
+            elsewhere=self.remote is not None,
         )
         write_item(item, self.item_path)
 

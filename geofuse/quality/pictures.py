@@ -82,7 +82,7 @@ def decoded(address: Any) -> NDArray[np.uint8] | None:
     try:
         with Image.open(io.BytesIO(base64.b64decode(found[1])), formats=("JPEG", "PNG")) as image:
             return np.asarray(image.convert("RGB")) if max(image.size) <= LARGEST else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, Image.DecompressionBombError):
         return None
 
 

@@ -192,9 +192,7 @@ def test_what_holds_no_data_takes_no_space(tmp_path: Path) -> None:
     cube = scene(2, 200, 200)
     cube.values[:, :128, :64] = np.nan
     path = write_zarr(cube, tmp_path / "a.zarr", progress=False, block=64).path
-    shards = {
-        shard.relative_to(path / "reflectance/c/0").as_posix() for shard in (path / "reflectance/c/0").rglob("*") if shard.is_file()
-    }
+    shards = {shard.relative_to(path / "reflectance/c/0").as_posix() for shard in (path / "reflectance/c/0").rglob("*") if shard.is_file()}
     assert shards == {f"{row}/{col}" for row in range(4) for col in range(4)} - {"0/0", "1/0"}
     assert (levels(path)[0][:, :128, :64] == -32768).all()
 
