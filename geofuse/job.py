@@ -295,7 +295,8 @@ class Job:
         if receipt.clipped:
             text = f"{receipt.clipped} values did not fit {self.dtype} and were set to its limit; --dtype float32 keeps them."
             about_run["warnings"] = [*made.get("warnings", []), warned("clipped", text)]
-        return Report(made | about_run)
+        found = Report(made | about_run)
+        return Report(found.to_dict() | {"warnings": found.warnings()})  # with what the figures call for
 
     def _write_report(self, report: Report, path: Path) -> tuple[str, Path]:
         if path.suffix.lower() == ".html":

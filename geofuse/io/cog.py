@@ -47,7 +47,6 @@ _GDAL_CACHE = 16 * 2**20
 _COPY_HERE = 2**24
 # Lossless both. Level 1, because after the predictor it finds nearly all there is (docs/benchmarks/compression.md).
 _COMPRESSIONS = {"deflate": {"COMPRESS": "DEFLATE", "ZLEVEL": "1"}, "zstd": {"COMPRESS": "ZSTD", "ZSTD_LEVEL": "1"}}
-COMPRESSIONS = tuple(_COMPRESSIONS)
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,7 @@ def write_cog(
     resume: bool = True,
     compression: str = "deflate",
 ) -> Receipt:
-    """Write a cube as a Cloud-Optimized GeoTIFF without ever holding it.
-
-    The bands nearest to 665, 560 and 490 nm are marked as red, green and blue for viewers (`geofuse.io.vrt.colours_of`).
+    """Write a cube as a Cloud-Optimized GeoTIFF without ever holding it; red, green and blue are marked (`geofuse.io.vrt.colours_of`).
 
     Parameters
     ----------
@@ -167,8 +164,8 @@ def write_raster(
     StoredType.named(dtype)
     if block not in _BLOCKS:
         raise ValueError(f"block must be a power of two from 64 to 4096, not {block}")
-    if compression not in COMPRESSIONS:
-        raise OutputRefused(f"the compression is {compression!r}; expected {' or '.join(COMPRESSIONS)}")
+    if compression not in _COMPRESSIONS:
+        raise OutputRefused(f"the compression is {compression!r}; expected {' or '.join(_COMPRESSIONS)}")
     bands, rows, cols = cube.shape
     resume = resume and cube.chunks is not None
     remote = str(path) if is_remote(path) else None
