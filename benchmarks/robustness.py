@@ -30,7 +30,7 @@ class Outcome:
     near: float
     far: float
     bicubic: float
-    warnings: tuple[str, ...]
+    warnings: tuple[dict[str, str], ...]
 
 
 def psnr(truth: np.ndarray, image: np.ndarray, where: np.ndarray) -> float:
@@ -75,7 +75,7 @@ def main() -> None:
                 losses = f"{found.psnr:.2f} | {calm.psnr - found.psnr:.2f} | {near} | {far} | {found.psnr - found.bicubic:.2f}"
                 print(f"| {scene} | {response} | {trouble} | {losses} |", flush=True)
                 for warning in found.warnings if asked.warnings else ():
-                    print(f"    {warning}", flush=True)
+                    print(f"    {warning['code']}: {warning['message']}", flush=True)
 
 
 if __name__ == "__main__":

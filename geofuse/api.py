@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,12 +24,17 @@ from geofuse.response.tables import response_table
 from geofuse.sampling import check_storable
 from geofuse.scene import Scene
 from geofuse.selection import warn_of_scale, without_bands_beyond, without_constant_bands
+from geofuse.sources import SOURCES, both_sources, parse_time, sources_of, time_of, with_time
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
     import pystac
 
     from geofuse.model import Model
+    from geofuse.stac.item import Source
 
 Cube = xr.DataArray | xr.Dataset
 # What `fuse` returns beside the image, and the type that it is stored as where that is not the image's own.
@@ -50,7 +56,7 @@ def pair(hsi: Cube, msi: Cube) -> Scene:
     PairMismatch
         They do not form a pair.
     """
-    cubes = cube_of(hsi, "HSI"), cube_of(msi, "MSI")
+    cubes = with_time(cube_of(hsi, "HSI"), hsi), with_time(cube_of(msi, "MSI"), msi)
     for cube, role in zip(cubes, ("HSI", "MSI"), strict=True):
         check_cube(cube, role)
     return without_bands_beyond(Scene.of(*cubes))
@@ -271,9 +277,10 @@ def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
     data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group)
     bands = scene.bands
-    named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist()}
+    named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist(), "good": bands.good.tolist()}
     report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
     attrs = {"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())}
+    attrs[SOURCES] = both_sources(scene.hsi, scene.msi)
     return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
 
 
@@ -297,7 +304,7 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
 def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
     box, bands = scene.pair.output_geobox, scene.bands
     y, x = scene.output_coordinates
-    return wrap(
+    cube = wrap(
         data,
         transform=box.affine,
         crs=box.crs,
@@ -309,6 +316,7 @@ def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
         y=y,
         x=x,
     )
+    return with_time(cube, scene.hsi)
 
 
 def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
@@ -447,7 +455,14 @@ def _layers(fused: Cube, place: str | Path) -> dict[str, tuple[str, xr.DataArray
 
 
 def to_cog(
-    fused: Cube, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
+    fused: Cube,
+    path: str | Path,
+    *,
+    dtype: str = "int16",
+    overwrite: bool = False,
+    progress: bool = True,
+    resume: bool = True,
+    compression: str = "deflate",
 ) -> Path | str:
     """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.cog.write_cog`.
 
@@ -471,7 +486,8 @@ def to_cog(
     """
     from geofuse.io.cog import write_cog
 
-    return _written(write_cog, fused, path, dtype, overwrite=overwrite, progress=progress, resume=resume)
+    write = partial(write_cog, compression=compression)
+    return _written(write, fused, path, dtype, overwrite=overwrite, progress=progress, resume=resume)
 
 
 def to_zarr(
@@ -480,7 +496,7 @@ def to_zarr(
     """Write a cube as a Zarr store with overviews; it appears complete and verified, or not at all. See `geofuse.io.zarr.write_zarr`.
 
     Zarr version 3, sharded, with consolidated metadata; CRS, transform and levels by the conventions `proj`, `spatial` and
-    `multiscales` 0.1 of GeoZarr, and by CF. ``xarray.open_zarr(store, group="0")`` opens the image, other groups the overviews.
+    `multiscales` 0.1 of GeoZarr, and by CF. ``xarray.open_zarr(store)`` opens the image, ``group="1"`` and so on the overviews.
 
     Parameters
     ----------
@@ -527,31 +543,53 @@ def _written(write: Any, fused: Cube, place: str | Path, dtype: str, **options: 
     return str(place) if is_remote(place) else receipt.path
 
 
-def to_stac(fused: Cube, raster: str | Path, *, sources: Any = (), collection: Any = None, assets: Any = None) -> pystac.Item:
+def to_stac(
+    fused: Cube,
+    raster: str | Path,
+    *,
+    collection: pystac.Collection | None = None,
+    datetime: dt.datetime | tuple[dt.datetime, dt.datetime] | str | None = None,
+    sources: Sequence[Source] | None = None,
+    assets: Mapping[str, str | Path] | None = None,
+) -> pystac.Item:
     """Write the STAC item of a written image beside it, and return it.
 
     Parameters
     ----------
     fused : DataArray or Dataset
-        What `fuse` returned.
+        What `fuse` returned. Date, ``gsd`` and ``derived_from`` come with it, as far as the two images knew them.
     raster : path
         The COG that `to_cog` wrote, or the store of `to_zarr`; the item goes beside it, as ``.json``. Layers of a Dataset that lie beside
         it become assets.
-    sources : sequence of geofuse.stac.item.Source
-        What the image was made from.
     collection : pystac.Collection, optional
+    datetime : datetime, pair of datetimes, or str, optional
+        When the scene was acquired, or start and end; as text in ISO 8601. By default what the image knows.
+    sources : sequence of geofuse.stac.item.Source, optional
+        What the image was made from, in place of what it says itself.
     assets : mapping of str to path, optional
-        Further files: ``report``, ``report_html``, ``overview``.
+        Further files: ``report``, ``report_html``, ``overview``, ``uncertainty``, ``quality``.
+
+    Raises
+    ------
+    RefusedInput
+        The time cannot be read.
     """
-    from geofuse.stac.item import Processing, make_item, write_item
+    from geofuse.stac.item import Processing, Source, make_item, write_item
 
     found = report(fused)
     beside = {name: path for name, (path, _) in _layers(fused, raster).items() if Path(path).exists()}
+    fused = with_time(as_cube(fused), fused)
+    if sources is None:
+        roles = sources_of(fused)
+        sources = [Source.known(role, about) for role, about in roles.items()]  # type: ignore[arg-type]
+        if "hsi" not in roles or "datetime" not in roles["hsi"]:
+            datetime = datetime or time_of(fused)
     item = make_item(
         raster,
         Processing(found.to_dict()["method"], lineage=found.sentences()),
         sources=sources,
         quality=found.summary(),
+        datetime=parse_time(datetime) if isinstance(datetime, str) else datetime,
         collection=collection,
         assets=beside | dict(assets or {}),
     )

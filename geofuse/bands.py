@@ -152,6 +152,38 @@ class BandTable:
         return (2, 1, 0) if len(self) >= 3 else (0, 0, 0)
 
 
+def drawn(wavelength: ArrayLike, values: ArrayLike, good: ArrayLike | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A spectrum as a line to draw: by wavelength, and broken where there are no bands or none that are good.
+
+    Across strong water-vapour absorption there is no light: a line there would show a slope that nobody measured.
+
+    Parameters
+    ----------
+    wavelength, values : array_like, shape (B,)
+        Band centres (nm) or numbers, and what is drawn over them.
+    good : array_like, optional
+        Bool, shape (B,).
+
+    Returns
+    -------
+    ndarray, ndarray
+        Longer than B by one NaN a gap: a step of more than five times the median one, and more than 40 nm.
+
+    Examples
+    --------
+    >>> drawn([1300, 1310, 1320, 1450, 1460], [1, 2, 3, 4, 5])[1]
+    array([ 1.,  2.,  3., nan,  4.,  5.])
+    """
+    x, y = np.asarray(wavelength, float), np.asarray(values, float)
+    if good is not None:
+        y = np.where(np.asarray(good, bool), y, np.nan)
+    order = np.argsort(x, kind="stable")  # neighbouring detectors overlap, so files may step back
+    x, y = x[order], y[order]
+    steps = np.diff(x)
+    gaps = np.flatnonzero(steps > max(5 * np.median(steps), 40.0)) + 1 if len(steps) else np.array([], int)
+    return np.insert(x, gaps, np.nan), np.insert(y, gaps, np.nan)
+
+
 def nm_per_unit(wavelength: ArrayLike, units: str | None = None) -> float:
     """How many nanometres one unit of these wavelengths is: 1 or 1000.
 

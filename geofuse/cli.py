@@ -147,6 +147,10 @@ def fuse(
     dtype: Annotated[str, typer.Option(help="int16 (scale 0.0001) or float32.")] = "int16",
     report: Annotated[list[Path] | None, typer.Option(help="Write the report: a .json or .html file; may be given twice.")] = None,
     stac: Annotated[bool, typer.Option(help="Write a STAC item beside the output.")] = True,
+    datetime: Annotated[
+        str | None,
+        typer.Option(help="When the scene was acquired, for the STAC item: ISO 8601, or start/end. By default what the inputs say."),
+    ] = None,
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif or .zarr.")
     ] = False,
@@ -166,6 +170,7 @@ def fuse(
     from geofuse.io.remote import is_remote, local_place
     from geofuse.job import Job
     from geofuse.scheduling import scheduler_of
+    from geofuse.sources import parse_time
 
     if scheduler == "cuda" and device not in ("auto", "cuda"):
         raise RefusedInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
@@ -175,7 +180,7 @@ def fuse(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
         reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume,
         progress=not quiet, remote=remote, uncertainty=uncertainty, trust_input=trust_input, hsi_bands=hsi_bands, msi_bands=msi_bands,
-        msi_resolution=msi_resolution,
+        msi_resolution=msi_resolution, datetime=None if datetime is None else parse_time(datetime),
     )  # fmt: skip
     keep_freed_memory()
     if not plan and job.is_done():
@@ -282,7 +287,7 @@ def _say(report: Any, output: str | Path) -> None:
     for sentence in report.sentences():
         print(sentence)
     for warning in report.warnings():
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {warning['message']} [{warning['code']}]", file=sys.stderr)
     print(f"written: {redact(str(output))}")
 
 

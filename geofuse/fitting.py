@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from geofuse.bands import BandTable
 from geofuse.baselines.scene import BASELINES
 from geofuse.concerns import warnings_of
 from geofuse.device import full_precision
 from geofuse.errors import RefusedInput
+from geofuse.georef import crs_name
 from geofuse.grid import Window
 from geofuse.ground import Ground, Settings, lay_ground
 from geofuse.model import Model
 from geofuse.network.complementary import Learned, fit_filters
 from geofuse.network.paper_scene import fit_paper
 from geofuse.progress import bar
+from geofuse.quality.pictures import SIDE, excerpt
 from geofuse.response.psf import PsfBuilder
 from geofuse.scene import Sample, Scene, usable
 from geofuse.solve.gem import Gem, fit_closed_form, fit_gem
@@ -67,7 +70,7 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
 
             model = with_uncertainty(model, ground, _validation_sample(scene, ground), settings, tick)
         report = dict(model.report) | describe(ground, model) | {"validation": table, "seed": settings.seed}
-        report["method_asked"] = settings.method
+        report |= {"method_asked": settings.method, "pictures": picture(scene, ground, model)}
     report["seconds"] = {"fit": round(time.monotonic() - start, 2)}
     return replace(model, report=report)
 
@@ -177,6 +180,32 @@ def describe(ground: Ground, model: Model) -> dict[str, Any]:
         "sample": {"windows": len(ground.samples), "fine_pixels": int(sum(np.prod(s.fine.shape) for s in ground.samples))},
         "warnings": warnings_of(ground, model),
     }
+
+
+def picture(scene: Scene, ground: Ground, model: Model) -> dict[str, Any]:
+    """Coarse, fine and fused pixels of the middle of the first window of the sample, small and as plain values; see `excerpt`."""
+    patch, sample = ground.patches[0], ground.samples[0]
+    inner = tuple(slice(max(0, (n - SIDE) // 2), max(0, (n - SIDE) // 2) + min(n, SIDE)) for n in sample.fine.shape)
+    red_green_blue, own = list(scene.bands.rgb()), list(BandTable.from_cube(scene.msi).rgb())
+    rows, cols = (np.arange(part.start, part.stop) + first for part, first in zip(inner, (sample.fine.top, sample.fine.left), strict=True))
+    at = ground.pair.to_coarse(*np.meshgrid(rows.astype(float), cols.astype(float), indexing="ij"))
+    nearest = tuple(
+        np.clip(np.rint(a).astype(int) - first, 0, n - 1)
+        for a, first, n in zip(at, (sample.coarse.top, sample.coarse.left), sample.coarse.shape, strict=True)
+    )
+    fused = model.fuse_patch(patch, (inner[0], inner[1])).cpu().numpy()[red_green_blue]
+    msi = sample.msi[:, *inner][own]
+    box = ground.pair.fine[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    left, bottom, right, top = box.boundingbox
+    crs = box.crs.proj  # type: ignore[union-attr]
+    shown = excerpt(
+        sample.hsi[red_green_blue][:, *nearest],
+        msi,
+        np.where(np.isfinite(msi).all(0), fused, np.nan),
+        (left, right, bottom, top),
+        crs_name(crs),
+    )
+    return shown | {"metres": 0.0 if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor)}
 
 
 def residuals_of(ground: Ground, model: Model) -> dict[str, float]:

@@ -24,7 +24,6 @@ import xarray as xr
 
 from geofuse import api
 from geofuse.bands import BandTable
-from geofuse.cube import geobox
 from geofuse.errors import NotReflectance, OutputRefused, RefusedInput, RunFailed
 from geofuse.io.cog import Receipt, fill_draft, write_cog
 from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
@@ -39,12 +38,14 @@ from geofuse.io.workspace import Workspace, check_target, folder_of, is_finished
 from geofuse.io.zarr import check_zarr, write_zarr
 from geofuse.planning import DEFAULT_MEMORY, Plan
 from geofuse.quality.report import Report
+from geofuse.quality.sentences import warned
 from geofuse.redact import redacted
 from geofuse.sampling import check_storable
 from geofuse.scene import Scene
 from geofuse.scheduling import started
+from geofuse.sources import SOURCE, source_of
 from geofuse.stac.footprint import footprint
-from geofuse.stac.item import Processing, Source, make_item, pixel_size_m, write_item
+from geofuse.stac.item import Processing, Source, make_item, write_item
 from geofuse.values import StoredType
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Job:
     overwrite: bool = False
     resume: bool = True
     progress: bool = True
-    datetime: dt.datetime | None = None
+    datetime: dt.datetime | tuple[dt.datetime, dt.datetime] | None = None
     titles: tuple[str | None, str | None] = (None, None)
     extra_assets: dict[str, Path] = field(default_factory=dict)
     uncertainty: bool = False
@@ -338,16 +339,21 @@ class Job:
 
     def _report(self, fused: xr.DataArray, receipt: Receipt, clock: _Clock) -> Report:
         table = BandTable.from_cube(fused)
-        about_run = {
+        about_run: dict[str, Any] = {
             "seconds": clock.laps,
             "peak_rss_mb": _peak_rss_mb(),
             "peak_rss_mb_after": clock.peaks,
             "versions": versions(),
             "inputs": {"hsi": str(self.hsi), "msi": str(self.msi)},
-            "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist()},
+            "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist(), "good": table.good.tolist()},
             "output": {"path": str(self.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
         }
-        return Report(redacted(api.report(fused).to_dict() | about_run))
+        made = api.report(fused).to_dict()
+        if receipt.clipped:
+            text = f"{receipt.clipped} values did not fit {self.dtype} and were set to its limit; --dtype float32 keeps them."
+            about_run["warnings"] = [*made.get("warnings", []), warned("clipped", text)]
+        found = Report(made | about_run)
+        return Report(redacted(found.to_dict() | {"warnings": found.warnings()}))  # with what the figures call for
 
     def _write_report(self, report: Report, path: Path) -> tuple[str, Path]:
         if path.suffix.lower() == ".html":
@@ -358,8 +364,8 @@ class Job:
 
     def _write_item(self, report: Report, hsi: xr.DataArray, msi: xr.DataArray, written: list[tuple[str, Path]]) -> None:
         sources = [
-            Source(href, role, title, pixel_size_m(geobox(cube)), self.datetime)  # type: ignore[arg-type]
-            for href, role, title, cube in ((self.hsi, "hsi", self.titles[0], hsi), (self.msi, "msi", self.titles[1], msi))
+            Source.known(role, source_of(cube) | ({} if SOURCE in cube.attrs else {"href": href}), title)  # type: ignore[arg-type]
+            for role, href, cube, title in zip(("hsi", "msi"), (self.hsi, self.msi), (hsi, msi), self.titles, strict=True)
         ]
         item = make_item(
             self.output,
@@ -369,6 +375,7 @@ class Job:
             quality=report.summary(),
             datetime=self.datetime,
             assets=dict(written) | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {}) | self.extra_assets,
+            elsewhere=self.remote is not None,
         )
         write_item(item, self.item_path)
 

@@ -180,15 +180,25 @@ def test_plot_spectrum() -> None:
     x, y = float(hsi.x[5]) + 10, float(hsi.y[7]) - 12  # 10 m and 12 m from a centre, within the pixel
     ax = hsi.hsi.plot_spectrum(x, y)
     assert isinstance(ax, Axes)
-    line = ax.lines[0]
+    drawn = np.asarray(ax.lines[0].get_xydata())
+    bands = drawn[np.isfinite(drawn[:, 0])]
     order = np.argsort(hsi.wavelength.values)
-    assert np.array_equal(line.get_xdata(), hsi.wavelength.values[order])
-    expected = np.where(hsi.good, hsi.values[:, 7, 5], np.nan)[order]
-    assert np.array_equal(line.get_ydata(), expected, equal_nan=True)
+    assert np.array_equal(bands[:, 0], hsi.wavelength.values[order])
+    assert np.array_equal(bands[:, 1], np.where(hsi.good, hsi.values[:, 7, 5], np.nan)[order], equal_nan=True)
     assert "wavelength (nm)" in ax.get_xlabel()
     again = hsi.hsi.plot_spectrum(x, y, ax=ax)
     assert again is ax
     assert len(ax.lines) == 2
+
+
+def test_no_line_is_drawn_across_water_vapour() -> None:
+    """The bands of the file step from 1323 to 1522 nm and from 1783 to 2044 nm, where the atmosphere is opaque."""
+    hsi = small_cubes()[0]
+    line = np.asarray(hsi.hsi.plot_spectrum(float(hsi.x[5]), float(hsi.y[7])).lines[0].get_xydata())
+    breaks = np.flatnonzero(np.isnan(line[:, 1]))
+    around = [(line[k - 1, 0], line[k + 1, 0]) for k in breaks]
+    assert any(low < 1400 < high for low, high in around)
+    assert any(low < 1900 < high for low, high in around)
 
 
 def test_plot_spectrum_outside_is_refused() -> None:

@@ -449,7 +449,7 @@ class TestZarr:
         names = ["out.json", "out.zarr", "out_uncertainty.zarr", "r.json"]
         assert listing(tmp_path / "zarr") == names
         for name in ("out", "out_uncertainty"):
-            stored = zarr.open_array(tmp_path / "zarr" / f"{name}.zarr", path="0/reflectance", mode="r")
+            stored = zarr.open_array(tmp_path / "zarr" / f"{name}.zarr", path="reflectance", mode="r")
             np.testing.assert_array_equal(stored[:], read(tmp_path / "tif" / f"{name}.tif")[0])
         item = json.loads((tmp_path / "zarr" / "out.json").read_text())
         assert validate(item) == []
@@ -494,6 +494,6 @@ class TestZarr:
         """Stores as inputs give what the files give that they were made of."""
         stores = [geofuse.to_zarr(geofuse.open_msi(path), tmp_path / f"{path.stem}.zarr", progress=False) for path in small_files()]
         np.testing.assert_array_equal(
-            zarr.open_array(self.run(tmp_path, "a.zarr", files=stores, model=model), path="0/reflectance", mode="r")[:],
+            zarr.open_array(self.run(tmp_path, "a.zarr", files=stores, model=model), path="reflectance", mode="r")[:],
             read(self.run(tmp_path, "b.tif", model=model))[0],
         )

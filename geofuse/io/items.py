@@ -17,12 +17,11 @@ from geofuse.cube import geobox
 from geofuse.errors import InvalidCube
 from geofuse.io.fingerprint import local_name
 from geofuse.redact import redact
+from geofuse.sources import SOURCE
 
 if TYPE_CHECKING:
     from pystac import Asset, Item
 
-SOURCE_ATTRIBUTE = "geofuse_source"
-"""Attribute of a cube: where it comes from, JSON with ``href``, ``id``, ``datetime`` (UTC) and ``gsd`` (m), null where unknown."""
 _ITEM_BYTES = 2**24
 # Tags in which a file may say when the scene was acquired; that of TIFF says when the file was made.
 _ACQUIRED = ("acquisitiondatetime", "acquisition_datetime", "acquisition_time", "acquisition time", "date_acquired", "time_coverage_start")
@@ -79,14 +78,14 @@ def read_item(source: str) -> Item:
 
 
 def described(cube: xr.DataArray, about: Mapping[str, Any]) -> xr.DataArray:
-    """The cube with where it comes from: the attribute `SOURCE_ATTRIBUTE`, and a scalar coordinate ``time`` where that is known."""
+    """The cube with where it comes from: the attribute `SOURCE`, and a scalar coordinate ``time`` where that is known."""
     known = {key: about.get(key) for key in ("href", "id", "datetime", "gsd")}
     known["href"] = redact(known["href"]) if known["href"] else None
     made = cube
     if known["datetime"]:
         naive = dt.datetime.fromisoformat(known["datetime"]).astimezone(dt.UTC).replace(tzinfo=None)
         made = cube.assign_coords(time=((), np.datetime64(naive, "ns"), {"long_name": "time of acquisition (UTC)"}))
-    made = made.assign_attrs({SOURCE_ATTRIBUTE: json.dumps(known)})
+    made = made.assign_attrs({SOURCE: json.dumps(known)})
     made.encoding = dict(cube.encoding)
     return made
 

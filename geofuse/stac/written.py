@@ -120,11 +120,9 @@ def _store(folder: Path) -> Written:
 
 
 def _stored_statistics(folder: Path, group: str, bands: int) -> list[dict[str, float]]:
-    with xr.open_zarr(folder, group=group or None, consolidated=False, chunks=None) as dataset:
-        if "band_statistics" not in dataset or dataset.band_statistics.shape[1:] != (bands,):
-            return [{} for _ in range(bands)]
-        rows = {str(name): dataset.band_statistics.values[i] for i, name in enumerate(dataset.statistic.values)}
-    return [
-        {key: float(column[band]) for key, column in rows.items() if key in STATISTICS and np.isfinite(column[band])}
-        for band in range(bands)
-    ]
+    place = folder / group / "statistics"
+    if not (place / "zarr.json").is_file():
+        return [{} for _ in range(bands)]
+    with xr.open_zarr(place, consolidated=False, chunks=None) as dataset:
+        columns = {key: dataset[key].values for key in STATISTICS if key in dataset and dataset[key].shape == (bands,)}
+    return [{key: float(column[band]) for key, column in columns.items() if np.isfinite(column[band])} for band in range(bands)]

@@ -24,18 +24,18 @@ TOLD_WRONG = {  # what the PSF is, its shift, and the width that the estimator i
     "narrow": (None, (0.0, 0.0), 0.85),
     "wide": (None, (0.0, 0.0), 1.15),
     "displaced": (None, (0.3, -0.3), 1.0),
-    "elongated": (gaussian(1.3**0.5, 1.3**-0.5), (0.0, 0.0), 1.0),
+    "elongated-psf": (gaussian(1.3**0.5, 1.3**-0.5), (0.0, 0.0), 1.0),
     "Airy": (airy, (0.0, 0.0), 1.0),
 }
 # Trouble: largest loss in dB with jasper qb4, and what must be said of it.
 GRACEFUL = {
     "shift (2, -1.5)": (0.6, None),
-    "PSF 1.3 times longer": (0.5, "elongated"),
-    "PSF Airy": (3.0, "may not be Gaussian"),
-    "PSF box": (1.5, "may not be Gaussian"),
+    "PSF 1.3 times longer": (0.5, "elongated-psf"),
+    "PSF Airy": (3.0, "geometric-contradiction"),
+    "PSF box": (1.5, "geometric-contradiction"),
     "gain and offset": (0.9, None),
-    "stripes": (1.9, "striped along its columns"),
-    "noisy vapour bands": (1.0, "far noisier"),
+    "stripes": (1.9, "striped-hsi"),
+    "noisy vapour bands": (1.0, "noisy-bands"),
 }
 QUICK = ("stripes", "noisy vapour bands")
 
@@ -69,7 +69,7 @@ def test_the_loss_is_graceful(trouble: str, shared_data: Path) -> None:
     assert calm.warnings == ()
     assert found.psnr > calm.psnr - limit
     assert found.psnr > found.bicubic
-    assert said is None or any(said in w for w in found.warnings)
+    assert said is None or any(said == w["code"] for w in found.warnings)
 
 
 @pytest.mark.parametrize(("scene", "response"), [c if c == ("jasper", "qb4") else pytest.param(*c, marks=pytest.mark.slow) for c in SCENES])
@@ -78,4 +78,4 @@ def test_the_damage_of_a_cloud_stays_where_it_is(image: str, scene: str, respons
     calm, found = (outcome(scene, response, t, shared_data) for t in ("none", f"cloud in the {image}"))
     assert found.far > calm.far - 0.5
     assert found.psnr > found.bicubic
-    assert any("only one of the two images" in w for w in found.warnings)
+    assert any(w["code"] == "only-one-image" for w in found.warnings)

@@ -20,8 +20,9 @@ from affine import Affine
 
 from geofuse.cube import geobox
 from geofuse.errors import InvalidCube
-from geofuse.io.items import SOURCE_ATTRIBUTE, is_item, read_item
+from geofuse.io.items import is_item, read_item
 from geofuse.io.open import files_of, open_hsi, open_msi
+from geofuse.sources import SOURCE
 
 WHEN = dt.datetime(2022, 7, 4, 12, 30, 21, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 SIZE = 24  # pixels of 10 m
@@ -135,10 +136,10 @@ class TestItem:
         path, _ = sentinel(tmp_path)
         cube = open_msi(path, bands=["B02", "B03"])
         assert cube.time.values == np.datetime64("2022-07-04T10:30:21")
-        about = json.loads(cube.attrs[SOURCE_ATTRIBUTE])
+        about = json.loads(cube.attrs[SOURCE])
         assert about == {"href": str(path), "id": "S2A_T33UUU", "datetime": "2022-07-04T10:30:21Z", "gsd": 10.0}
         asset = pystac.Item.from_file(str(path)).assets["B05"]
-        assert json.loads(open_msi(asset).attrs[SOURCE_ATTRIBUTE]) == about
+        assert json.loads(open_msi(asset).attrs[SOURCE]) == about
 
     def test_a_file_says_its_own(self, tmp_path: Path) -> None:
         path = tmp_path / "a.tif"
@@ -149,12 +150,12 @@ class TestItem:
             file.update_tags(acquisition_time="2021-05-06T07:08:09Z", TIFFTAG_DATETIME="2024:01:01 00:00:00")
         cube = open_msi(path)
         assert cube.time.values == np.datetime64("2021-05-06T07:08:09")
-        assert json.loads(cube.attrs[SOURCE_ATTRIBUTE]) == {"href": str(path), "id": None, "datetime": "2021-05-06T07:08:09Z", "gsd": None}
+        assert json.loads(cube.attrs[SOURCE]) == {"href": str(path), "id": None, "datetime": "2021-05-06T07:08:09Z", "gsd": None}
 
     def test_a_file_without_a_date_has_none(self, berlin: tuple[Path, Path]) -> None:
         cube = open_msi(berlin[1])
         assert "time" not in cube.coords
-        assert json.loads(cube.attrs[SOURCE_ATTRIBUTE])["datetime"] is None
+        assert json.loads(cube.attrs[SOURCE])["datetime"] is None
 
     def test_the_cube_and_not_what_lies_beside_it(self, tmp_path: Path) -> None:
         """As geofuse writes its own items: an uncertainty of as many bands."""
