@@ -12,14 +12,15 @@ from geofuse.solve.trust import WARNING_RHO
 from geofuse.values import NOT_REFLECTANCE
 
 # rho where it is plainly geometric, elongation of the PSF, gain and offset of a band.
+LARGEST_GAP, SHOWN = 0.01, 8  # share of the area that a band may lack without a word; names in a list
 GEOMETRIC_RHO, ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 0.03, 1.1, 0.05, 0.01
 
 
 def warnings_of(ground: Ground, model: Model) -> list[str]:
     """What a user should know before trusting the result."""
-    found = [*_scale_warnings(ground), *_geometry_warnings(ground, model.gem), *_clouds_warnings(ground), *_table_warnings(ground)]
+    found = [*_scale_warnings(ground), *_fault_warnings(ground, model.bands), *_geometry_warnings(ground, model.gem), *_clouds_warnings(ground), *_table_warnings(ground)]
     if model.gem is not None:
-        found += _instrument_warnings(ground, model.gem, model.bands)
+        found += _instrument_warnings(ground, model.gem, tuple(name for name, used in zip(model.bands, model.filled, strict=True) if used))
     if len(ground.response.matrix) < 3:
         found.append("The MSI has fewer than 3 bands: it says little about spectra, and the result leans on the HSI.")
     if sum(int(p.psf.observed.sum()) for p in ground.patches) < 100:
@@ -37,6 +38,37 @@ def _scale_warnings(ground: Ground) -> list[str]:
         for name, value in typical.items()
         if value > NOT_REFLECTANCE
     ]
+
+
+def _fault_warnings(ground: Ground, names: tuple[str, ...]) -> list[str]:
+    """What was left out of the images; the names are those of the HSI's bands."""
+    found = []
+    for fault in ground.faults:
+        bands = _listed([names[k] if fault.image == "HSI" and k < len(names) else str(k + 1) for k in fault.bands], len(fault.bands))
+        where = f"the first at row {fault.place[0]}, column {fault.place[1]} of the image"
+        if fault.kind == "empty":
+            left = "they are nodata in the fused image, marked as not good" if fault.image == "HSI" else "the image is used without them"
+            found.append(f"{fault.count} bands of the {fault.image} hold no data where the images overlap ({bands}): {left}.")
+        elif fault.kind == "impossible":
+            found.append(
+                f"{fault.count} values of the {fault.image} are no reflectance (such as {fault.value:.5g}, {where}; bands {bands}) and are taken for nodata. "
+                "If they stand for missing pixels, declare the nodata value."
+            )
+        elif fault.kind == "outlier":
+            found.append(
+                f"{fault.count} values of the {fault.image} stand apart from the bands and pixels around ({fault.value:.4g}, {where}; bands {bands}): "
+                "defects of the detector, taken for nodata."
+            )
+        elif fault.share > LARGEST_GAP:
+            found.append(
+                f"{len(fault.bands)} bands of the HSI lack data where others have it, up to {100 * fault.share:.0f} % of the area (bands {bands}): they are "
+                "nodata there in the fused image, the other bands are not."
+            )
+    return found
+
+
+def _listed(names: list[str], count: int) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {count - SHOWN} more" if count > SHOWN else "")
 
 
 def _geometry_warnings(ground: Ground, gem: Gem | None) -> list[str]:

@@ -18,13 +18,15 @@ NOISY, AROUND = 3.0, 41  # times the level of that many bands around, beyond whi
 FLOOR = 1e-6  # reflectance: what is left of a band that is zero everywhere
 
 
-def hsi_noise(pixels: np.ndarray) -> tuple[np.ndarray, int]:
+def hsi_noise(pixels: np.ndarray, measured: np.ndarray | None = None) -> tuple[np.ndarray, int]:
     """Noise standard deviation per band, and the rank of the signal.
 
     Parameters
     ----------
     pixels : ndarray, shape (B, N)
         Spectra of a sample of the scene, reflectance, without gaps.
+    measured : ndarray, shape (B,), optional
+        In how many of them each band was measured; in the others it was completed, which adds no noise. None: in all.
 
     Returns
     -------
@@ -40,6 +42,8 @@ def hsi_noise(pixels: np.ndarray) -> tuple[np.ndarray, int]:
     if count >= 2 * bands:
         for _ in range(ROUNDS):
             sigma, rank = _factor_round(centred, sigma, start)
+    if measured is not None:
+        sigma = sigma * np.sqrt(count / np.maximum(measured, 1))
     floor = RELATIVE_FLOOR * np.sqrt((pixels**2).mean(1))
     supported = max(1, min(bands, count // 4))
     return np.maximum(sigma, np.maximum(floor, FLOOR)), min(max(rank, MIN_RANK), MAX_RANK, supported)
