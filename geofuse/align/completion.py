@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 RANKS, PIXELS = (5, 10, 20), 2048  # few components first: with many a wild value gets one of its own
-START, NEAR = 3.0, 5  # in the first round: standard deviations of the scene from the median of so many bands
+START, NEAR = 6.0, 5  # in the first round: robust deviations of a band from the median of so many around
 FAR, ISOLATED, AROUND = 12.0, 8.0, 8  # times the noise, and times the median deviation of so many bands on either side
 LARGEST_SHARE = 0.2  # of a pixel's bands: more than that are no outliers but another spectrum
 # Noise at least, of a band's brightness and in reflectance: what is nearer than a tenth of the brightness is no matter.
@@ -62,14 +62,18 @@ class Spectra:
         -------
         ndarray, shape (B, N)
         """
-        out, rank = np.empty(spectra.shape), len(self.variance)
+        return self.mean[:, None] + self.sigma[:, None] * (self.basis @ self.coefficients(spectra, known))
+
+    def coefficients(self, spectra: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Those along the components that the known bands ask for, (K, N); arguments as for `predicted`."""
+        rank = len(self.variance)
+        out = np.empty((rank, spectra.shape[1]))
         products = (self.basis[:, :, None] * self.basis[:, None]).reshape(-1, rank * rank)
         for start in range(0, spectra.shape[1], CHUNK):
             part = slice(start, start + CHUNK)
             whitened = np.where(known[:, part], (spectra[:, part] - self.mean[:, None]) / self.sigma[:, None], 0)
             system = (known[:, part].T.astype(float) @ products).reshape(-1, rank, rank) + np.diag(1 / self.variance)
-            coefficients = np.linalg.solve(system, (self.basis.T @ whitened).T[..., None])[..., 0]
-            out[:, part] = self.mean[:, None] + self.sigma[:, None] * (self.basis @ coefficients.T)
+            out[:, part] = np.linalg.solve(system, (self.basis.T @ whitened).T[..., None])[..., 0].T
         return out
 
     def residual(self, spectra: np.ndarray) -> np.ndarray:
@@ -149,9 +153,7 @@ def fit_spectra(spectra: np.ndarray) -> Spectra:
         sigma = _noise(found, found.residual(filled), trusted)
         found = _components(filled, sigma, rank)
         trusted = known & ~found.outliers(values, known)
-        filled, lacking = values.copy(), np.flatnonzero(~trusted.all(0))
-        filled[:, lacking] = np.where(trusted, values, 0)[:, lacking]
-        filled[:, lacking] = np.where(trusted[:, lacking], values[:, lacking], found.predicted(filled[:, lacking], trusted[:, lacking]))
+        filled = _filled(values, trusted, found)
     return _components(filled, sigma, rank)
 
 
@@ -167,7 +169,8 @@ def _start(spectra: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarr
     spread = np.maximum(1.4826 * _quantile(np.abs(spectra - centre), known, 0.5)[:, None], FLOOR)
     relative = _interpolated((spectra - centre) / spread, known)
     smooth = median_filter(relative, (NEAR, 1), mode="nearest")
-    trusted = known & (np.abs(relative - smooth) < START)
+    off = np.abs(relative - smooth)
+    trusted = known & (off <= START * _spread_of(off, known)[:, None])
     return centre + spread * np.where(trusted, relative, smooth), trusted
 
 
@@ -182,6 +185,21 @@ def _interpolated(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return low + np.clip(share, 0, 1) * (high - low)
 
 
+def _filled(values: np.ndarray, known: np.ndarray, found: Spectra) -> np.ndarray:
+    """Spectra without gaps: every band by its own regression on the components, where it is known, so that the start is soon forgotten."""
+    lacking = np.flatnonzero(~known.all(1))
+    if not len(lacking):
+        return values
+    filled, scores = values.copy(), found.coefficients(np.where(known, values, 0), known)
+    scores = np.concatenate([scores, np.ones((1, scores.shape[1]))])
+    for band in lacking:
+        seen, unseen = scores[:, known[band]], ~known[band]
+        gram = seen @ seen.T
+        weight = np.linalg.solve(gram + 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram)), seen @ values[band, known[band]])
+        filled[band, unseen] = weight @ scores[:, unseen]
+    return filled
+
+
 def _components(filled: np.ndarray, sigma: np.ndarray, rank: int) -> Spectra:
     mean = filled.mean(1)
     whitened = (filled - mean[:, None]) / sigma[:, None]
@@ -191,8 +209,13 @@ def _components(filled: np.ndarray, sigma: np.ndarray, rank: int) -> Spectra:
 
 def _noise(found: Spectra, left: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Standard deviation of what the components leave, from the smaller nine tenths of it, and no less than any sensor's."""
-    deviation = found.sigma * _quantile(np.abs(left), known, 0.9) / (1.6449 * found.freedom)
+    deviation = found.sigma * _spread_of(np.abs(left), known) / found.freedom
     return np.maximum(deviation, np.maximum(RELATIVE_FLOOR * np.abs(found.mean), FLOOR))
+
+
+def _spread_of(distance: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Standard deviation of every band, (B,), from the smaller nine tenths of the distances."""
+    return _quantile(distance, known, 0.9) / 1.6449
 
 
 def _quantile(values: np.ndarray, known: np.ndarray, share: float) -> np.ndarray:

@@ -56,6 +56,7 @@ class Screen:
         wrong = self._impossible(hsi, msi)
         hsi, msi = _without(hsi, wrong[0]), _without(msi, wrong[1])
         msi = _without(msi, self.spikes.find(msi))
+        msi = _without(msi, np.isnan(msi).any(0) & ~np.isnan(msi).all(0))
         known = np.isfinite(hsi)
         flat, flags = hsi.reshape(len(hsi), -1), known.reshape(len(hsi), -1)
         believed = flags & ~self.spectra.outliers(flat, flags)

@@ -1,7 +1,7 @@
 """Single values of the MSI that stand out as nothing in a scene does: hot pixels, dropped values.
 
 Whatever lies on the ground changes several bands at once, and its neighbours a little: the optics spread it. A value is wild where its difference
-from the four neighbours is far from what the differences in the other bands say of it, and where it stands above the variation around it.
+from the four neighbours is far from what the differences in the other bands say of it and far larger than they are, and where it stands above the variation around it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 # Robust standard deviations of the difference, and times the largest deviation among the 24 pixels around. On five airborne scenes and the embedded
 # one, the farthest of all values that stand 2.5 times above their surroundings (cars, single roofs) is at 26.
 FAR, ABOVE = 30.0, 2.5
+ALONE = 3.0  # times the largest difference of another band: a glint is white, a roof is seen in several bands
 RELATIVE_FLOOR, FLOOR = 1e-2, 1e-6  # of a band's median brightness, and reflectance
 MANY = 8.0  # deviations: differences beyond are left out of the fit
 RIDGE = 1e-3
@@ -45,9 +46,12 @@ class Spikes:
         if len(image) == 1:  # no other band to ask
             return found
         whitened = (self.weight / self.sigma[:, None]).astype(image.dtype)
-        far = np.tensordot(whitened, _difference(image), 1)
+        difference = _difference(image)
+        far = np.tensordot(whitened, difference, 1)
         for band, row, col in np.argwhere(np.abs(far) > FAR):
-            found[band, row, col] = _stands_out(image[band], row, col)
+            others = np.delete(difference[:, row, col], band)
+            alone = abs(difference[band, row, col]) > ALONE * np.abs(others).max()
+            found[band, row, col] = alone and _stands_out(image[band], row, col)
         return found
 
 
