@@ -18,7 +18,13 @@ GEOMETRIC_RHO, ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 0.03, 1.1, 0.05, 0.01
 
 def warnings_of(ground: Ground, model: Model) -> list[str]:
     """What a user should know before trusting the result."""
-    found = [*_scale_warnings(ground), *_fault_warnings(ground, model.bands), *_geometry_warnings(ground, model.gem), *_clouds_warnings(ground), *_table_warnings(ground)]
+    found = [
+        *_scale_warnings(ground),
+        *_fault_warnings(ground, model.bands),
+        *_geometry_warnings(ground, model.gem),
+        *_clouds_warnings(ground),
+        *_table_warnings(ground),
+    ]
     if model.gem is not None:
         found += _instrument_warnings(ground, model.gem, tuple(name for name, used in zip(model.bands, model.filled, strict=True) if used))
     if len(ground.response.matrix) < 3:

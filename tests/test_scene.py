@@ -106,7 +106,13 @@ def test_usable_samples_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "samples", [[sample(hsi=np.nan)], [sample(msi=np.nan), sample(msi=np.nan)], [sample(hsi=np.nan), sample(msi=np.nan)], [sample(hsi=EMPTY_WEST, msi=np.nan)]]
+    "samples",
+    [
+        [sample(hsi=np.nan)],
+        [sample(msi=np.nan), sample(msi=np.nan)],
+        [sample(hsi=np.nan), sample(msi=np.nan)],
+        [sample(hsi=EMPTY_WEST, msi=np.nan)],
+    ],
 )
 def test_samples_without_data_in_common_are_rejected(samples: list[Sample]) -> None:
     with pytest.raises(InvalidCube, match="never hold data in the same place"):

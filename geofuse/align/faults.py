@@ -68,7 +68,13 @@ def faults(screen: Screen, samples: Sequence[Sample], pair: GridPair) -> tuple[F
 
 
 def _fault(
-    name: str, kind: str, count: np.ndarray, pixels: int, images: Sequence[np.ndarray], flags: Sequence[np.ndarray], windows: Sequence[Window]
+    name: str,
+    kind: str,
+    count: np.ndarray,
+    pixels: int,
+    images: Sequence[np.ndarray],
+    flags: Sequence[np.ndarray],
+    windows: Sequence[Window],
 ) -> Fault:
     image, flag, window = next(parts for parts in zip(images, flags, windows, strict=True) if parts[1].any())
     band, row, col = (int(v) for v in np.argwhere(flag)[0])

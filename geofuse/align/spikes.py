@@ -1,7 +1,8 @@
 """Single values of the MSI that stand out as nothing in a scene does: hot pixels, dropped values.
 
 Whatever lies on the ground changes several bands at once, and its neighbours a little: the optics spread it. A value is wild where its difference
-from the four neighbours is far from what the differences in the other bands say of it and far larger than they are, and where it stands above the variation around it.
+from the four neighbours is far from what the differences in the other bands say of it and far larger than they are, and where it stands above
+the variation around it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from geofuse.align.faults import faults
-from geofuse.align.screen import IMPOSSIBLE, OUTLIER, Screen, fit_screen, possible
+from geofuse.align.screen import OUTLIER, Screen, fit_screen, possible
 from geofuse.errors import InvalidCube
 from geofuse.grid import Window
 from geofuse.scene import Sample
