@@ -50,31 +50,30 @@ def _fault_warnings(ground: Ground, names: tuple[str, ...]) -> list[str]:
     """What was left out of the images; the names are those of the HSI's bands."""
     found = []
     for fault in ground.faults:
-        bands = _listed([names[k] if fault.image == "HSI" and k < len(names) else str(k + 1) for k in fault.bands], len(fault.bands))
-        where = f"the first at row {fault.place[0]}, column {fault.place[1]} of the image"
+        bands = "bands " + _listed([names[k] if fault.image == "HSI" and k < len(names) else str(k + 1) for k in fault.bands])
+        first = f"{fault.value:.5g} at row {fault.place[0]}, column {fault.place[1]} of the image first; {bands}"
         if fault.kind == "empty":
-            left = "they are nodata in the fused image, marked as not good" if fault.image == "HSI" else "the image is used without them"
-            found.append(f"{fault.count} bands of the {fault.image} hold no data where the images overlap ({bands}): {left}.")
+            left = "They are nodata in the fused image, and not good." if fault.image == "HSI" else "The image is used without them."
+            found.append(f"Bands of the {fault.image} without any data where the images overlap: {fault.count} ({bands}). {left}")
         elif fault.kind == "impossible":
             found.append(
-                f"{fault.count} values of the {fault.image} are no reflectance (such as {fault.value:.5g}, {where}; bands {bands}) and are taken for nodata. "
-                "If they stand for missing pixels, declare the nodata value."
+                f"Values of the {fault.image} that are no reflectance, taken for nodata: {fault.count} ({first}). If they stand for missing pixels, "
+                "declare the nodata value."
             )
         elif fault.kind == "outlier":
             found.append(
-                f"{fault.count} values of the {fault.image} stand apart from the bands and pixels around ({fault.value:.4g}, {where}; bands {bands}): "
-                "defects of the detector, taken for nodata."
+                f"Values of the {fault.image} that stand apart from the bands and pixels around, taken for defects and left out: {fault.count} ({first})."
             )
         elif fault.share > LARGEST_GAP:
             found.append(
-                f"{len(fault.bands)} bands of the HSI lack data where others have it, up to {100 * fault.share:.0f} % of the area (bands {bands}): they are "
+                f"Bands of the HSI that lack data where others have it: {len(fault.bands)}, up to {100 * fault.share:.0f} % of the area ({bands}). They are "
                 "nodata there in the fused image, the other bands are not."
             )
     return found
 
 
-def _listed(names: list[str], count: int) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {count - SHOWN} more" if count > SHOWN else "")
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _geometry_warnings(ground: Ground, gem: Gem | None) -> list[str]:

@@ -85,10 +85,12 @@ class Spectra:
     def outliers(self, spectra: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Values that stand apart in the spectrum of their pixel; bool (B, N), of arguments as for `predicted`."""
         found = np.zeros(known.shape, bool)
-        pending = np.flatnonzero(self._suspicious(spectra, known))
+        pending = np.flatnonzero(self._suspicious(spectra, known) & (known.mean(0) >= FEWEST))
         for _ in range(max(1, int(LARGEST_SHARE * len(known)))):  # the farthest of each pixel first, then what it had hidden
             left = known[:, pending] & ~found[:, pending]
             deviation = self._deviation(spectra[:, pending], left)
+            far = (deviation > FAR).any(0)
+            pending, left, deviation = pending[far], left[:, far], deviation[:, far]
             apart = (deviation > FAR) & (deviation > ISOLATED * _around(deviation, left))
             band, hit = np.where(apart, deviation, 0).argmax(0), apart.any(0)
             pending = pending[hit]
@@ -100,7 +102,7 @@ class Spectra:
 
     def _suspicious(self, spectra: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Pixels that may hold an outlier, (N,): quick, as hardly any does."""
-        found = ~known.all(0)
+        found = np.asarray(~known.all(0))
         for start in range(0, spectra.shape[1], CHUNK):
             part = slice(start, start + CHUNK)
             filled = np.where(known[:, part], spectra[:, part], self.mean[:, None].astype(spectra.dtype))
