@@ -67,10 +67,10 @@ def main() -> None:
         print("| | MB | write, s | " + " | ".join(f"read {what}, s" for what in READS) + " |\n|---|---|---|" + "---|" * len(READS))
         for way, options in WAYS.items():
             print(row(way, fused, folder / "copy.tif", options), flush=True)
-        for label, share in (("half the noise", 0.5), ("the noise", 1.0)) if noise is not None else ():
-            print(
-                row(f"DEFLATE 1, rounded to {label}", _rounded(fused, folder, noise, share), folder / "copy.tif", WAYS[DEFAULT]), flush=True
-            )
+        if noise is not None:
+            for label, share in (("half the noise", 0.5), ("the noise", 1.0)):
+                rounded = _rounded(fused, folder, noise, share)
+                print(row(f"DEFLATE 1, rounded to {label}", rounded, folder / "copy.tif", WAYS[DEFAULT]), flush=True)
 
 
 def row(way: str, source: Path, target: Path, options: dict[str, str]) -> str:

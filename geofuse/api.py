@@ -62,7 +62,7 @@ def pair(hsi: Cube, msi: Cube) -> Scene:
     return without_bands_beyond(Scene.of(*cubes))
 
 
-def prepare(hsi: Cube, msi: Cube) -> Scene:
+def checked_pair(hsi: Cube, msi: Cube) -> Scene:
     """Pair two cubes, as `pair`, and look at a few of their pixels: bands that show nothing are left out, and it is said.
 
     Parameters
@@ -161,7 +161,7 @@ def fit(
     RefusedInput
         The images are no pair, hold no data, or have nothing in common.
     """
-    return _fit(prepare(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
+    return _fit(checked_pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
 
 
 def _fit(
@@ -247,7 +247,7 @@ def fuse(
     ----------
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
-    scene = pair(hsi, msi) if model is None else prepare(hsi, msi)
+    scene = pair(hsi, msi) if model is None else checked_pair(hsi, msi)
     planned = plan(
         scene.hsi,
         scene.msi,
@@ -281,7 +281,7 @@ def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -
     report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
     attrs = {"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())}
     attrs[SOURCES] = both_sources(scene.hsi, scene.msi)
-    return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
+    return _wrapped(scene, model, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
 
 
 def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
@@ -298,10 +298,10 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
         raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
     data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group, "uncertainty")
     attrs = {"units": "1", "long_name": "standard deviation of the fused surface reflectance"}
-    return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
+    return _wrapped(scene, model, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
 
 
-def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
+def _wrapped(scene: Scene, model: Model, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
     box, bands = scene.pair.output_geobox, scene.bands
     y, x = scene.output_coordinates
     cube = wrap(
@@ -311,7 +311,7 @@ def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
         names=bands.names,
         wavelength=bands.wavelength,
         fwhm=bands.fwhm,
-        good=bands.good,
+        good=bands.good & model.filled,
         attrs=attrs,
         y=y,
         x=x,
@@ -367,9 +367,8 @@ def evaluate(
     import pandas as pd
 
     from geofuse.device import torch_device
-    from geofuse.fitting import SURVEY_PIXELS, check_method, read_sample, read_windows
-    from geofuse.ground import Settings, lay_ground
-    from geofuse.tiles.plan import sample_windows, validation_window
+    from geofuse.fitting import check_method, guarded, prepare, validation_sample
+    from geofuse.ground import Settings
     from geofuse.validate import COMPARED, compare, reduce
 
     methods = (methods,) if isinstance(methods, str) else methods
@@ -379,17 +378,16 @@ def evaluate(
     chosen = tuple(m for m in chosen if m != "auto")  # which is one of the others
     if not chosen:
         raise RefusedInput("There is no method to compare; name at least one, such as 'gem'.")
-    scene = prepare(hsi, msi)
+    scene = checked_pair(hsi, msi)
     settings = Settings(seed=seed, device=torch_device(device), progress=progress)
-    with bar(len(chosen) + 2, desc="evaluating", unit="step", enabled=progress) as steps:
+    with guarded(), bar(len(chosen) + 4, desc="evaluating", unit="step", enabled=progress) as steps:
 
         def tick(step: str) -> None:
             steps.set_postfix_str(step)
             steps.update()
 
-        survey = read_windows(scene, sample_windows(scene.pair, SURVEY_PIXELS))
-        ground = lay_ground(scene.pair, survey, read_sample(scene), settings, tick, scene.bands.good)
-        found = reduce(ground, read_windows(scene, [validation_window(scene.pair)])[0], settings)
+        ground, settings = prepare(scene, settings, tick)
+        found = reduce(ground, validation_sample(scene, ground), settings)
         if found is None:
             raise RefusedInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
         table = compare(*found, ground, settings, chosen, tick)

@@ -16,14 +16,21 @@ from geofuse.solve.trust import WARNING_RHO
 from geofuse.values import NOT_REFLECTANCE
 
 # rho where it is plainly geometric, elongation of the PSF, gain and offset of a band.
+LARGEST_GAP, SHOWN = 0.01, 8  # share of the area that a band may lack without a word; names in a list
 GEOMETRIC_RHO, ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 0.03, 1.1, 0.05, 0.01
 
 
 def warnings_of(ground: Ground, model: Model) -> list[Warned]:
     """What a user should know before trusting the result."""
-    found = [*_scale_warnings(ground), *_geometry_warnings(ground, model.gem), *_clouds_warnings(ground), *_table_warnings(ground)]
+    found = [
+        *_scale_warnings(ground),
+        *_fault_warnings(ground, model.bands),
+        *_geometry_warnings(ground, model.gem),
+        *_clouds_warnings(ground),
+        *_table_warnings(ground),
+    ]
     if model.gem is not None:
-        found += _instrument_warnings(ground, model.gem, model.bands)
+        found += _instrument_warnings(ground, model.gem, tuple(name for name, used in zip(model.bands, model.filled, strict=True) if used))
     if len(ground.response.matrix) < 3:
         found.append(
             warned("few-msi-bands", "The MSI has fewer than 3 bands: it says little about spectra, and the result leans on the HSI.")
@@ -48,6 +55,32 @@ def _scale_warnings(ground: Ground) -> list[Warned]:
         for name, value in typical.items()
         if value > NOT_REFLECTANCE
     ]
+
+
+def _fault_warnings(ground: Ground, names: tuple[str, ...]) -> list[Warned]:
+    """What was left out of the images; the names are those of the HSI's bands."""
+    found = []
+    for fault in ground.faults:
+        bands = "bands " + _listed([names[k] if fault.image == "HSI" and k < len(names) else str(k + 1) for k in fault.bands])
+        first = f"{fault.value:.5g} at row {fault.place[0]}, column {fault.place[1]} of the image first; {bands}"
+        if fault.kind == "empty":
+            left = "They are nodata in the fused image, and not good." if fault.image == "HSI" else "The image is used without them."
+            text = f"Bands of the {fault.image} without any data where the images overlap: {fault.count} ({bands}). {left}"
+            found.append(warned("empty-bands", text))
+        elif fault.kind == "impossible":
+            text = f"Values of the {fault.image} that are no reflectance, taken for nodata: {fault.count} ({first})."
+            found.append(warned("impossible-values", f"{text} If they stand for missing pixels, declare the nodata value."))
+        elif fault.kind == "outlier":
+            text = f"Values of the {fault.image} that stand apart from the bands and pixels around, taken for defects and left out: {fault.count} ({first})."
+            found.append(warned("outliers", text))
+        elif fault.share > LARGEST_GAP:
+            text = f"Bands of the HSI that lack data where others have it: {len(fault.bands)}, up to {100 * fault.share:.0f} % of the area ({bands})."
+            found.append(warned("band-gaps", f"{text} They are nodata there in the fused image, the other bands are not."))
+    return found
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _geometry_warnings(ground: Ground, gem: Gem | None) -> list[Warned]:

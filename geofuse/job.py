@@ -181,7 +181,7 @@ class Job:
         check_files_seen([*self._hsi_files, *self._msi_files])
         clock, command = _Clock(), self._command()
         (hsi, msi), given = self._opened(), self._given_model()
-        scene = api.prepare(hsi, msi)
+        scene = api.checked_pair(hsi, msi)
         planned = self._plan(scene.hsi, scene.msi, given)
         target = check_target(self.output, overwrite=self.replaces)
         self._check_space(target, planned)

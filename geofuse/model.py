@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from geofuse.align.clouds import Clouds
 from geofuse.align.register import Registration
+from geofuse.align.screen import Screen
 from geofuse.baselines.scene import BASELINES, apply_baseline
 from geofuse.device import to_host
 from geofuse.errors import OutputRefused, RefusedInput
@@ -62,6 +63,10 @@ class Model:
         Standard deviations, where they were asked for.
     clouds : Clouds or None
         How to know what only one image shows, where there is such a thing; the estimator leaves it out, and the other image decides.
+    screen : Screen or None
+        How to know gaps, outliers and impossible values, and the bands that hold data; None: all is well. Everything else is of these bands.
+    seed : int
+        Of the methods that draw random numbers when they are applied (``mlp``, ``cnmf``).
     report : dict
         Plain JSON values: what the fit found.
     """
@@ -76,13 +81,27 @@ class Model:
     paper: PaperScene | None = None
     uncertainty: Uncertainty | None = None
     clouds: Clouds | None = None
+    screen: Screen | None = None
+    seed: int = 0
     report: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return a line for people; the arrays would fill pages."""
-        msi, hsi = self.response.matrix.shape
+        hsi, msi = self._counts
         known = ", with uncertainty" if self.uncertainty is not None else ""
         return f"<geofuse.Model: {self.method} for {hsi} HSI and {msi} MSI bands, pixels {self.ratio:.4g} times finer{known}>"
+
+    @property
+    def _counts(self) -> tuple[int, int]:
+        """Bands of the HSI, and of the MSI, those without data included."""
+        if self.screen is None:
+            return self.response.matrix.shape[1], self.response.matrix.shape[0]
+        return len(self.screen.hsi_bands), len(self.screen.msi_bands)
+
+    @property
+    def filled(self) -> np.ndarray:
+        """Bands of the fused image that hold data; bool, shape (B,)."""
+        return np.ones(self._counts[0], bool) if self.screen is None else self.screen.hsi_bands
 
     @property
     def tiled(self) -> bool:
@@ -107,7 +126,7 @@ class Model:
         RefusedInput
             Other number of bands, or a pixel-size ratio that differs by more than 1 %.
         """
-        expected = self.response.matrix.shape[::-1]
+        expected = self._counts
         if (bands, msi_bands) != expected:
             raise RefusedInput(
                 f"The model was fitted on {expected[0]} HSI and {expected[1]} MSI bands; found {bands} and {msi_bands}. Fit a model for this pair."
@@ -185,19 +204,23 @@ class Model:
         inner = (core or fine).offset(-fine.top, -fine.left).slices
         like = torch.zeros(1, dtype=torch.float32, device=device)
         with torch.inference_mode():
-            given, believed = self._patches(sample, pair, like)
+            given, believed = self._patches(sample if self.screen is None else self.screen.clear(sample), pair, like)
             out = np.ascontiguousarray(to_host(make(believed, inner)))
-        valid = _valid(given, pair, fine, coarse)[inner]
+        near, inside = _coarse_pixels(pair, fine, coarse)
+        rows, cols = (index[inner] for index in np.broadcast_arrays(*near))
+        valid = inside[inner] & given.hsi_valid.cpu().numpy()[rows, cols] & given.msi_valid.cpu().numpy()[inner]
         if not valid.all():
             out[:, ~valid] = np.nan
-        return out
+        for band in () if given.gaps is None else np.flatnonzero(given.gaps.any((1, 2))):
+            out[band][given.gaps[band][rows, cols]] = np.nan
+        return out if self.filled.all() else _spread(out, self.filled)
 
     def _patches(self, sample: Sample, pair: GridPair, like: torch.Tensor) -> tuple[Patch, Patch]:
         """A window as it is, and as the estimator believes it."""
         builder = self.builder(pair)
 
         def patch(s: Sample) -> Patch:
-            return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like)
+            return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like, s.gaps)
 
         given = patch(sample)
         if self.clouds is None or self.gem is None:
@@ -210,7 +233,7 @@ class Model:
         if self.paper is not None:
             return self.paper.apply(patch)[:, *inner]
         if self.gem is None:
-            return apply_baseline(self.method, patch, self.response.matrix, seed=int(self.report.get("seed", 0)))[:, *inner]
+            return apply_baseline(self.method, patch, self.response.matrix, seed=self.seed)[:, *inner]
         return self.gem.coordinates.decode(self.gem.apply(patch, self.filters)[:, *inner].contiguous())
 
     def __dask_tokenize__(self) -> str:
@@ -266,8 +289,11 @@ class Model:
             arrays |= {f"uncertainty.{k}": v for k, v in self.uncertainty.arrays().items()}
         if self.clouds is not None:
             arrays |= {f"clouds.{k}": v for k, v in self.clouds.arrays().items()}
+        if self.screen is not None:
+            arrays |= {f"screen.{k}": v for k, v in self.screen.arrays().items()}
         header = {
             "method": self.method,
+            "seed": self.seed,
             "ratio": self.ratio,
             "bands": list(self.bands),
             "geometry": {
@@ -354,12 +380,14 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         filters=ComplementaryFilters(**part("filters.")) if part("filters.") else None,
         uncertainty=Uncertainty.from_arrays(part("uncertainty.")) if part("uncertainty.") else None,
         clouds=Clouds(**part("clouds.")) if part("clouds.") else None,
+        screen=Screen.from_arrays(part("screen.")) if part("screen.") else None,
+        seed=int(header["seed"]),
         report=header["report"],
     )
 
 
-def _valid(patch: Patch, pair: GridPair, fine: Window, coarse: Window) -> np.ndarray:
-    """Fine pixels with data in the MSI, whose centre lies on a coarse pixel with data; bool, shape of ``fine``."""
+def _coarse_pixels(pair: GridPair, fine: Window, coarse: Window) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Row and column in ``coarse`` of the coarse pixel on which the centre of each fine pixel lies, and whether it lies on one."""
     if pair.aligned:
         row_axis, col_axis = pair.axes
         rows = np.floor((np.arange(fine.top, fine.bottom) - row_axis.first) / row_axis.ratio + 0.5 + 1e-6).astype(int)[:, None]
@@ -371,5 +399,11 @@ def _valid(patch: Patch, pair: GridPair, fine: Window, coarse: Window) -> np.nda
     rows, cols = rows - coarse.top, cols - coarse.left
     h, w = coarse.shape
     inside = (rows >= 0) & (rows < h) & (cols >= 0) & (cols < w)
-    on_data = patch.hsi_valid.cpu().numpy()[np.clip(rows, 0, h - 1), np.clip(cols, 0, w - 1)]
-    return inside & on_data & patch.msi_valid.cpu().numpy()
+    return (np.clip(rows, 0, h - 1), np.clip(cols, 0, w - 1)), inside
+
+
+def _spread(image: np.ndarray, bands: np.ndarray) -> np.ndarray:
+    """The image with bands of NaN where there are none."""
+    out = np.full((len(bands), *image.shape[1:]), np.nan, np.float32)
+    out[bands] = image
+    return out

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from affine import Affine
+from dask.base import tokenize
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+import geofuse
 from geofuse.align.register import Registration
 from geofuse.errors import OutputRefused, RefusedInput
 from geofuse.grid import Window, pair_grids
@@ -25,6 +27,7 @@ from geofuse.response.estimate import EffectiveResponse
 from geofuse.response.psf import PsfBuilder
 from geofuse.scene import Sample
 from geofuse.solve.gem import Gem, fit_closed_form, fit_gem
+from tests.crops import small_cubes
 from tests.pairs import CRS, NORTH, WEST, Pair, bell_responses, made_up_scene, simulated, uncropped
 
 BANDS = 24
@@ -240,3 +243,13 @@ def test_where_a_model_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match=r"m\.safetensors.*No space left"):
         model("fuse").save(tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_seed_belongs_to_the_model(tmp_path: Path) -> None:
+    """Methods draw random numbers when they are applied: another seed is another image, and another name in a graph."""
+    models = [geofuse.fit(*small_cubes(), method="mlp", seed=seed, progress=False) for seed in (0, 1)]
+    assert [m.seed for m in models] == [0, 1]
+    assert tokenize(models[0]) != tokenize(models[1])
+    again = Model.load(models[1].save(tmp_path / "model.safetensors"))
+    assert again.seed == 1
+    assert tokenize(again) == tokenize(models[1])

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import geofuse
-from geofuse.api import pair, prepare
+from geofuse.api import checked_pair, pair
 from geofuse.bands import BandTable
 from geofuse.cube import geobox, wrap
 from geofuse.errors import NotReflectance, PairMismatch, RefusedInput
@@ -72,7 +72,7 @@ def test_no_band_in_common_is_rejected() -> None:
 def test_a_constant_band_of_the_msi_is_left_out_and_named() -> None:
     hsi, msi = small_cubes()
     with pytest.warns(UserWarning, match=r"one and the same number everywhere: cirrus$"):
-        scene = prepare(hsi, with_band(msi, 0.0, "cirrus", 1373.0))
+        scene = checked_pair(hsi, with_band(msi, 0.0, "cirrus", 1373.0))
     assert scene.msi.band.values.tolist() == msi.band.values.tolist()
 
 
@@ -101,7 +101,7 @@ def test_zeros_in_a_band_of_the_hsi_are_nodata() -> None:
     hsi, msi = small_cubes()
     spoilt = hsi.copy(data=da.where(np.isin(np.arange(hsi.sizes["band"]), [3, 9])[:, None, None], np.float32(0), hsi.data))
     with pytest.warns(UserWarning, match=r"HSI bands taken as nodata.*: 475\.00 nm, 503\.00 nm$"):
-        scene = prepare(spoilt, msi)
+        scene = checked_pair(spoilt, msi)
     assert np.flatnonzero(np.isnan(scene.hsi.values).all((1, 2))).tolist() == [3, 9]
     assert not scene.hsi.good.values[[3, 9]].any()
     assert scene.hsi.good.values.sum() == hsi.good.values.sum() - 2

@@ -28,13 +28,15 @@ ALIKE = 1.5  # times the median of the bands, relative to their brightness: no b
 USUAL_MSI_NOISE = 1e-2
 
 
-def hsi_noise(pixels: np.ndarray) -> tuple[np.ndarray, int]:
+def hsi_noise(pixels: np.ndarray, measured: np.ndarray | None = None) -> tuple[np.ndarray, int]:
     """Noise standard deviation per band, and the rank of the signal.
 
     Parameters
     ----------
     pixels : ndarray, shape (B, N)
         Spectra of a sample of the scene, reflectance, without gaps.
+    measured : ndarray, shape (B,), optional
+        In how many of them each band was measured; in the others it was completed, which adds no noise. None: in all.
 
     Returns
     -------
@@ -50,6 +52,8 @@ def hsi_noise(pixels: np.ndarray) -> tuple[np.ndarray, int]:
     if count >= 2 * bands:
         for _ in range(ROUNDS):
             sigma, rank = _factor_round(centred, sigma, start)
+    if measured is not None:
+        sigma = sigma * np.sqrt(count / np.maximum(measured, 1))
     floor = RELATIVE_FLOOR * np.sqrt((pixels**2).mean(1))
     supported = max(1, min(bands, count // 4))
     return np.maximum(sigma, np.maximum(floor, FLOOR)), min(max(rank, MIN_RANK), MAX_RANK, supported)
