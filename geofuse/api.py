@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from geofuse import flags
 from geofuse.cube import as_cube, check_cube, geobox, wrap
 from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
 from geofuse.grid import common_windows
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pystac
 
     from geofuse.model import Model
+    from geofuse.tiles.graph import Output
 
 Cube = xr.DataArray | xr.Dataset
 REPORT_ATTRIBUTE = "geofuse_report"
@@ -163,6 +165,7 @@ def fuse(
     device: str = "auto",
     memory: int = DEFAULT_MEMORY,
     uncertainty: bool = False,
+    quality: bool = False,
     progress: bool = True,
     seed: int = 0,
 ) -> Any:
@@ -189,7 +192,10 @@ def fuse(
     memory : int
         Bytes that the run may use; decides the size of tiles and how many are worked on at once.
     uncertainty : bool
-        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem``, ``mossfuse``, ``fuse``).
+        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem``, ``mossfuse``, ``fuse``);
+        the quality layer with it.
+    quality : bool
+        The quality layer too: what is to be said of each pixel (`geofuse.flags`).
     progress : bool
         Show progress.
     seed : int
@@ -199,7 +205,8 @@ def fuse(
     -------
     DataArray
         Reflectance (band, y, x), float32: the HSI's bands on the MSI's grid, cropped to the overlap; NaN where either image has no data.
-        Lazy where an input is lazy. With ``uncertainty`` a Dataset of two such arrays, ``reflectance`` and ``uncertainty``.
+        Within physical limits. Lazy where an input is lazy. With ``uncertainty`` or ``quality`` a Dataset: ``reflectance``, where it was asked
+        for ``uncertainty`` of the same shape, and ``quality`` (y, x), uint8: 0 no data, 1 good, else a sum of flags.
 
     Raises
     ------
@@ -220,23 +227,44 @@ def fuse(
         model = _fit(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
     elif uncertainty and model.uncertainty is None:
         raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
-    fused = apply(scene, model, planned, progress=progress)
-    if not uncertainty:
-        return fused
-    return xr.Dataset({"reflectance": fused, "uncertainty": deviation(scene, model, planned, progress=progress)})
+    if not (uncertainty or quality):
+        return apply(scene, model, planned, progress=progress)
+    fused, planes = flagged(scene, model, planned)
+    if not scene.lazy:
+        planes = _compute_tiles(planes, planned.workers, progress)
+    layers = {"reflectance": fused.copy(data=planes[:-1])}
+    if uncertainty:
+        layers["uncertainty"] = deviation(scene, model, planned, progress=progress)
+    layers["quality"] = xr.DataArray(planes[-1].astype(np.uint8), fused.isel(band=0, drop=True).coords, attrs=flags.attributes())
+    return xr.Dataset(layers)
 
 
 def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
     """Apply a fitted model to a paired scene as planned; see `fuse`."""
+    data = _mosaic(scene, model, planned, "reflectance")
+    return _described(scene, model, planned, data if scene.lazy else _compute_tiles(data, planned.workers, progress))
+
+
+def flagged(scene: Scene, model: Model, planned: Plan) -> tuple[xr.DataArray, Any]:
+    """The fused cube, lazy, and the mosaic that makes it and its quality layer in one pass: a dask array (B + 1, y, x), flags last."""
+    planes = _mosaic(scene, model, planned, "flagged")
+    return _described(scene, model, planned, planes[:-1]), planes
+
+
+def _mosaic(scene: Scene, model: Model, planned: Plan, output: Output) -> Any:
     from geofuse.tiles.graph import lazy_mosaic
 
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group)
+    return lazy_mosaic(scene, model, planned.tile, planned.device, planned.group, output)
+
+
+def _described(scene: Scene, model: Model, planned: Plan, data: Any) -> xr.DataArray:
+    """The fused cube with its report."""
     bands = scene.bands
     named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist()}
     report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
     attrs = {"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())}
-    return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
+    return _wrapped(scene, data, attrs)
 
 
 def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
@@ -247,11 +275,9 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
     RefusedInput
         The model was fitted without uncertainty.
     """
-    from geofuse.tiles.graph import lazy_mosaic
-
     if model.uncertainty is None:
         raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
-    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group, "uncertainty")
+    data = _mosaic(scene, model, planned, "uncertainty")
     attrs = {"units": "1", "long_name": "standard deviation of the fused surface reflectance"}
     return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
 

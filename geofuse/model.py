@@ -29,7 +29,7 @@ from geofuse.response.estimate import EffectiveResponse
 from geofuse.response.psf import PsfBuilder
 from geofuse.scene import Sample
 from geofuse.solve.gem import Gem
-from geofuse.solve.innovation import far_limit
+from geofuse.solve.innovation import is_far
 from geofuse.solve.limits import limits_of, noise_of
 from geofuse.solve.patch import Patch, make_patch
 from geofuse.solve.uncertainty import Uncertainty
@@ -184,7 +184,7 @@ class Model:
         seen = self.gem.observe(patch)
         weights = self.gem.weights(seen)
         believed = (None if flags is None else flags[inner] for flags in (seen.valid, seen.known))
-        return self.uncertainty.deviation(weights[:, *inner].contiguous(), *believed, surprise=self.gem.surprise(seen, weights)[inner])
+        return self.uncertainty.deviation(weights[:, *inner].contiguous(), *believed, factor=self.gem.widening(seen, weights)[inner])
 
     def _made(
         self,
@@ -239,8 +239,8 @@ class Model:
         out[-1] += limits_of(patch, self._noise(patch), inner).bound(out[:-1]) * float(Quality.OUTSIDE_RANGE)
         if self.gem is not None:
             seen = self.gem.observe(patch)
-            far = self.gem.surprise(seen, self.gem.weights(seen))[inner] > far_limit(len(seen.m))
-            out[-1] += far * float(Quality.FAR)
+            distance = self.gem.surprise(seen, self.gem.weights(seen))[inner]
+            out[-1] += is_far(distance, len(seen.m)) * float(Quality.FAR)
         return out
 
     def _noise(self, patch: Patch) -> np.ndarray:
@@ -250,11 +250,13 @@ class Model:
         """What the method makes, and ``spare`` planes of zeros behind it."""
         if self.gem is not None:
             return self.gem.coordinates.decode(self.gem.apply(patch, self.filters)[:, *inner].contiguous(), spare)
-        if self.paper is not None:
-            made = self.paper.apply(patch)
-        else:
-            made = apply_baseline(self.method, patch, self.response.matrix, seed=int(self.report.get("seed", 0)))
+        made = self._by_paper_or_baseline(patch)
         return F.pad(made[:, *inner], (0, 0, 0, 0, 0, spare))
+
+    def _by_paper_or_baseline(self, patch: Patch) -> torch.Tensor:
+        if self.paper is not None:
+            return self.paper.apply(patch)
+        return apply_baseline(self.method, patch, self.response.matrix, seed=int(self.report.get("seed", 0)))
 
     def __dask_tokenize__(self) -> str:
         """Name the model by what it would be stored as, and not by the objects that it is made of."""

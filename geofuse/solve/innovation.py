@@ -1,10 +1,13 @@
 """How far a pixel of the MSI is from what the HSI around it, and the scene's own detail, lead to expect.
 
 Under the prior of the first stage the innovation m - L b̃ of a pixel is normal with covariance L Σ_j Lᵀ + 1, so its squared Mahalanobis
-distance has M degrees of freedom. Most pixels of a scene follow that; a few per mille do not: a pool, a car, a roof of a kind that the fit
-has hardly seen. Their spectra are extrapolated, and the errors grow with the distance: on scenes with a known truth the squared error over the
-claimed variance is 10 to 30 where d² is ten times M. So the variance is scaled by d² / M wherever that exceeds 1: the maximum-likelihood estimate
-of a local scale of the covariance, as in a scale mixture of normals (Andrews and Mallows 1974), of which the Student-t is one.
+distance d² is chi-square with M degrees of freedom. Most pixels of a scene follow that; a few per mille do not: a pool, a car, a roof of a kind that
+the fit has hardly seen. Their spectra are extrapolated and their errors are larger: on scenes with a known truth 10 to 30 times the claimed
+variance where d² is ten times M. Beyond what chance does to one pixel in a hundred the variance is therefore scaled by
+
+    1 + (d² - q) / M,     q the 99 % quantile,
+
+the excess per degree of freedom, as if the covariance were locally that much larger (a scale mixture of normals, of which the Student-t is one).
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ from geofuse.response.images import as_like, mix
 from geofuse.solve.patch import Observation
 from geofuse.solve.posterior import Prior
 
-BY_CHANCE = 1e-4  # share of pixels that chance alone may call far
+WIDENED, FAR = 1e-2, 1e-4  # shares of pixels that chance alone brings beyond
 
 
-def innovation_scale(seen: Observation, weights: Tensor, prior: Prior, mixing: np.ndarray) -> Tensor:
-    """Squared Mahalanobis distance of every pixel's innovation over its degrees of freedom, shape (H, W); 1 on average, 0 without MSI.
+def innovation_distance(seen: Observation, weights: Tensor, prior: Prior, mixing: np.ndarray) -> Tensor:
+    """Squared Mahalanobis distance of every pixel's innovation, shape (H, W); 0 where there is no MSI.
 
     Parameters
     ----------
@@ -39,16 +42,14 @@ def innovation_scale(seen: Observation, weights: Tensor, prior: Prior, mixing: n
     for weight, matrix, mean in zip(weights, precision, centre, strict=True):
         innovation = seen.m - expected - mean[:, None, None]
         squared += weight * (innovation * mix(matrix, innovation)).sum(0)
-    squared /= len(mixing)
     return squared if seen.valid is None else squared * seen.valid
 
 
-def far_limit(bands: int) -> float:
-    """`innovation_scale` of so many MSI bands that chance exceeds in one of ten thousand pixels.
+def widening(distance: Tensor, bands: int) -> Tensor:
+    """Factor of the variance at these squared distances of so many MSI bands, 1 or more."""
+    return 1 + (distance - chi2.ppf(1 - WIDENED, bands)).clamp(min=0) / bands
 
-    Examples
-    --------
-    >>> round(far_limit(4), 2)
-    5.88
-    """
-    return float(chi2.ppf(1 - BY_CHANCE, bands) / bands)
+
+def is_far(distance: Tensor, bands: int) -> Tensor:
+    """Where the distance is beyond what chance does to one pixel in ten thousand."""
+    return distance > float(chi2.ppf(1 - FAR, bands))

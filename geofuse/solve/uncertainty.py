@@ -55,9 +55,7 @@ class Uncertainty:
     msi_only: np.ndarray
     factor: float = 1.0
 
-    def deviation(
-        self, weights: Tensor, valid: Tensor | None = None, known: Tensor | None = None, surprise: Tensor | None = None
-    ) -> Tensor:
+    def deviation(self, weights: Tensor, valid: Tensor | None = None, known: Tensor | None = None, factor: Tensor | None = None) -> Tensor:
         """Standard deviation, reflectance, shape (B, H, W).
 
         Parameters
@@ -66,12 +64,12 @@ class Uncertainty:
             Soft class weights.
         valid, known : Tensor of bool, shape (H, W), optional
             Pixels where the MSI, and where both images are believed; None: all of them.
-        surprise : Tensor, shape (H, W), optional
-            Scale of the variance where it exceeds 1 (see `Gem.surprise`).
+        factor : Tensor, shape (H, W), optional
+            Of the variance where the MSI is far from what was to be expected (see `Gem.widening`).
         """
         total = mix(as_like(self.factor * self.variance.T, weights), weights)
-        if surprise is not None:
-            total *= surprise.clamp(min=1)
+        if factor is not None:
+            total *= factor
         if known is not None:
             total = torch.where(known, total, as_like(self.msi_only, total)[:, None, None])
         if valid is not None:
@@ -140,7 +138,7 @@ def calibration(gem: Gem, patch: Patch, fused: np.ndarray, truth: np.ndarray, no
     own = posterior_uncertainty(gem, [patch])
     seen = gem.observe(patch)
     weights = gem.weights(seen)
-    claimed = own.deviation(weights, surprise=gem.surprise(seen, weights))
+    claimed = own.deviation(weights, factor=gem.widening(seen, weights))
     variance = claimed.square().double().cpu().numpy() - own.floor[:, None, None]
     error = (fused - truth) ** 2
     known = np.isfinite(error)
