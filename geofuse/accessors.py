@@ -56,11 +56,11 @@ class MossFuseAccessor:
 
     def to_cog(self, path: str | Path, **options: Any) -> Path | str:
         """Write a Cloud-Optimized GeoTIFF; see `geofuse.to_cog`."""
-        return api.to_cog(as_cube(self._cube), path, **options)
+        return api.to_cog(self._cube, path, **options)
 
     def to_zarr(self, store: str | Path, **options: Any) -> Path | str:
         """Write a Zarr store; see `geofuse.to_zarr`."""
-        return api.to_zarr(as_cube(self._cube), store, **options)
+        return api.to_zarr(self._cube, store, **options)
 
     def to_stac(self, raster: str | Path, **options: Any) -> pystac.Item:
         """Write the STAC item of a written image; see `geofuse.to_stac`."""

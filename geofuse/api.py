@@ -419,9 +419,11 @@ def report(fused: xr.DataArray) -> Report:
 
 
 def to_cog(
-    fused: xr.DataArray, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
+    fused: Cube, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
 ) -> Path | str:
     """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.cog.write_cog`.
+
+    Of a Dataset that `fuse` returned the other variables are written beside it, as ``…_quality.tif`` and ``…_uncertainty.tif``.
 
     Returns
     -------
@@ -431,17 +433,19 @@ def to_cog(
     from geofuse.io.cog import write_cog
     from geofuse.io.remote import is_remote
 
-    receipt = write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
+    image = _beside_written(fused, path, write_cog, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
+    receipt = write_cog(image, path, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
     return str(path) if is_remote(path) else receipt.path
 
 
 def to_zarr(
-    fused: xr.DataArray, store: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
+    fused: Cube, store: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
 ) -> Path | str:
     """Write a cube as a Zarr store with overviews; it appears complete and verified, or not at all. See `geofuse.io.zarr.write_zarr`.
 
     Zarr version 3, sharded, with consolidated metadata; CRS, transform and levels by the conventions `proj`, `spatial` and
     `multiscales` 0.1 of GeoZarr, and by CF. ``xarray.open_zarr(store, group="0")`` opens the image, other groups the overviews.
+    Of a Dataset that `fuse` returned the other variables become stores beside it, ``…_quality.zarr`` and ``…_uncertainty.zarr``.
 
     Returns
     -------
@@ -451,8 +455,34 @@ def to_zarr(
     from geofuse.io.remote import is_remote
     from geofuse.io.zarr import write_zarr
 
-    receipt = write_zarr(as_cube(fused), store, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
+    image = _beside_written(fused, store, write_zarr, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
+    receipt = write_zarr(image, store, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
     return str(store) if is_remote(store) else receipt.path
+
+
+def _beside_written(fused: Cube, path: str | Path, write: Any, **options: Any) -> xr.DataArray:
+    """Write what a Dataset of `fuse` holds beside its image, and return the image, which is written last."""
+    from geofuse.io.layer import beside, write_quality
+    from geofuse.io.output import check_output
+    from geofuse.io.remote import is_remote
+
+    if not is_fused(fused):
+        return as_cube(fused)
+    layers = {name: beside(path, name) for name in ("uncertainty", "quality") if name in fused}
+    for place in (path, *layers.values()):  # all of them, before the first is written
+        if not is_remote(place):
+            check_output(place, overwrite=options["overwrite"])
+    if "uncertainty" in layers:
+        write(as_cube(fused["uncertainty"]), layers["uncertainty"], **options)
+    if "quality" in layers:
+        plane = {"overwrite": options["overwrite"], "progress": options["progress"]}
+        write_quality(fused["quality"].data, fused["reflectance"], layers["quality"], **plane)
+    return as_cube(fused["reflectance"])
+
+
+def is_fused(cube: Cube) -> bool:
+    """Whether this is a Dataset that `fuse` returned."""
+    return isinstance(cube, xr.Dataset) and "reflectance" in cube and {"uncertainty", "quality"} & set(cube) != set()
 
 
 def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), collection: Any = None, assets: Any = None) -> pystac.Item:

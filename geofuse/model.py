@@ -183,8 +183,8 @@ class Model:
         assert self.uncertainty is not None
         seen = self.gem.observe(patch)
         weights = self.gem.weights(seen)
-        believed = (None if flags is None else flags[inner] for flags in (seen.valid, seen.known))
-        return self.uncertainty.deviation(weights[:, *inner].contiguous(), *believed, factor=self.gem.widening(seen, weights)[inner])
+        valid, known = (None if flags is None else flags[inner] for flags in (seen.valid, seen.known))
+        return self.uncertainty.deviation(weights[:, *inner].contiguous(), valid, known, self.gem.widening(seen, weights)[inner])
 
     def _made(
         self,

@@ -128,7 +128,20 @@ def simulate(
 
     With another PSF than the Gaussian of the protocol (``spread``), ``dh`` and ``dw`` are still those of the Gaussian.
     """
-    truth, wavelength = load(name, folder)
+    return simulate_cube(*load(name, folder), ratio, kind, noise, shift, seed, spread)
+
+
+def simulate_cube(
+    truth: np.ndarray,
+    wavelength: np.ndarray,
+    ratio: int,
+    kind: str,
+    noise: bool = True,
+    shift: tuple[float, float] = (0.0, 0.0),
+    seed: int = 0,
+    spread: PointSpread | None = None,
+) -> Simulation:
+    """Simulate the pair of any truth (B, H, W), whose sides the ratio divides; see `simulate`."""
     response = srf(wavelength, kind)
     dh, dw = psf_matrix(truth.shape[1], ratio, shift[0]), psf_matrix(truth.shape[2], ratio, shift[1])
     hsi = dh @ truth @ dw.T if spread is None else blurred(truth, ratio, spread, shift)
