@@ -3,9 +3,9 @@
 Under the prior of the first stage the innovation m - L b̃ of a pixel is normal with covariance L Σ_j Lᵀ + 1, so its squared Mahalanobis
 distance d² is chi-square with M degrees of freedom. Most pixels of a scene follow that; a few per mille do not: a pool, a car, a roof of a kind that
 the fit has hardly seen. Their spectra are extrapolated and their errors are larger: on scenes with a known truth 10 to 30 times the claimed
-variance where d² is ten times M. Beyond what chance does to one pixel in a hundred the variance is therefore scaled by
+variance where d² is ten times M. Beyond what chance does to one pixel in ten thousand a pixel is called far, and its variance is scaled by
 
-    1 + (d² - q) / M,     q the 99 % quantile,
+    1 + (d² - q) / M,     q the 99.99 % quantile,
 
 the excess per degree of freedom, as if the covariance were locally that much larger (a scale mixture of normals, of which the Student-t is one).
 """
@@ -20,7 +20,7 @@ from geofuse.response.images import as_like, mix
 from geofuse.solve.patch import Observation
 from geofuse.solve.posterior import Prior
 
-WIDENED, FAR = 1e-2, 1e-4  # shares of pixels that chance alone brings beyond
+FAR = 1e-4  # share of pixels that chance alone brings so far
 
 
 def innovation_distance(seen: Observation, weights: Tensor, prior: Prior, mixing: np.ndarray) -> Tensor:
@@ -47,7 +47,7 @@ def innovation_distance(seen: Observation, weights: Tensor, prior: Prior, mixing
 
 def widening(distance: Tensor, bands: int) -> Tensor:
     """Factor of the variance at these squared distances of so many MSI bands, 1 or more."""
-    return 1 + (distance - chi2.ppf(1 - WIDENED, bands)).clamp(min=0) / bands
+    return 1 + (distance - chi2.ppf(1 - FAR, bands)).clamp(min=0) / bands
 
 
 def is_far(distance: Tensor, bands: int) -> Tensor:
