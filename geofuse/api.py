@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from geofuse import flags
 from geofuse.cube import as_cube, check_cube, geobox, wrap
 from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
 from geofuse.foreign import MAIN_VARIABLE, REPORT_ATTRIBUTE
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
 
     from geofuse.model import Model
     from geofuse.stac.item import Source
+    from geofuse.tiles.graph import Output
 
 Cube = xr.DataArray | xr.Dataset
-# What `fuse` returns beside the image, and the type that it is stored as where that is not the image's own.
-LAYERS = {"uncertainty": None, "quality": "uint8"}
+LAYERS = ("uncertainty", "quality")  # what `fuse` may return beside the image
 
 
 def pair(hsi: Cube, msi: Cube) -> Scene:
@@ -200,6 +201,7 @@ def fuse(
     device: str = "auto",
     memory: int = DEFAULT_MEMORY,
     uncertainty: bool = False,
+    quality: bool = False,
     progress: bool = True,
     seed: int = 0,
 ) -> Any:
@@ -226,7 +228,10 @@ def fuse(
     memory : int
         Bytes that the run may use; decides the size of tiles and how many are worked on at once.
     uncertainty : bool
-        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem``, ``mossfuse``, ``fuse``).
+        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem``, ``mossfuse``, ``fuse``);
+        the quality layer with it.
+    quality : bool
+        The quality layer too: what is to be said of each pixel (`geofuse.flags`).
     progress : bool
         Show progress.
     seed : int
@@ -236,7 +241,8 @@ def fuse(
     -------
     DataArray
         Reflectance (band, y, x), float32: the HSI's bands on the MSI's grid, cropped to the overlap; NaN where either image has no data.
-        Lazy where an input is lazy. With ``uncertainty`` a Dataset of two such arrays, ``reflectance`` and ``uncertainty``.
+        Within physical limits. Lazy where an input is lazy. With ``uncertainty`` or ``quality`` a Dataset: ``reflectance``, where it was asked
+        for ``uncertainty`` of the same shape, and ``quality`` (y, x), uint8: 0 no data, 1 good, else a sum of flags.
 
     Raises
     ------
@@ -264,24 +270,45 @@ def fuse(
         scene = without_constant_bands(scene)
         warn_of_scale(scene)
         model = _fit(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
-    fused = apply(scene, model, planned, progress=progress)
-    if not uncertainty:
-        return fused
-    return xr.Dataset({"reflectance": fused, "uncertainty": deviation(scene, model, planned, progress=progress)})
+    if not (uncertainty or quality):
+        return apply(scene, model, planned, progress=progress)
+    fused, planes = flagged(scene, model, planned)
+    if not scene.lazy:
+        planes = _compute_tiles(planes, planned.workers, progress)
+    layers = {MAIN_VARIABLE: fused.copy(data=planes[:-1])}
+    if uncertainty:
+        layers["uncertainty"] = deviation(scene, model, planned, progress=progress)
+    layers["quality"] = xr.DataArray(planes[-1].astype(np.uint8), fused.isel(band=0, drop=True).coords, attrs=flags.attributes())
+    return xr.Dataset(layers)
 
 
 def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
     """Apply a fitted model to a paired scene as planned; see `fuse`."""
+    data = _mosaic(scene, model, planned, "reflectance")
+    return _described(scene, model, planned, data if scene.lazy else _compute_tiles(data, planned.workers, progress))
+
+
+def flagged(scene: Scene, model: Model, planned: Plan) -> tuple[xr.DataArray, Any]:
+    """The fused cube, lazy, and the mosaic that makes it and its quality layer in one pass: a dask array (B + 1, y, x), flags last."""
+    planes = _mosaic(scene, model, planned, "flagged")
+    return _described(scene, model, planned, planes[:-1]), planes
+
+
+def _mosaic(scene: Scene, model: Model, planned: Plan, output: Output) -> Any:
     from geofuse.tiles.graph import lazy_mosaic
 
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group)
+    return lazy_mosaic(scene, model, planned.tile, planned.device, planned.group, output)
+
+
+def _described(scene: Scene, model: Model, planned: Plan, data: Any) -> xr.DataArray:
+    """The fused cube with its report."""
     bands = scene.bands
     named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist(), "good": bands.good.tolist()}
     report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
     attrs = {"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())}
     attrs[SOURCES] = both_sources(scene.hsi, scene.msi)
-    return _wrapped(scene, model, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
+    return _wrapped(scene, model, data, attrs)
 
 
 def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
@@ -292,11 +319,9 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
     RefusedInput
         The model was fitted without uncertainty.
     """
-    from geofuse.tiles.graph import lazy_mosaic
-
     if model.uncertainty is None:
         raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
-    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group, "uncertainty")
+    data = _mosaic(scene, model, planned, "uncertainty")
     attrs = {"units": "1", "long_name": "standard deviation of the fused surface reflectance"}
     return _wrapped(scene, model, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
 
@@ -446,10 +471,11 @@ def report(fused: Cube) -> Report:
 
 def _layers(fused: Cube, place: str | Path) -> dict[str, tuple[str, xr.DataArray]]:
     """Where the layers go that a Dataset of `fuse` holds beside the image: ``OUT_uncertainty.tif``, ``OUT_quality.tif``; by name."""
+    from geofuse.io.layer import beside
+
     if not isinstance(fused, xr.Dataset) or MAIN_VARIABLE not in fused:
         return {}
-    start, dot, suffix = str(place).rpartition(".")
-    return {name: (f"{start}_{name}{dot}{suffix}", fused[name]) for name in LAYERS if name in fused}
+    return {name: (beside(place, name), fused[name]) for name in LAYERS if name in fused}
 
 
 def to_cog(
@@ -520,19 +546,23 @@ def to_zarr(
 
 def _written(write: Any, fused: Cube, place: str | Path, dtype: str, **options: Any) -> Path | str:
     """Write an image, and before it the layers that belong to it: all of them appear, or none."""
+    from geofuse.io.layer import write_quality
     from geofuse.io.output import check_output
     from geofuse.io.remote import is_remote
 
     image, layers = as_cube(fused), _layers(fused, place)
     check_storable(image, dtype, Path(place).name)
-    if layers and not is_remote(place):
-        check_output(place, overwrite=options["overwrite"])
+    for path in (place, *(path for path, _ in layers.values())) if layers else ():  # all of them, before the first is written
+        if not is_remote(path):
+            check_output(path, overwrite=options["overwrite"])
     made: list[Path] = []
     try:
         for name, (path, layer) in layers.items():
-            # numbers of classes are no reflectance that was scaled; 0 is no data
-            layer = layer.astype(np.float32).where(layer != 0) if layer.dtype.kind in "iub" else layer
-            made.append(write(as_cube(layer), path, dtype=LAYERS[name] or dtype, **options).path)
+            if name == "quality":
+                receipt = write_quality(layer.data, image, path, overwrite=options["overwrite"], progress=options["progress"])
+            else:
+                receipt = write(as_cube(layer), path, dtype=dtype, **options)
+            made.append(receipt.path)
         receipt = write(image, place, dtype=dtype, **options)
     except BaseException:  # Ctrl-C too
         for file in made:

@@ -281,7 +281,7 @@ def _among(bands: np.ndarray, values: np.ndarray, absent: float = np.nan, axis: 
 
 def _plain(values: np.ndarray) -> list[Any]:
     """Nested lists, None where there is nothing."""
-    return np.where(np.isnan(values), np.array(None, object), values).tolist() if np.isnan(values).any() else values.tolist()  # type: ignore[no-any-return]
+    return np.where(np.isnan(values), np.array(None, object), values).tolist() if np.isnan(values).any() else values.tolist()
 
 
 def residuals_of(ground: Ground, model: Model) -> dict[str, float]:

@@ -25,9 +25,11 @@ import xarray as xr
 from geofuse import api
 from geofuse.bands import BandTable
 from geofuse.errors import NotReflectance, OutputRefused, RefusedInput, RunFailed
-from geofuse.io.cog import Receipt, fill_draft, write_cog
+from geofuse.flags import counted, shares
+from geofuse.io.cog import Filled, Receipt, fill_draft, write_cog
 from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
 from geofuse.io.journal import differences
+from geofuse.io.layer import write_quality
 from geofuse.io.open import files_of, open_hsi, open_msi
 from geofuse.io.output import RUN_TAG, check_output, is_zarr, run_of
 from geofuse.io.remote import check_remote, leave, run_of_object, upload
@@ -97,10 +99,15 @@ class Job:
         return self.output.with_name(f"{self.output.stem}_uncertainty{self.output.suffix}")
 
     @property
+    def quality_path(self) -> Path:
+        """Where the quality layer goes: beside the output."""
+        return self.output.with_name(f"{self.output.stem}_quality{self.output.suffix}")
+
+    @property
     def outputs(self) -> tuple[Path, ...]:
         """Every file that the job writes."""
         deviation = (self.uncertainty_path,) if self.uncertainty else ()
-        return (self.output, *deviation, *self.reports, *((self.item_path,) if self.stac else ()))
+        return (self.output, self.quality_path, *deviation, *self.reports, *((self.item_path,) if self.stac else ()))
 
     @property
     def uploads(self) -> list[tuple[Path, str]]:
@@ -151,8 +158,9 @@ class Job:
         for _, address in self.uploads:  # what lies beside our own image is ours too
             ours |= check_remote(address, overwrite=self.overwrite or ours, finished=known)
         check_target(self.output, overwrite=self.replaces)
-        if self.uncertainty:  # a run that was stopped may have finished it
-            check_target(self.uncertainty_path, overwrite=self.replaces or folder_of(self.output.absolute()).exists())
+        begun = folder_of(self.output.absolute()).exists()  # a run that was stopped may have finished what goes beside the image
+        for path in (self.quality_path, *((self.uncertainty_path,) if self.uncertainty else ())):
+            check_target(path, overwrite=self.replaces or begun)
         if self.stac:
             try:
                 check_output(self.item_path, overwrite=self.replaces or published_by_a_run(self.output))
@@ -197,14 +205,15 @@ class Job:
                 if self.uncertainty:
                     self._write_deviation(scene, model, planned, work)
                     clock.lap("uncertainty")
-                fused = api.apply(scene, model, planned, progress=self.progress)
-                filled = fill_draft(fused, work, dtype=self.dtype, progress=self.progress)
+                fused, flagged = api.flagged(scene, model, planned)
+                filled = fill_draft(fused, work, dtype=self.dtype, progress=self.progress, flagged=flagged)
             clock.lap("apply")
             receipt = filled.finish({RUN_TAG: self._run(command)}, self.progress)
             self._check_unchanged(command)
+            quality = self._write_quality(filled, work)
             work.publish()
             clock.lap("write")
-            report = self._report(fused, receipt, clock)
+            report = self._report(fused, receipt, clock, quality)
             written = [self._write_report(report, path) for path in self.reports]
             if self.stac:
                 self._write_item(report, scene.hsi, scene.msi, written)
@@ -288,6 +297,15 @@ class Job:
         receipt = write(made, path, dtype=self.dtype, overwrite=True, progress=self.progress, resume=self.resume)
         work.journal.append("uncertainty", sha256=receipt.sha256, size=receipt.size)
 
+    def _write_quality(self, filled: Filled, work: Workspace) -> dict[str, float]:
+        """Write the quality layer, unless a run that was stopped has; returns the share of pixels that bear each flag."""
+        done, path = work.journal.get("quality"), self.quality_path
+        if done is None or not path.exists() or content_sha256(path) != done["sha256"]:
+            receipt = write_quality(filled.quality, filled.cube, path, overwrite=True, progress=self.progress)
+            done = {"sha256": receipt.sha256, "size": receipt.size, "counts": counted(filled.quality)}
+            work.journal.append("quality", **done)
+        return shares(done["counts"])
+
     def _fitted(self, scene: Scene, work: Workspace) -> Model:
         """The model that the workspace holds; fitted and put there where it does not."""
         from geofuse.model import Model
@@ -337,7 +355,7 @@ class Job:
             )
         return model
 
-    def _report(self, fused: xr.DataArray, receipt: Receipt, clock: _Clock) -> Report:
+    def _report(self, fused: xr.DataArray, receipt: Receipt, clock: _Clock, quality: dict[str, float]) -> Report:
         table = BandTable.from_cube(fused)
         about_run: dict[str, Any] = {
             "seconds": clock.laps,
@@ -347,6 +365,7 @@ class Job:
             "inputs": {"hsi": str(self.hsi), "msi": str(self.msi)},
             "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist(), "good": table.good.tolist()},
             "output": {"path": str(self.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
+            "quality": {name: round(share, 6) for name, share in quality.items()},
         }
         made = api.report(fused).to_dict()
         if receipt.clipped:
@@ -374,7 +393,10 @@ class Job:
             sources=sources,
             quality=report.summary(),
             datetime=self.datetime,
-            assets=dict(written) | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {}) | self.extra_assets,
+            assets={"quality": self.quality_path}
+            | dict(written)
+            | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {})
+            | self.extra_assets,
             elsewhere=self.remote is not None,
         )
         write_item(item, self.item_path)

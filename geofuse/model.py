@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -21,6 +22,7 @@ from geofuse.align.screen import Screen
 from geofuse.baselines.scene import BASELINES, apply_baseline
 from geofuse.device import to_host
 from geofuse.errors import OutputRefused, RefusedInput
+from geofuse.flags import Quality, plane_of
 from geofuse.grid import GridPair, Window
 from geofuse.network.complementary import ComplementaryFilters
 from geofuse.network.paper_scene import PaperScene
@@ -28,6 +30,8 @@ from geofuse.response.estimate import EffectiveResponse
 from geofuse.response.psf import PsfBuilder
 from geofuse.scene import Sample
 from geofuse.solve.gem import Gem
+from geofuse.solve.innovation import is_far
+from geofuse.solve.limits import limits_of, noise_of
 from geofuse.solve.patch import Patch, make_patch
 from geofuse.solve.uncertainty import Uncertainty
 
@@ -145,6 +149,7 @@ class Model:
         coarse: Window,
         device: str = "cpu",
         core: Window | None = None,
+        quality: bool = False,
     ) -> np.ndarray:
         """Fuse one window.
 
@@ -160,13 +165,16 @@ class Model:
             Torch device.
         core : Window, optional
             The part of ``fine`` that is wanted; the bands of its surroundings are never made.
+        quality : bool
+            Add the quality layer (`geofuse.flags`) as a last plane.
 
         Returns
         -------
-        ndarray, shape (B, H, W), float32
-            Reflectance of the core; NaN where either image has none.
+        ndarray, shape (B, H, W) or (B + 1, H, W), float32
+            Reflectance of the core, within physical limits; NaN where either image has none.
         """
-        return self._made(self.fuse_patch, Sample(hsi, msi, fine, coarse), pair, device, core)
+        make = self._with_flags if quality else self.fuse_patch
+        return self._made(make, Sample(hsi, msi, fine, coarse), pair, device, core, quality)
 
     def deviation(
         self,
@@ -193,13 +201,23 @@ class Model:
         assert self.gem is not None
         assert self.uncertainty is not None
         seen = self.gem.observe(patch)
-        believed = (None if flags is None else flags[inner] for flags in (seen.valid, seen.known))
-        return self.uncertainty.deviation(self.gem.weights(seen)[:, *inner].contiguous(), *believed)
+        weights = self.gem.weights(seen)
+        valid, known = (None if flags is None else flags[inner] for flags in (seen.valid, seen.known))
+        return self.uncertainty.deviation(weights[:, *inner].contiguous(), valid, known, self.gem.widening(seen, weights)[inner])
 
     def _made(
-        self, make: Callable[[Patch, Inner], torch.Tensor], sample: Sample, pair: GridPair, device: str, core: Window | None
+        self,
+        make: Callable[[Patch, Inner], torch.Tensor],
+        sample: Sample,
+        pair: GridPair,
+        device: str,
+        core: Window | None,
+        quality: bool = False,
     ) -> np.ndarray:
-        """What is made of the core of a window, shape (B, H, W), float32; NaN where either image has no data."""
+        """What is made of the core of a window, shape (B, H, W), float32; NaN where either image has no data.
+
+        With ``quality`` the last plane holds flags, which say so where only one of the images is believed, and 0 where there is no data.
+        """
         fine, coarse = sample.fine, sample.coarse
         inner = (core or fine).offset(-fine.top, -fine.left).slices
         like = torch.zeros(1, dtype=torch.float32, device=device)
@@ -208,12 +226,17 @@ class Model:
             out = np.ascontiguousarray(to_host(make(believed, inner)))
         near, inside = _coarse_pixels(pair, fine, coarse)
         rows, cols = (index[inner] for index in np.broadcast_arrays(*near))
-        valid = inside[inner] & given.hsi_valid.cpu().numpy()[rows, cols] & given.msi_valid.cpu().numpy()[inner]
+        valid = inside[inner] & _both_valid(given, rows, cols, inner)
         if not valid.all():
             out[:, ~valid] = np.nan
-        for band in () if given.gaps is None else np.flatnonzero(given.gaps.any((1, 2))):
-            out[band][given.gaps[band][rows, cols]] = np.nan
-        return out if self.filled.all() else _spread(out, self.filled)
+        if given.gaps is not None:
+            for band in np.flatnonzero(given.gaps.any((1, 2))):
+                out[band][given.gaps[band][rows, cols]] = np.nan
+        if quality:
+            both = valid if believed is given else inside[inner] & _both_valid(believed, rows, cols, inner)
+            outside, far = ((np.nan_to_num(out[-1]).astype(np.uint8) & flag) > 0 for flag in (Quality.OUTSIDE_RANGE, Quality.FAR))
+            out[-1] = plane_of(valid, one_image=~both, outside_range=outside, far=far & both)
+        return out if self.filled.all() else _spread(out, np.append(self.filled, True) if quality else self.filled)
 
     def _patches(self, sample: Sample, pair: GridPair, like: torch.Tensor) -> tuple[Patch, Patch]:
         """A window as it is, and as the estimator believes it."""
@@ -229,12 +252,35 @@ class Model:
         return given, patch(cleared) if where.any() else given
 
     def fuse_patch(self, patch: Patch, inner: Inner = (slice(None), slice(None))) -> torch.Tensor:
-        """Fused reflectance of the inner rows and columns of a patch, shape (B, H, W), before nodata is put back."""
+        """Fused reflectance of the inner rows and columns of a patch, within physical limits, shape (B, H, W), before nodata is put back."""
+        image = self._unbounded(patch, inner)
+        limits_of(patch, self._noise(patch), inner).bound(image)
+        return image
+
+    def _with_flags(self, patch: Patch, inner: Inner) -> torch.Tensor:
+        """As `fuse_patch`, with one plane more: the flags that the numbers themselves call for."""
+        out = self._unbounded(patch, inner, spare=1)
+        out[-1] += limits_of(patch, self._noise(patch), inner).bound(out[:-1]) * float(Quality.OUTSIDE_RANGE)
+        if self.gem is not None:
+            seen = self.gem.observe(patch)
+            distance = self.gem.surprise(seen, self.gem.weights(seen))[inner]
+            out[-1] += is_far(distance, len(seen.m)) * float(Quality.FAR)
+        return out
+
+    def _noise(self, patch: Patch) -> np.ndarray:
+        return noise_of(patch) if self.gem is None else self.gem.coordinates.sigma
+
+    def _unbounded(self, patch: Patch, inner: Inner, spare: int = 0) -> torch.Tensor:
+        """What the method makes, and ``spare`` planes of zeros behind it."""
+        if self.gem is not None:
+            return self.gem.coordinates.decode(self.gem.apply(patch, self.filters)[:, *inner].contiguous(), spare)
+        made = self._by_paper_or_baseline(patch)
+        return F.pad(made[:, *inner], (0, 0, 0, 0, 0, spare))
+
+    def _by_paper_or_baseline(self, patch: Patch) -> torch.Tensor:
         if self.paper is not None:
-            return self.paper.apply(patch)[:, *inner]
-        if self.gem is None:
-            return apply_baseline(self.method, patch, self.response.matrix, seed=self.seed)[:, *inner]
-        return self.gem.coordinates.decode(self.gem.apply(patch, self.filters)[:, *inner].contiguous())
+            return self.paper.apply(patch)
+        return apply_baseline(self.method, patch, self.response.matrix, seed=self.seed)
 
     def __dask_tokenize__(self) -> str:
         """Name the model by what it would be stored as, and not by the objects that it is made of."""
@@ -400,6 +446,11 @@ def _coarse_pixels(pair: GridPair, fine: Window, coarse: Window) -> tuple[tuple[
     h, w = coarse.shape
     inside = (rows >= 0) & (rows < h) & (cols >= 0) & (cols < w)
     return (np.clip(rows, 0, h - 1), np.clip(cols, 0, w - 1)), inside
+
+
+def _both_valid(patch: Patch, rows: np.ndarray, cols: np.ndarray, inner: Inner) -> np.ndarray:
+    """Fine pixels with data in the MSI, and in the coarse pixel of the HSI on which they lie."""
+    return np.asarray(patch.hsi_valid.cpu().numpy()[rows, cols] & patch.msi_valid.cpu().numpy()[inner])
 
 
 def _spread(image: np.ndarray, bands: np.ndarray) -> np.ndarray:

@@ -394,7 +394,7 @@ def test_a_whole_run_and_two_refusals_in_processes_of_their_own(tmp_path: Path) 
     assert "Traceback" not in done.stderr
     assert all(line.startswith("warning: ") for line in done.stderr.splitlines())
     assert done.stdout.splitlines()[-1] == f"written: {out}"
-    assert sorted(content(tmp_path)) == ["out.json", "out.tif", "r.html", "r.json"]
+    assert sorted(content(tmp_path)) == ["out.json", "out.tif", "out_quality.tif", "r.html", "r.json"]
     assert json.loads((tmp_path / "r.json").read_text())["method"] == "fuse"
     before = content(tmp_path)
     again = cli("fuse", hsi, msi, "-o", out)

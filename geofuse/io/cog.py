@@ -22,13 +22,14 @@ from zlib import crc32
 import numpy as np
 import rasterio
 import xarray as xr
+from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geofuse.bands import BandTable
 from geofuse.cube import check_cube, geobox
 from geofuse.errors import OutputRefused, RunFailed
 from geofuse.georef import coordinate_tags
-from geofuse.io.draft import Corner, Draft
+from geofuse.io.draft import Corner, Draft, Flagged
 from geofuse.io.fingerprint import content_sha256, content_size
 from geofuse.io.gdal import open_raster
 from geofuse.io.output import is_zarr
@@ -205,7 +206,9 @@ def _key(cube: xr.DataArray, dtype: str, block: int, tags: dict[str, str] | None
     }
 
 
-def fill_draft(cube: xr.DataArray, work: Workspace, *, dtype: str = "int16", block: int = BLOCK, progress: bool = True) -> Filled:
+def fill_draft(
+    cube: xr.DataArray, work: Workspace, *, dtype: str = "int16", block: int = BLOCK, progress: bool = True, flagged: Any = None
+) -> Filled:
     """Compute the tiles of a cube that the journal does not hold yet, and write them into the draft.
 
     Parameters
@@ -214,6 +217,8 @@ def fill_draft(cube: xr.DataArray, work: Workspace, *, dtype: str = "int16", blo
         As for `write_cog`.
     work : Workspace
         Where; its key must decide about all of these.
+    flagged : dask.array.Array, shape (B + 1, H, W), optional
+        What to compute instead of the cube's own pixels: the same, and the quality layer as the last plane (see `Filled.quality`).
 
     Returns
     -------
@@ -223,13 +228,14 @@ def fill_draft(cube: xr.DataArray, work: Workspace, *, dtype: str = "int16", blo
     bands, rows, cols = cube.shape
     # an image smaller than a block needs no block of that size: 177 bands of 60 x 80 pixels would fill 90 MB
     side = min(block, -(-max(rows, cols) // 16) * 16)
-    data = as_tiles(cube.data, side)
+    data = as_tiles(cube.data if flagged is None else flagged, side)
     draft = Draft(work.folder, (bands, rows, cols), StoredType.named(dtype), side, starts(data))
     places = [(i, j) for i in range(len(draft.starts[0])) for j in range(len(draft.starts[1]))]
-    filled = Filled(cube, draft, work, places)
+    tiles = draft if flagged is None else Flagged.beside(draft)
+    filled = Filled(cube, draft, work, places, tiles)
     if "final" in work.journal:
         return filled
-    draft.allocate()
+    tiles.allocate()
     missing = filled.missing(progress)
     with bar(len(places), desc="writing", unit="tile", enabled=progress) as steps:
         steps.update(len(places) - len(missing))
@@ -238,7 +244,7 @@ def fill_draft(cube: xr.DataArray, work: Workspace, *, dtype: str = "int16", blo
             work.journal.append(_name(place), **record)
             steps.update()
 
-        run_tiles(data, draft.store, missing, done)
+        run_tiles(data, tiles.store, missing, done)
     return filled
 
 
@@ -254,6 +260,7 @@ class Filled:
     draft: Draft
     work: Workspace
     places: list[Place]
+    tiles: Draft | Flagged
 
     def missing(self, progress: bool) -> list[Place]:
         """Tiles that the journal does not tell of, or tells of in vain: what it says is compared with what is on file."""
@@ -266,12 +273,18 @@ class Filled:
         return [place for place in self.places if _name(place) not in self.work.journal]
 
     def _holds(self, place: Place) -> bool:
-        return self.draft.holds(self._record(place))
+        return self.tiles.holds(self._record(place))
 
     def _record(self, place: Place) -> dict[str, Any]:
         record = self.work.journal.get(_name(place))
         assert record is not None
         return record
+
+    @property
+    def quality(self) -> NDArray[np.uint8]:
+        """The quality layer, (rows, columns), from the disk; only where it was computed with the image."""
+        assert isinstance(self.tiles, Flagged)
+        return self.tiles.layer()
 
     def finish(self, tags: dict[str, str], progress: bool, compression: str = "deflate") -> Receipt:
         """Make the output in the workspace, read it back, and say what was made; what an earlier run verified is not made again."""

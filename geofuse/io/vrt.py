@@ -14,7 +14,7 @@ from geofuse.bands import RED_GREEN_BLUE, BandTable
 from geofuse.io.draft import Draft
 from geofuse.io.statistics import BandStatistics
 
-_GDAL_TYPES = {"int16": "Int16", "float32": "Float32"}
+_GDAL_TYPES = {"int16": "Int16", "float32": "Float32", "uint8": "Byte"}
 _COLOUR_TOLERANCE_NM = 50.0
 
 
@@ -43,7 +43,9 @@ def write_vrt(draft: Draft, table: BandTable, statistics: BandStatistics, transf
     t = transform
     SubElement(root, "GeoTransform").text = ", ".join(repr(float(v)) for v in (t.c, t.a, t.b, t.f, t.d, t.e))
     # reflectance_scale says that the numbers of a float file are reflectance, whatever an extra tag seems to declare
-    own = {"AREA_OR_POINT": "Area", "TIFFTAG_SOFTWARE": software(), "reflectance_scale": f"{1 / draft.stored.scale:.10g}"}
+    own = {"AREA_OR_POINT": "Area", "TIFFTAG_SOFTWARE": software()}
+    if not draft.stored.flags:
+        own["reflectance_scale"] = f"{1 / draft.stored.scale:.10g}"
     _metadata(root, {**tags, **own})
     colours = colours_of(table)
     for band in range(draft.shape[0]):

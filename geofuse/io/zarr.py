@@ -32,7 +32,7 @@ from geofuse.io.geozarr import array_attributes, chunking, level_geobox, root_at
 from geofuse.io.output import is_zarr
 from geofuse.io.statistics import BandStatistics
 
-VARIABLE = "reflectance"
+VARIABLE, FLAGS_VARIABLE = "reflectance", "quality"
 STATISTICS = "statistics"
 
 
@@ -169,13 +169,16 @@ def _describe(store: Path, draft: Draft, cube: xr.DataArray, level: int) -> None
         attrs={"long_name": cube.attrs.get("long_name", "surface reflectance"), **array_attributes(grid)},
         **({} if level else {"y": cube.y.values, "x": cube.x.values}),
     )
+    name = FLAGS_VARIABLE if stored.flags else VARIABLE
+    if stored.flags:
+        described.attrs |= {key: value for key, value in cube.attrs.items() if key.startswith("flag_")}
     # as objects: Zarr 3 has a type for text of any length, and none for text of one length
-    dataset = described.assign_coords(band=described.band.astype(object)).to_dataset(name=VARIABLE)
-    dataset[VARIABLE].encoding = {
+    dataset = described.assign_coords(band=described.band.astype(object)).to_dataset(name=name)
+    dataset[name].encoding = {
         "dtype": stored.dtype,
         "_FillValue": np.dtype(stored.dtype).type(stored.nodata),
         "fill_value": np.dtype(stored.dtype).type(stored.nodata),
-        **({"scale_factor": stored.scale, "add_offset": 0.0} if stored.dtype != "float32" else {}),
+        **({"scale_factor": stored.scale, "add_offset": 0.0} if stored.scale != 1 else {}),
         "chunks": chunk,
         "shards": shard,
         "compressors": [BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")],
@@ -208,7 +211,11 @@ def _window(draft: Draft, level: int, bands: slice, corner: Corner) -> NDArray[A
 def _stored(store: Path, level: int, mode: Any = "r") -> Any:
     import zarr
 
-    return zarr.open_array(store, path=f"{level}/{VARIABLE}" if level else VARIABLE, mode=mode, zarr_format=3)
+    return zarr.open_array(store, path=f"{level}/{_variable(store)}" if level else _variable(store), mode=mode, zarr_format=3)
+
+
+def _variable(store: Path) -> str:
+    return FLAGS_VARIABLE if (store / FLAGS_VARIABLE).is_dir() else VARIABLE
 
 
 def stored_window(store: Path, corner: Corner) -> Iterator[NDArray[Any]]:
@@ -227,7 +234,7 @@ def check_store(store: Path, draft: Draft, cube: xr.DataArray) -> None:
         Grid, bands, scale, nodata value or an overview differs.
     """
     with _as_settled(), xr.open_zarr(store, consolidated=True, mask_and_scale=False, chunks=None) as dataset:
-        image, table = dataset[VARIABLE], BandTable.from_cube(cube)
+        image, table = dataset[_variable(store)], BandTable.from_cube(cube)
         expected = {"_FillValue": draft.stored.nodata, "scale_factor": draft.stored.scale, "add_offset": 0.0}
         found = {"scale_factor": 1.0, "add_offset": 0.0} | image.attrs
         same = all(np.array_equal(found[key], value, equal_nan=True) for key, value in expected.items())

@@ -29,6 +29,7 @@ from geofuse.solve.em import calibrate, refine_classes, second_moment
 from geofuse.solve.evidence import apart_from
 from geofuse.solve.geometry import correct_geometry
 from geofuse.solve.guided import GuidedFilter, bilateral
+from geofuse.solve.innovation import innovation_distance, widening
 from geofuse.solve.patch import Observation, Patch
 from geofuse.solve.posterior import Prior, solve
 from geofuse.solve.start import detail_covariance, start_coordinates
@@ -161,6 +162,14 @@ class Gem:
         """Encode a patch and harmonise its MSI."""
         patch = patch if self.geometry is None else patch.at(self.geometry)
         return harmonised(patch.encode(self.coordinates), self.coordinates, self.trust)
+
+    def surprise(self, seen: Observation, weights: Tensor) -> Tensor:
+        """Squared distance of the MSI from what was to be expected, shape (H, W); see `geofuse.solve.innovation`."""
+        return innovation_distance(seen, weights, self.stages[0].prior, self.coordinates.mixing)
+
+    def widening(self, seen: Observation, weights: Tensor) -> Tensor:
+        """Factor of the variance, shape (H, W): above 1 where spectra are extrapolated."""
+        return widening(self.surprise(seen, weights), len(seen.m))
 
     def filled(self, seen: Observation, z: Tensor) -> Observation:
         """The observation with gaps of its MSI showing what the estimate ``z`` predicts, so that the filters see no edge there."""

@@ -152,7 +152,7 @@ def make_item(
         When the scene was acquired, or start and end. Without it: the sources' times, the file's own tag, or at last the
         processing time; `geofuse:datetime_source` says which.
     assets : mapping of str to path, optional
-        Further files beside the raster: "report", "report_html", "overview", "thumbnail", "uncertainty", "model".
+        Further files beside the raster: "report", "report_html", "overview", "thumbnail", "uncertainty", "quality", "model".
     collection : pystac.Collection, optional
         The collection that the item belongs to; it must have a self href.
     properties : mapping, optional
