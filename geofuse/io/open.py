@@ -296,7 +296,8 @@ def _from_store(place: str, bands: list[str | int] | None, chunks: Any) -> xr.Da
     natural = natural_chunks(array.shape, store.chunk)
     _look(array, natural, place)
     encoding = store.encoding | _blocks(store.chunk)
-    return _cube(array, chunks, natural, store.transform, store.crs, store.table.take(chosen), store.attrs, encoding, store.coords)
+    cube = _cube(array, chunks, natural, store.transform, store.crs, store.table.take(chosen), store.attrs, encoding, store.coords)
+    return described(cube, about_file(place, {}))
 
 
 def _look(array: RasterArray, natural: tuple[int, int, int], place: str) -> None:
