@@ -211,8 +211,9 @@ class Model:
         valid = inside[inner] & given.hsi_valid.cpu().numpy()[rows, cols] & given.msi_valid.cpu().numpy()[inner]
         if not valid.all():
             out[:, ~valid] = np.nan
-        for band in () if given.gaps is None else np.flatnonzero(given.gaps.any((1, 2))):
-            out[band][given.gaps[band][rows, cols]] = np.nan
+        if given.gaps is not None:
+            for band, gaps in zip(out, given.gaps, strict=True):
+                band[gaps[rows, cols]] = np.nan
         return out if self.filled.all() else _spread(out, self.filled)
 
     def _patches(self, sample: Sample, pair: GridPair, like: torch.Tensor) -> tuple[Patch, Patch]:
