@@ -230,8 +230,8 @@ class Model:
         if not valid.all():
             out[:, ~valid] = np.nan
         if given.gaps is not None:
-            for band in np.flatnonzero(given.gaps.any((1, 2))):
-                out[band][given.gaps[band][rows, cols]] = np.nan
+            for band, gaps in zip(out, given.gaps, strict=False):  # behind the bands there may be a plane of flags
+                band[gaps[rows, cols]] = np.nan
         if quality:
             both = valid if believed is given else inside[inner] & _both_valid(believed, rows, cols, inner)
             outside, far = ((np.nan_to_num(out[-1]).astype(np.uint8) & flag) > 0 for flag in (Quality.OUTSIDE_RANGE, Quality.FAR))

@@ -102,8 +102,8 @@ class Screen:
         def part(prefix: str) -> dict[str, np.ndarray]:
             return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
-        hsi_bands, msi_bands = (arrays[name].astype(bool) for name in ("hsi_bands", "msi_bands"))
-        return Screen(hsi_bands, msi_bands, arrays["limits"], Spectra(**part("spectra.")), Spikes(**part("spikes.")))
+        hsi, msi = (arrays[name].astype(bool) for name in ("hsi_bands", "msi_bands"))
+        return Screen(hsi, msi, arrays["limits"], Spectra(**part("spectra.")), Spikes(**part("spikes.")))
 
 
 def fit_screen(samples: Sequence[Sample]) -> Screen:
