@@ -61,7 +61,7 @@ def make_bases(folder: Path) -> None:
     import geofuse
     from geofuse.cube import geobox
 
-    data = files("geofuse") / "data"
+    data = Path(str(files("geofuse"))) / "data"
     hsi = geofuse.open_hsi(data / "berlin_enmap_30m.tif")[:, 20:36, 20:34]
     msi = geofuse.open_msi(data / "berlin_hires_3p6m.tif")
     hsi[::30].mossfuse.to_zarr(folder / "a.zarr", progress=False)
@@ -153,6 +153,18 @@ def deep_json(levels: int = 100_000) -> str:
     return "[" * levels + "]" * levels
 
 
+def claiming_tiff(width: int, height: int) -> bytes:
+    """A TIFF of some 300 bytes with CRS and transform, without any pixel, of so many float64 in one strip."""
+    keys = struct.pack("<8H", 1, 1, 0, 1, 3072, 0, 1, 32633)
+    scale, tie = struct.pack("<3d", 30, 30, 0), struct.pack("<6d", 0, 0, 0, 384000, 5818000, 0)
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 64), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 0), (277, 3, 1, 1)]
+    entries += [(278, 4, 1, height), (279, 4, 1, 0), (339, 3, 1, 3)]
+    after = 8 + 2 + 12 * (len(entries) + 3) + 4
+    entries += [(33550, 12, 3, after), (33922, 12, 6, after + 24), (34735, 3, 8, after + 72)]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", 0)
+    return b"II*\0" + struct.pack("<I", 8) + directory + scale + tie + keys
+
+
 # ---- one maker a format: writes a case, and returns what opens it ----
 
 Opening = Callable[[], Any]
@@ -161,7 +173,14 @@ Opening = Callable[[], Any]
 def geotiff(bases: Bases, folder: Path, rng: random.Random) -> Opening:
     """TIFFs with damaged directories, tags and pixels."""
     raw = bases.path(f"{rng.randrange(3)}.tif").read_bytes()
-    if rng.random() < 0.15:  # the tags in words
+    if rng.random() < 0.05:
+        raw = claiming_tiff(*rng.choice(((2 * 10**9, 2 * 10**9), (2 * 10**9, 1), (1, 2 * 10**9), (10**6, 4000), (10**5, 10**5))))
+    elif rng.random() < 0.03:
+        shutil.copy(bases.path("0.tif"), folder / "a.tif")
+        text = rng.choice(("reflectance" + " " * 200_000, "scaled" + " " * 200_000, "reflectance(" * 20_000, "[" * 200_000))
+        (folder / "a.tif.aux.xml").write_text(f'<PAMDataset><Metadata><MDI key="DESCRIPTION">{text}</MDI></Metadata></PAMDataset>')
+        return _opening(folder / "a.tif", rng)
+    elif rng.random() < 0.15:  # the tags in words
         old = rng.choice((b"nm", b"wavelength", b"<Item", b"sample=", b"reflectance", b"band", b"10000", b"scaled between"))
         new = rng.choice((b"\xfc\xe9\xff", b"nan", b"-1", b"<" * 6, b"&amp;&x;", b"reflectance" + b" " * 200, b"\0\0"))
         raw = raw.replace(old, (new + old)[: len(old)] if rng.random() < 0.5 else new[: len(old)].ljust(len(old)))
@@ -243,6 +262,9 @@ def stac(bases: Bases, folder: Path, rng: random.Random) -> Opening:
         )
         spoilt["data"] = {**assets.get("data", {"roles": ["data"]}), "href": href.format(bases.address)}
     item: Any = pystac.Item("a", None, None, None, {"datetime": "2024-01-01T00:00:00Z", "start_datetime": "", "end_datetime": ""})
+    if rng.random() < 0.1:
+        spoilt = {"data": {**assets.get("data", {"roles": ["data"]}), "href": f"{bases.address}/a.tif"}}
+        item.set_self_href("https://example.com/item.json")
     wanted = rng.choice((None, None, ["red"], ["data", "cog"], [1], ["b1", "b2"], "none"))
 
     def made() -> Any:
