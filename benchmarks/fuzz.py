@@ -153,12 +153,16 @@ def deep_json(levels: int = 100_000) -> str:
     return "[" * levels + "]" * levels
 
 
-def claiming_tiff(width: int, height: int) -> bytes:
-    """A TIFF of some 300 bytes with CRS and transform, without any pixel, of so many float64 in one strip."""
+def claiming_tiff(tiled: bool, width: int, height: int) -> bytes:
+    """A TIFF of some 300 bytes with CRS and transform, without any pixel, of so many float64 in one tile of 65536 x 16 or in one strip."""
     keys = struct.pack("<8H", 1, 1, 0, 1, 3072, 0, 1, 32633)
     scale, tie = struct.pack("<3d", 30, 30, 0), struct.pack("<6d", 0, 0, 0, 384000, 5818000, 0)
-    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 64), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 0), (277, 3, 1, 1)]
-    entries += [(278, 4, 1, height), (279, 4, 1, 0), (339, 3, 1, 3)]
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 64), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 1)]
+    if not tiled:
+        entries += [(273, 4, 1, 0), (278, 4, 1, height), (279, 4, 1, 0)]
+    else:
+        entries += [(322, 4, 1, 65536), (323, 4, 1, 16), (324, 4, 1, 0), (325, 4, 1, 0)]
+    entries += [(339, 3, 1, 3)]
     after = 8 + 2 + 12 * (len(entries) + 3) + 4
     entries += [(33550, 12, 3, after), (33922, 12, 6, after + 24), (34735, 3, 8, after + 72)]
     directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", 0)
@@ -174,7 +178,9 @@ def geotiff(bases: Bases, folder: Path, rng: random.Random) -> Opening:
     """TIFFs with damaged directories, tags and pixels."""
     raw = bases.path(f"{rng.randrange(3)}.tif").read_bytes()
     if rng.random() < 0.05:
-        raw = claiming_tiff(*rng.choice(((2 * 10**9, 2 * 10**9), (2 * 10**9, 1), (1, 2 * 10**9), (10**6, 4000), (10**5, 10**5))))
+        raw = claiming_tiff(
+            rng.random() < 0.5, *rng.choice(((2 * 10**9, 2 * 10**9), (2 * 10**9, 1), (1, 2 * 10**9), (10**6, 4000), (10**5, 10**5)))
+        )
     elif rng.random() < 0.03:
         shutil.copy(bases.path("0.tif"), folder / "a.tif")
         text = rng.choice(("reflectance" + " " * 200_000, "scaled" + " " * 200_000, "reflectance(" * 20_000, "[" * 200_000))
@@ -433,9 +439,6 @@ def _peak_mb() -> float:
 def _work(bases: Bases, pipe: Any) -> None:
     import dask
 
-    import geofuse
-
-    geofuse.Model  # loads torch before memory is limited and measured
     dask.config.set(scheduler="synchronous")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT_MB * 2**20,) * 2)
@@ -510,6 +513,8 @@ def run(cases: int, kinds: list[str], first: int = 0, show: bool = False) -> dic
         made = multiprocessing.get_context("spawn").Process(target=make_bases, args=(bases.folder,))
         made.start()  # elsewhere: threads of this process would be missing from those that it forks
         made.join()
+        import geofuse.model  # noqa: F401 (with torch, before memory is limited and time is taken)
+
         worker = Worker(bases)
         for kind in kinds:
             asked.clear()

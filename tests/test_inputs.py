@@ -74,7 +74,7 @@ class TestReplaced:
             with pytest.raises(KeyboardInterrupt):
                 made.run()
         swap()
-        with pytest.raises(OutputRefused, match="unfinished run .* msi modified was"):
+        with pytest.raises(OutputRefused, match=r"unfinished run .* msi modified was"):
             made.run()
 
     def test_a_cube_in_python(self, tmp_path: Path) -> None:
