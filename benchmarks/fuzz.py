@@ -51,8 +51,8 @@ class Bases:
         return self.folder / name
 
 
-def make_bases(folder: Path) -> None:
-    """Write the good files: small crops of the embedded scene in every format, and a model of them."""
+def make_bases(folder: Path, hsi: Any = None, model: Any = None) -> None:
+    """Write the good files: a small hyperspectral cube in every format, and a model; by default of the embedded scene."""
     from importlib.resources import files
 
     import numpy as np
@@ -62,10 +62,11 @@ def make_bases(folder: Path) -> None:
     from geofuse.cube import geobox
 
     data = Path(str(files("geofuse"))) / "data"
-    hsi = geofuse.open_hsi(data / "berlin_enmap_30m.tif")[:, 20:36, 20:34]
-    msi = geofuse.open_msi(data / "berlin_hires_3p6m.tif")
+    hsi = geofuse.open_hsi(data / "berlin_enmap_30m.tif")[:, 20:36, 20:34] if hsi is None else hsi
     hsi[::30].mossfuse.to_zarr(folder / "a.zarr", progress=False)
-    geofuse.fit(hsi, msi, method="fuse", progress=False).save(folder / "a.safetensors")
+    if model is None:
+        model = geofuse.fit(hsi, geofuse.open_msi(data / "berlin_hires_3p6m.tif"), method="fuse", progress=False)
+    model.save(folder / "a.safetensors")
     numbers = (hsi[::30].values * 1e4).astype("int16")
     bands, rows, cols = numbers.shape
     profile = {"driver": "GTiff", "width": cols, "height": rows, "count": bands, "dtype": "int16", "nodata": -99, "crs": "EPSG:32633"}

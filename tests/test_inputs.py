@@ -148,7 +148,7 @@ class TestTheSameCommandAgain:
         return int(end.value.code or 0)
 
     def test_says_that_it_is_done(self, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        hsi, msi = copies(tmp_path)
+        _, msi = copies(tmp_path)
         first = self.command(tmp_path, model)
         assert self.status(first) == 0
         before = (tmp_path / "out.tif").stat()

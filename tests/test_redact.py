@@ -48,8 +48,10 @@ def test_errors_hold_no_credentials() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a" * 10**5 + "=", "token" * 20_000, "http://" * 15_000 + "@", "https://" + "a:" * 50_000 + "@", "http://a:b/" * 10_000]
-    + ["https://x?u=" + "http%3A%2F%2F" * 5000, "https://x?" + "u=http://x?" * 5000],
+    [
+        *("a" * 10**5 + "=", "token" * 20_000, "http://" * 15_000 + "@", "https://" + "a:" * 50_000 + "@", "http://a:b/" * 10_000),
+        *("https://x?u=" + "http%3A%2F%2F" * 5000, "https://x?" + "u=http://x?" * 5000),
+    ],
 )
 def test_long_text_takes_no_time(text: str) -> None:
     begin = time.process_time()

@@ -283,7 +283,7 @@ def _look(array: RasterArray, natural: tuple[int, int, int], place: str) -> None
         local = Path(place)
         # a file of few bytes holds little, whatever it claims; in it nothing is looked for long
         held = local.stat().st_size * _MOST_COMPRESSED if local.is_file() else _LOOKED_AT
-        seen = first_data(array, natural, min(max(held, _LOOKED_AT // 8), _LOOKED_AT))
+        seen = first_data(array, natural, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
     except RunFailed as error:
         raise InvalidCube(f"truncated or damaged: {error.__cause__ or error}; fetch the file again") from None
     if seen is None:
