@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib
 import json
 import multiprocessing
 import random
@@ -52,8 +51,8 @@ class Bases:
         return self.folder / name
 
 
-def make_bases(folder: Path) -> None:
-    """Write the good files: small crops of the embedded scene in every format, and a model of them."""
+def make_bases(folder: Path, hsi: Any = None, model: Any = None) -> None:
+    """Write the good files: a small hyperspectral cube in every format, and a model; by default of the embedded scene."""
     from importlib.resources import files
 
     import numpy as np
@@ -63,10 +62,11 @@ def make_bases(folder: Path) -> None:
     from geofuse.cube import geobox
 
     data = Path(str(files("geofuse"))) / "data"
-    hsi = geofuse.open_hsi(data / "berlin_enmap_30m.tif")[:, 20:36, 20:34]
-    msi = geofuse.open_msi(data / "berlin_hires_3p6m.tif")
+    hsi = geofuse.open_hsi(data / "berlin_enmap_30m.tif")[:, 20:36, 20:34] if hsi is None else hsi
     hsi[::30].mossfuse.to_zarr(folder / "a.zarr", progress=False)
-    geofuse.fit(hsi, msi, method="fuse", progress=False).save(folder / "a.safetensors")
+    if model is None:
+        model = geofuse.fit(hsi, geofuse.open_msi(data / "berlin_hires_3p6m.tif"), method="fuse", progress=False)
+    model.save(folder / "a.safetensors")
     numbers = (hsi[::30].values * 1e4).astype("int16")
     bands, rows, cols = numbers.shape
     profile = {"driver": "GTiff", "width": cols, "height": rows, "count": bands, "dtype": "int16", "nodata": -99, "crs": "EPSG:32633"}
@@ -154,6 +154,22 @@ def deep_json(levels: int = 100_000) -> str:
     return "[" * levels + "]" * levels
 
 
+def claiming_tiff(tiled: bool, width: int, height: int) -> bytes:
+    """A TIFF of some 300 bytes with CRS and transform, without any pixel, of so many float64 in one tile of 65536 x 16 or in one strip."""
+    keys = struct.pack("<8H", 1, 1, 0, 1, 3072, 0, 1, 32633)
+    scale, tie = struct.pack("<3d", 30, 30, 0), struct.pack("<6d", 0, 0, 0, 384000, 5818000, 0)
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 64), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 1)]
+    if not tiled:
+        entries += [(273, 4, 1, 0), (278, 4, 1, height), (279, 4, 1, 0)]
+    else:
+        entries += [(322, 4, 1, 65536), (323, 4, 1, 16), (324, 4, 1, 0), (325, 4, 1, 0)]
+    entries += [(339, 3, 1, 3)]
+    after = 8 + 2 + 12 * (len(entries) + 3) + 4
+    entries += [(33550, 12, 3, after), (33922, 12, 6, after + 24), (34735, 3, 8, after + 72)]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", 0)
+    return b"II*\0" + struct.pack("<I", 8) + directory + scale + tie + keys
+
+
 # ---- one maker a format: writes a case, and returns what opens it ----
 
 Opening = Callable[[], Any]
@@ -162,7 +178,16 @@ Opening = Callable[[], Any]
 def geotiff(bases: Bases, folder: Path, rng: random.Random) -> Opening:
     """TIFFs with damaged directories, tags and pixels."""
     raw = bases.path(f"{rng.randrange(3)}.tif").read_bytes()
-    if rng.random() < 0.15:  # the tags in words
+    if rng.random() < 0.05:
+        raw = claiming_tiff(
+            rng.random() < 0.5, *rng.choice(((2 * 10**9, 2 * 10**9), (2 * 10**9, 1), (1, 2 * 10**9), (10**6, 4000), (10**5, 10**5)))
+        )
+    elif rng.random() < 0.03:
+        shutil.copy(bases.path("0.tif"), folder / "a.tif")
+        text = rng.choice(("reflectance" + " " * 200_000, "scaled" + " " * 200_000, "reflectance(" * 20_000, "[" * 200_000))
+        (folder / "a.tif.aux.xml").write_text(f'<PAMDataset><Metadata><MDI key="DESCRIPTION">{text}</MDI></Metadata></PAMDataset>')
+        return _opening(folder / "a.tif", rng)
+    elif rng.random() < 0.15:  # the tags in words
         old = rng.choice((b"nm", b"wavelength", b"<Item", b"sample=", b"reflectance", b"band", b"10000", b"scaled between"))
         new = rng.choice((b"\xfc\xe9\xff", b"nan", b"-1", b"<" * 6, b"&amp;&x;", b"reflectance" + b" " * 200, b"\0\0"))
         raw = raw.replace(old, (new + old)[: len(old)] if rng.random() < 0.5 else new[: len(old)].ljust(len(old)))
@@ -244,6 +269,9 @@ def stac(bases: Bases, folder: Path, rng: random.Random) -> Opening:
         )
         spoilt["data"] = {**assets.get("data", {"roles": ["data"]}), "href": href.format(bases.address)}
     item: Any = pystac.Item("a", None, None, None, {"datetime": "2024-01-01T00:00:00Z", "start_datetime": "", "end_datetime": ""})
+    if rng.random() < 0.1:
+        spoilt = {"data": {**assets.get("data", {"roles": ["data"]}), "href": f"{bases.address}/a.tif"}}
+        item.set_self_href("https://example.com/item.json")
     wanted = rng.choice((None, None, ["red"], ["data", "cog"], [1], ["b1", "b2"], "none"))
 
     def made() -> Any:
@@ -412,7 +440,6 @@ def _peak_mb() -> float:
 def _work(bases: Bases, pipe: Any) -> None:
     import dask
 
-    importlib.import_module("geofuse.model")  # loads torch before memory is limited and measured
     dask.config.set(scheduler="synchronous")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT_MB * 2**20,) * 2)
@@ -487,6 +514,8 @@ def run(cases: int, kinds: list[str], first: int = 0, show: bool = False) -> dic
         made = multiprocessing.get_context("spawn").Process(target=make_bases, args=(bases.folder,))
         made.start()  # elsewhere: threads of this process would be missing from those that it forks
         made.join()
+        import geofuse.model  # noqa: F401 (with torch, before memory is limited and time is taken)
+
         worker = Worker(bases)
         for kind in kinds:
             asked.clear()

@@ -38,6 +38,8 @@ def check_complete(path: Path) -> None:
     with path.open("rb") as file:
         try:
             needed = max((end for end in _ends(file, size)), default=0)
+        except InvalidCube:
+            raise
         except (struct.error, ValueError, KeyError, IndexError, OverflowError, MemoryError):
             raise InvalidCube(f"truncated or damaged TIFF: its directory cannot be read in {size} bytes; fetch the file again") from None
     if needed > size:

@@ -32,7 +32,7 @@ from geofuse.io.gdal import is_tiff, is_trusted, open_raster, trusting
 from geofuse.io.items import about_file, about_item, described, is_item, on_one_grid, read_item
 from geofuse.io.metadata import BandHints, Described, describe, spectral
 from geofuse.io.output import is_store, is_zarr
-from geofuse.io.raster import RasterArray, claims_too_much, first_data, lazy, natural_chunks
+from geofuse.io.raster import LONGEST_AXIS, RasterArray, claims_too_much, first_data, lazy, natural_chunks
 from geofuse.io.store import describe_store
 from geofuse.redact import redact
 from geofuse.values import NOT_REFLECTANCE
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 _NOT_A_PATH = re.compile(r"^(/vsi|[A-Za-z0-9_+]{2,}:)")
 
 
+# Decoded bytes in which data are looked for, and how many a file may hold for each of its own.
+_LOOKED_AT, _MOST_COMPRESSED = 2**30, 2000
 # What is opened without more ado, and how the rest is.
 _EXPECTED = (
     "expected a GeoTIFF, a JPEG 2000 or an ENVI file with its header; formats that may name other files or addresses, such as VRT, netCDF, "
@@ -304,7 +306,10 @@ def _look(array: RasterArray, natural: tuple[int, int, int], place: str) -> None
     """Refuse what is damaged or empty, and warn of what is no reflectance, as far as a few blocks tell."""
     try:
         array[-1:, -1:, -1:]  # the last pixel of the last band: what is cut off or damaged is usually the end
-        seen = first_data(array, natural)
+        local = Path(place)
+        # a file of few bytes holds little, whatever it claims; in it nothing is looked for long
+        held = local.stat().st_size * _MOST_COMPRESSED if local.is_file() else _LOOKED_AT
+        seen = first_data(array, natural, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
     except RunFailed as error:
         raise InvalidCube(f"truncated or damaged: {error.__cause__ or error}; fetch the file again") from None
     if seen is None:
@@ -353,6 +358,10 @@ def _check_pixels(file: Any, place: str) -> None:
         raise InvalidCube(f"no raster bands at the top of this file; it holds {inside}: pass one of these, or open it with xarray")
     if any(dtype.startswith("complex") for dtype in file.dtypes):
         raise InvalidCube(f"complex numbers ({file.dtypes[0]}) are not reflectance")
+    if max(file.height, file.width) > LONGEST_AXIS:
+        raise InvalidCube(
+            f"its header claims {file.height} x {file.width} pixels; expected at most {LONGEST_AXIS} along a side, cut it first"
+        )
     local = Path(place)
     if not local.is_file():
         return

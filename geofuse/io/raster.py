@@ -26,6 +26,8 @@ CHUNK_BYTES = 128 * 2**20
 # A header may claim any size. Above this, local files must hold at least one byte for each 2000 claimed (DEFLATE reaches 1032).
 _LARGE = 2**40
 _MOST_COMPRESSED = 2000
+# Pixels along a side: more than the Earth has at 10 m; every one of them is a coordinate in memory.
+LONGEST_AXIS = 2**22
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def natural_chunks(shape: tuple[int, int, int], block: tuple[int, int], *, seque
     return bands, min(height, side * rows), min(width, side * cols)
 
 
-def first_data(array: RasterArray, chunk: tuple[int, int, int], budget: int = 4 * 2**30) -> NDArray[np.float32] | None:
+def first_data(array: RasterArray, chunk: tuple[int, int, int], budget: int = 2**30) -> NDArray[np.float32] | None:
     """Return the first block with data that is found, or None where no pixel holds any.
 
     Blocks are tried in scattered order, eight bands of the file first: a scene with data answers after one or two blocks. Only a

@@ -24,11 +24,10 @@ from geofuse.errors import InvalidCube, RunFailed
 from geofuse.foreign import parts
 from geofuse.georef import lattice
 from geofuse.io.fingerprint import content_size
-from geofuse.io.raster import RasterArray, claims_too_much
+from geofuse.io.raster import LONGEST_AXIS, RasterArray, claims_too_much
 from geofuse.values import decode
 
 _METADATA_BYTES = 64 * 2**20
-_LONGEST_AXIS = 2**22
 _CHUNK_BYTES, _CHUNKS_IN_SHARD = 2**30, 2**20
 _CODECS = {"bytes", "blosc", "zstd", "gzip", "crc32c", "transpose", "vlen-utf8", "sharding_indexed"}
 _NUMBERS = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64))}
@@ -201,8 +200,8 @@ def checked_chunk(node: Path) -> tuple[int, ...]:
     inner = _checked_codecs(node, metadata.get("codecs"), outer)
     if metadata.get("storage_transformers") or len(outer) != len(shape):
         raise InvalidCube(f"{node.name} has storage transformers or an odd grid of chunks; {_BY_YOURSELF}")
-    if max(shape, default=0) > _LONGEST_AXIS or (len(shape) < 2 and prod(shape) * itemsize > _COORDINATE_BYTES):
-        raise InvalidCube(f"{node.name} claims a shape of {shape}; expected at most {_LONGEST_AXIS} pixels along a side")
+    if max(shape, default=0) > LONGEST_AXIS or (len(shape) < 2 and prod(shape) * itemsize > _COORDINATE_BYTES):
+        raise InvalidCube(f"{node.name} claims a shape of {shape}; expected at most {LONGEST_AXIS} pixels along a side")
     if prod(inner) * itemsize > _CHUNK_BYTES:
         raise InvalidCube(f"{node.name} has chunks of {prod(inner) * itemsize / 1e9:.1f} GB; expected at most {_CHUNK_BYTES / 1e9:.1f} GB")
     if claims_too_much(prod(shape) * itemsize, content_size(node)):
