@@ -3,7 +3,7 @@
 A linear estimator extrapolates: where the MSI shows a spectrum unlike those that the fit learned from, bands that no MSI band measures leave the
 physical range. There every band is set to the nearest limit, the Euclidean projection on what is possible. A projection never moves away from
 any point of a convex set, so that no error grows in any band. (Moving the other bands along, by the posterior covariance, is what a constrained
-MAP would do; on scenes with a known truth it lost 0.2 to 0.4 dB: docs/design/limits.md.)
+MAP would do; on scenes with a known truth it lost 0.2 to 0.4 dB: docs/research/limits.md.)
 
 Limits of a pixel are the widest of the physical ones and of what either image shows at the place:
 

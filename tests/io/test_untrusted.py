@@ -44,7 +44,7 @@ class TestEnvi:
 
     @pytest.mark.parametrize("offset", ["x", "-8", "1e3", "9" * 5000, ""])
     def test_odd_header_offset(self, offset: str, tmp_path: Path) -> None:
-        with pytest.raises(InvalidCube, match="header offset|GDAL cannot read|truncated"):
+        with pytest.raises(InvalidCube, match=r"header offset|GDAL cannot read|truncated"):
             open_msi(write_envi(tmp_path / "a.bsq", numbers(), header_offset=offset, reflectance_scale_factor="10000"))
 
     @pytest.mark.parametrize("side", ["samples", "lines", "bands"])
