@@ -430,7 +430,9 @@ def test_asset_of_a_store(store: Path, validate: Errors) -> None:
 
 def test_geofuse_opens_a_store_by_its_item(cog: Path, store: Path) -> None:
     item = pystac.Item.from_file(str(write_item(make_item(store, MADE, datetime=FLIGHT))))
-    assert geofuse.open_hsi(item).equals(geofuse.open_hsi(store))
+    cube = geofuse.open_hsi(item)
+    assert cube.drop_vars("time").equals(geofuse.open_hsi(store))
+    assert cube.time.values == np.datetime64(FLIGHT, "ns"), "the item knows it"
     assert geofuse.open_msi(item, bands=["552.50 nm"]).band.values.tolist() == ["552.50 nm"]
 
 
