@@ -128,7 +128,11 @@ def fuse(
     msi: Annotated[str, typer.Argument(help="Multispectral raster: few bands, fine pixels. A file, a STAC item (.json) or a URL.")],
     output: Annotated[
         str,
-        typer.Option("-o", "--output", help="COG (.tif) or Zarr store (.zarr) to write, a path or s3://…; its STAC item goes beside it."),
+        typer.Option(
+            "-o",
+            "--output",
+            help="COG (.tif) or Zarr store (.zarr) to write, a path or s3://…; its quality layer and its STAC item go beside it.",
+        ),
     ],
     method: Annotated[
         str, typer.Option(help="auto, mossfuse, gem, fuse, hysure, regression, gsa, cnmf, mlp, bicubic or mossfuse-paper.")

@@ -29,7 +29,7 @@ from geofuse.flags import counted, shares
 from geofuse.io.cog import Filled, Receipt, fill_draft, write_cog
 from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
 from geofuse.io.journal import differences
-from geofuse.io.layer import write_quality
+from geofuse.io.layer import copy_into_place, write_quality
 from geofuse.io.open import files_of, open_hsi, open_msi
 from geofuse.io.output import RUN_TAG, check_output, is_zarr, run_of
 from geofuse.io.remote import check_remote, leave, run_of_object, upload
@@ -298,12 +298,18 @@ class Job:
         work.journal.append("uncertainty", sha256=receipt.sha256, size=receipt.size)
 
     def _write_quality(self, filled: Filled, work: Workspace) -> dict[str, float]:
-        """Write the quality layer, unless a run that was stopped has; returns the share of pixels that bear each flag."""
+        """Write the quality layer, unless a run that was interrupted has; returns the share of pixels that bear each flag.
+
+        It is made in the workspace and copied from there: what is taken back when a later step fails need not be made again.
+        """
         done, path = work.journal.get("quality"), self.quality_path
-        if done is None or not path.exists() or content_sha256(path) != done["sha256"]:
-            receipt = write_quality(filled.quality, filled.cube, path, overwrite=True, progress=self.progress)
+        made = work.folder / f"layer{path.suffix}"
+        if done is None or not any(file.exists() and content_sha256(file) == done["sha256"] for file in (made, path)):
+            receipt = write_quality(filled.quality, filled.cube, made, overwrite=True, progress=self.progress)
             done = {"sha256": receipt.sha256, "size": receipt.size, "counts": counted(filled.quality)}
             work.journal.append("quality", **done)
+        if made.exists():
+            copy_into_place(made, path, work.folder)
         return shares(done["counts"])
 
     def _fitted(self, scene: Scene, work: Workspace) -> Model:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +62,15 @@ def write_quality(
     tags = {"flag_masks": ",".join(map(str, about["flag_masks"])), "flag_meanings": about["flag_meanings"], "quality": flags.description()}
     extra = None if is_zarr(path) else tags
     return write_raster(cube, path, dtype="flags", overwrite=overwrite, progress=progress, block=_BLOCK, resume=False, extra_tags=extra)
+
+
+def copy_into_place(made: Path, path: Path, folder: Path) -> None:
+    """Copy a raster (a file, or a store) so that it appears at once; ``folder`` lies on the same file system and holds the copy meanwhile."""
+    part = folder / f"copy{path.suffix}"
+    if made.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(made, part)
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        shutil.copyfile(made, part)
+    os.replace(part, path)

@@ -125,7 +125,7 @@ def test_the_command_line(bucket: Any, tmp_path: Path, server: str) -> None:
     with pytest.raises(SystemExit) as end:
         main(["fuse", *map(str, small_files()), "-o", "s3://scenes/x/out.tif", "--model", str(model), "-q"])
     assert not end.value.code
-    assert keys(bucket) == ["x/out.json", "x/out.tif"]
+    assert keys(bucket) == ["x/out.json", "x/out.tif", "x/out_quality.tif"]
     assert list((tmp_path / "scratch").iterdir()) == []
     host = server.removeprefix("http://")
     with rasterio.Env(AWS_S3_ENDPOINT=host, AWS_HTTPS="NO", AWS_VIRTUAL_HOSTING="FALSE"), rasterio.open("s3://scenes/x/out.tif") as file:
@@ -302,7 +302,7 @@ class TestKilledAfterTheUpload:
         with pytest.raises(SystemExit) as end:
             main(command)
         assert not end.value.code
-        assert keys(bucket) == ["x/out.json", "x/out.tif"]
+        assert keys(bucket) == ["x/out.json", "x/out.tif", "x/out_quality.tif"]
         assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -316,7 +316,7 @@ def certain_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestBeside:
     """The standard deviations and the item go where the image goes."""
 
-    NAMES = ("x/out.json", "x/out.tif", "x/out_uncertainty.tif")
+    NAMES = ("x/out.json", "x/out.tif", "x/out_quality.tif", "x/out_uncertainty.tif")
 
     @pytest.fixture
     def job(self, certain_model: Path, bucket: Any) -> Callable[..., Job]:
