@@ -198,7 +198,7 @@ def fuse(
     Returns
     -------
     DataArray
-        Reflectance (band, y, x), float32: the HSI's bands on the MSI's grid, cropped to the overlap; NaN where either image has no data.
+        Reflectance (band, y, x), float32: the HSI's bands on the MSI's grid, cropped to the overlap; NaN where either image has no data, band by band.
         Lazy where an input is lazy. With ``uncertainty`` a Dataset of two such arrays, ``reflectance`` and ``uncertainty``.
 
     Raises
