@@ -281,7 +281,10 @@ def _among(bands: np.ndarray, values: np.ndarray, absent: float = np.nan, axis: 
 
 def _plain(values: np.ndarray) -> list[Any]:
     """Nested lists, None where there is nothing."""
-    return np.where(np.isnan(values), np.array(None, object), values).tolist() if np.isnan(values).any() else values.tolist()
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    found: list[Any] = plain.tolist()
+    return found
 
 
 def residuals_of(ground: Ground, model: Model) -> dict[str, float]:

@@ -20,6 +20,7 @@ RELATIVE_FLOOR, FLOOR = 1e-2, 1e-6  # of a band's median brightness, and reflect
 MANY = 8.0  # deviations: differences beyond are left out of the fit
 RIDGE = 1e-3
 REACH, MIN_AROUND = 2, 8  # pixels
+PIXELS = 200_000  # that are learned from
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,13 @@ class Spikes:
 
 def fit_spikes(images: Sequence[np.ndarray]) -> Spikes:
     """Learn how the bands of a scene differ from pixel to pixel, from images (M, H, W) with NaN for no data."""
-    difference = np.concatenate([_difference(i)[:, np.isfinite(i).all(0)] for i in images], axis=1).astype(float)
-    bright = np.array([np.median(np.abs(np.concatenate([i[b][np.isfinite(i[b])] for i in images]))) for b in range(len(difference))])
+    step = max(1, sum(i[0].size for i in images) // PIXELS)
+    valid = [np.isfinite(i).all(0) for i in images]
+    difference, values = (
+        np.concatenate([made(i)[:, v][:, ::step] for i, v in zip(images, valid, strict=True)], axis=1).astype(float)
+        for made in (_difference, np.abs)
+    )
+    bright = np.median(values, axis=1) if values.size else np.zeros(len(values))
     lowest = np.maximum(RELATIVE_FLOOR * bright, FLOOR)
     usual = (np.abs(difference) < MANY * np.maximum(_spread(difference), lowest)[:, None]).all(0)
     gram = difference[:, usual] @ difference[:, usual].T
