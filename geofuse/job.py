@@ -240,7 +240,7 @@ class Job:
             "hsi": fingerprint(self.hsi),
             "msi": fingerprint(self.msi),
             "srf": self.srf if not Path(self.srf).is_file() else fingerprint(self.srf),
-            "model": None if self.model is None else file_sha256(self.model),
+            "model": file_sha256(self.model) if self.model is not None and self.model.is_file() else None,
         }
 
     @staticmethod
