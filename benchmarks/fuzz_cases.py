@@ -260,7 +260,9 @@ def stac(bases: Bases, folder: Path, rng: random.Random) -> Opening:
         for key, asset in known.items():
             if isinstance(asset, dict) and isinstance(asset.get("href"), str):
                 fields = {k: v for k, v in asset.items() if k not in ("href", "roles", "type")}
-                item.assets[key] = pystac.Asset(asset["href"], roles=asset.get("roles"), media_type=asset.get("type"), extra_fields=fields)
+                item.add_asset(
+                    key, pystac.Asset(asset["href"], roles=asset.get("roles"), media_type=asset.get("type"), extra_fields=fields)
+                )
         return item
 
     if rng.random() < 0.1 and isinstance(spoilt, dict) and spoilt:
