@@ -171,7 +171,7 @@ def fuse(
 ) -> None:
     """Fuse two images into a Cloud-Optimized GeoTIFF, or a Zarr store, with its STAC item."""
     from geofuse.allocator import keep_freed_memory
-    from geofuse.io.remote import is_remote, local_place
+    from geofuse.io.remote import is_remote, leave, local_place
     from geofuse.job import Job
     from geofuse.scheduling import scheduler_of
     from geofuse.sources import parse_time
@@ -189,6 +189,8 @@ def fuse(
     keep_freed_memory()
     if not plan and job.is_done():
         print(f"done already: {redact(output)} is what this very command made; --overwrite makes it again")
+        if remote:
+            leave(place)
         return
     with scheduler_of(scheduler):
         if plan:

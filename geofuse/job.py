@@ -264,7 +264,7 @@ class Job:
             "hsi": [fingerprint(file) for file in self._hsi_files],
             "msi": [fingerprint(file) for file in self._msi_files],
             "srf": self.srf if not Path(self.srf).is_file() else fingerprint(self.srf),
-            "model": None if self.model is None else file_sha256(self.model),
+            "model": file_sha256(self.model) if self.model is not None and self.model.is_file() else None,
         }
 
     @staticmethod

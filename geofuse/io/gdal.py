@@ -80,8 +80,15 @@ def open_raster(place: str | Path, *, trusted: bool | None = None) -> Iterator[A
             _check_beside(Path(place))
         else:  # what lies beside it cannot be looked at first
             options["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
-    with rasterio.Env(**options), _opened(str(place), (None,) if trusted else DRIVERS) as file:
-        yield file
+    try:
+        with rasterio.Env(**options), _opened(str(place), (None,) if trusted else DRIVERS) as file:
+            yield file
+    except UnicodeDecodeError:  # rasterio reads names, and what GDAL says, as UTF-8
+        raise RasterioIOError("its metadata, or what GDAL says of it, are not UTF-8") from None
+    except Exception as error:
+        if type(error).__name__.startswith("CPLE_"):  # GDAL's own errors, which rasterio hands on where it does not expect them
+            raise RasterioIOError(str(error)) from None
+        raise
 
 
 def _opened(place: str, drivers: tuple[str | None, ...]) -> Any:

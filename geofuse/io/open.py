@@ -10,7 +10,6 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,14 +235,14 @@ def _from_file(path: str, role: str, bands: list[str | int] | None, chunks: Any,
             return _from_store(place, bands, chunks)
         if Path(place).is_file():
             (geotiff.check_complete if is_tiff(Path(place)) else envi.check_size)(Path(place))
-        with warnings.catch_warnings(), ExitStack() as stack:
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            try:
-                file = stack.enter_context(open_raster(place))
-            except (RasterioError, OSError) as error:
-                reason = str(error).removeprefix(f"'{place}' ")
-                raise InvalidCube(f"GDAL cannot read it as a raster ({reason}); {_EXPECTED}") from None
-            return _from_open(file, place, role, bands, chunks, hints)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                with open_raster(place) as file:
+                    return _from_open(file, place, role, bands, chunks, hints)
+        except (RasterioError, OSError) as error:
+            reason = str(error).removeprefix(f"'{place}' ")
+            raise InvalidCube(f"GDAL cannot read it as a raster ({reason}); {_EXPECTED}") from None
     except InvalidCube as error:
         raise InvalidCube(f"{path}: {error}") from None
 

@@ -119,7 +119,7 @@ def test_a_failed_upload_is_gone_on_with(bucket: Any, tmp_path: Path, monkeypatc
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_the_command_line(bucket: Any, tmp_path: Path, server: str) -> None:
+def test_the_command_line(bucket: Any, tmp_path: Path, server: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The image and its item; GDAL reads it where it is."""
     model = small_model().save(tmp_path / "m.safetensors")
     with pytest.raises(SystemExit) as end:
@@ -131,6 +131,20 @@ def test_the_command_line(bucket: Any, tmp_path: Path, server: str) -> None:
     with rasterio.Env(AWS_S3_ENDPOINT=host, AWS_HTTPS="NO", AWS_VIRTUAL_HOSTING="FALSE"), rasterio.open("s3://scenes/x/out.tif") as file:
         assert file.count == 177
         assert file.read(5).max() > 0
+    again = ["fuse", *map(str, small_files()), "-o", "s3://scenes/x/out.tif", "--model", str(model), "-q"]
+    capsys.readouterr()
+    main_status(again, 0)
+    assert "done already: s3://scenes/x/out.tif" in capsys.readouterr().out
+    assert list((tmp_path / "scratch").iterdir()) == []
+    main_status([*again, "--seed", "1"], 2)
+    bucket.Object("x/out.json").delete()
+    main_status(again, 2)
+
+
+def main_status(arguments: list[str], expected: int) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert (end.value.code or 0) == expected
 
 
 class TestStores:

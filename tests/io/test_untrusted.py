@@ -13,7 +13,7 @@ import pystac
 import pytest
 
 import geofuse
-from benchmarks import fuzz
+from benchmarks import fuzz, fuzz_cases
 from geofuse import open_hsi, open_msi
 from geofuse.errors import InvalidCube, RefusedInput
 from geofuse.model import Model
@@ -58,7 +58,7 @@ class TestTiff:
     @pytest.mark.parametrize("tiled", [False, True])
     def test_few_bytes_that_claim_much(self, tiled: bool, size: tuple[int, int], tmp_path: Path) -> None:
         path = tmp_path / "a.tif"
-        path.write_bytes(fuzz.claiming_tiff(tiled, *size))
+        path.write_bytes(fuzz_cases.claiming_tiff(tiled, *size))
         if tiled and size == (10**6, 4000):
             return  # may be true: a raster without any tile yet
         with pytest.raises(InvalidCube, match=r"GiB each|along a side|zero number of tiles"):
@@ -159,7 +159,7 @@ class TestModels:
         with pytest.raises(RefusedInput, match=r"response\.matrix holds what is no finite number"):
             Model.load(self.changed(saved, tmp_path / "a.safetensors", **{"response.matrix": matrix}))
 
-    @pytest.mark.parametrize("header", [fuzz.deep_json(), "[]", "7", '{"method": ["gem"]}', "{", ""])
+    @pytest.mark.parametrize("header", [fuzz_cases.deep_json(), "[]", "7", '{"method": ["gem"]}', "{", ""])
     def test_json_that_is_none_of_a_model(self, header: str, saved: Path, tmp_path: Path) -> None:
         with pytest.raises(RefusedInput, match="cannot be read as a geofuse model"):
             Model.load(self.changed(saved, tmp_path / "a.safetensors", header))
@@ -174,10 +174,10 @@ class TestModels:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # rasterio logs what GDAL says in no UTF-8
 def test_damaged_files_are_opened_or_rejected(tmp_path: Path) -> None:
     """Some of the cases of ``benchmarks/fuzz.py``, in this process."""
-    fuzz.make_bases(tmp_path, small_cubes()[0], small_model("fuse"))
-    bases, found = fuzz.Bases(tmp_path, "http://127.0.0.1:9"), {}
-    for kind in fuzz.FORMATS:
+    fuzz_cases.make_bases(tmp_path, small_cubes()[0], small_model("fuse"))
+    bases, found = fuzz_cases.Bases(tmp_path, "http://127.0.0.1:9"), {}
+    for kind in fuzz_cases.FORMATS:
         for number in range(25):
             found[kind, number] = fuzz.run_case(bases, kind, number)
     assert {case: said for case, said in found.items() if said[0] not in ("opened", "rejected")} == {}
-    assert {kind for kind, _ in found if found[kind, _][0] == "opened"} == set(fuzz.FORMATS) - {"disguised"}
+    assert {kind for kind, _ in found if found[kind, _][0] == "opened"} == set(fuzz_cases.FORMATS) - {"disguised"}
