@@ -67,7 +67,9 @@ def main() -> None:
         print("| | MB | write, s | " + " | ".join(f"read {what}, s" for what in READS) + " |\n|---|---|---|" + "---|" * len(READS))
         for way, options in WAYS.items():
             print(row(way, fused, folder / "copy.tif", options), flush=True)
-        for label, share in (("half the noise", 0.5), ("the noise", 1.0)) if noise is not None else ():
+        if noise is None:
+            return
+        for label, share in (("half the noise", 0.5), ("the noise", 1.0)):
             print(
                 row(f"DEFLATE 1, rounded to {label}", _rounded(fused, folder, noise, share), folder / "copy.tif", WAYS[DEFAULT]), flush=True
             )
