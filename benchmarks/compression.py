@@ -1,8 +1,8 @@
 """What the compression of a fused COG costs and saves: ``python -m benchmarks.compression [FUSED.tif]``; prints Markdown.
 
 Without a file the embedded scene is fused first (`gem`, some 30 s). Every row is a copy of the same file in the order of a COG, with its overviews, in blocks of
-512 pixels: its size, the processor seconds to write it, to read all of it, one band, and the spectrum of one pixel. The last rows round the stored numbers of each band to
-multiples of a power of two that is at most half of the band's noise, or all of it: that is not lossless, and no option of geofuse.
+512 pixels: its size, and the processor seconds, over all threads, to write it, to read all of it, one band, and the spectrum of one pixel. The last rows round the
+stored numbers of each band to multiples of a power of two that is at most half of the band's noise, or all of it: not lossless, and no option of geofuse.
 """
 
 from __future__ import annotations
