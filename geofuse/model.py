@@ -380,7 +380,8 @@ class Model:
 def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
     """The model, once it is sure that its numbers are finite and that its parts are of one size; else ValueError says what is not."""
     for name, array in arrays.items():
-        if not np.issubdtype(array.dtype, np.number) or not (np.isfinite(array).all() or name == "response.residual"):
+        known = array.dtype == bool or (np.issubdtype(array.dtype, np.number) and np.isfinite(array).all())
+        if not known and name != "response.residual":
             raise ValueError(f"{name} holds what is no finite number")
     geometry = (*model.geometry.sigma, *model.geometry.shift)
     if len(geometry) != 4 or not all(isinstance(v, int | float) and np.isfinite(v) for v in geometry) or not min(geometry[:2]) > 0:
