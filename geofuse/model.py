@@ -390,7 +390,11 @@ def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
         np.isfinite(model.ratio) and model.ratio > 0 and isinstance(model.report, dict) and all(isinstance(b, str) for b in model.bands)
     ):
         raise ValueError("its ratio, report or band names are not what they should be")
-    sizes = {"M": model.response.matrix.shape[0], "B": len(model.bands), "K": model.gem.coordinates.rank if model.gem is not None else 0}
+    sizes = {
+        "M": model.response.matrix.shape[0],
+        "B": model.response.matrix.shape[1],
+        "K": model.gem.coordinates.rank if model.gem is not None else 0,
+    }
     for name, dims in _SHAPES.items():
         expected = tuple(sizes[dim] for dim in dims)
         if name in arrays and arrays[name].shape != expected:
