@@ -18,10 +18,10 @@ import torch
 from benchmarks.cases import RATIOS, data_folder
 from benchmarks.environment import OUT
 from benchmarks.table import markdown
-from geofuse.network.complementary import ComplementaryFilters, fit_filters
+from geofuse.evaluate.metrics import score
+from geofuse.methods.gem.estimator import Gem, fit_gem
+from geofuse.methods.gem.filters import ComplementaryFilters, fit_filters
 from geofuse.progress import bar
-from geofuse.quality.metrics import score
-from geofuse.solve.gem import Gem, fit_gem
 from tests.pairs import on_grids
 from tests.scenes import RESPONSES, SCENES, simulate
 

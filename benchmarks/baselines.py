@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import RATIOS, data_folder
-from geofuse.baselines.gsa import gsa, regression
-from geofuse.baselines.scene import BASELINES, apply_baseline
-from geofuse.grid import Axis
-from geofuse.quality.metrics import score
-from geofuse.response.operators import SeparablePsf
-from geofuse.response.psf import Psf
-from geofuse.response.weights import cubic_matrix
-from geofuse.solve.gem import fit_closed_form, fit_gem
-from geofuse.solve.patch import Patch
+from geofuse.evaluate.metrics import score
+from geofuse.methods.baselines.gsa import gsa, regression
+from geofuse.methods.baselines.scene import BASELINES, apply_baseline
+from geofuse.methods.gem.estimator import fit_closed_form, fit_gem
+from geofuse.pair.grid import Axis
+from geofuse.pair.patch import Patch
+from geofuse.pair.psf.builder import Psf
+from geofuse.pair.psf.operators import SeparablePsf
+from geofuse.pair.psf.weights import cubic_matrix
 from tests.scenes import RESPONSES, SCENES, Simulation, simulate
 
 METHODS = ("bicubic", "raw gsa", "gsa", "raw regression", "regression", "cnmf", "mlp", "hysure", "fuse", "gem")

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.environment import ROOT
 from geofuse.errors import RefusedInput
-from geofuse.fitting import METHODS
+from geofuse.pipeline import METHODS
 from tests.scenes import RESPONSES, SCENES
 
 NAMES = {"jasper": "Jasper Ridge", "la": "LA airport", "ip": "Indian Pines"}

@@ -31,16 +31,16 @@ from benchmarks.ready import ready_made
 from benchmarks.scale import scene
 from benchmarks.simulate import Trial, apart
 from geofuse import api, open_hsi, open_msi
-from geofuse.grid import Window
-from geofuse.io.cog import fill_draft
-from geofuse.io.fingerprint import file_sha256
-from geofuse.io.workspace import workspace
+from geofuse.io.read.fingerprint import file_sha256
+from geofuse.io.write.cog import fill_draft
+from geofuse.io.write.workspace import workspace
+from geofuse.methods.gem.filters import ComplementaryFilters
 from geofuse.model import Model
-from geofuse.network.complementary import ComplementaryFilters
-from geofuse.planning import RANK
-from geofuse.scene import Scene
-from geofuse.tiles.graph import windows_of
-from geofuse.tiles.threads import torch_threads
+from geofuse.pair.grid import Window
+from geofuse.pair.scene import Scene
+from geofuse.run.graph import windows_of
+from geofuse.run.plan import RANK
+from geofuse.run.threads import torch_threads
 
 SIDE, CORE = 1024, 512
 FIT_SIDE = 2048  # the fit's sample of it is made of blocks, as that of any larger scene

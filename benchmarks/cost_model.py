@@ -4,7 +4,7 @@
             + max( sum over tiles of [read + solve + decode + store] / workers + tiles x schedule,  bytes of the draft / disk )
             + max( compress / cores, bytes of the output / disk ) + verify / min(cores, 4) + hash
 
-Tiles, halos, groups and memory are those of `geofuse.planning` and `geofuse.tiles.plan`; the other numbers are processor seconds, measured by
+Tiles, halos, groups and memory are those of `geofuse.run.plan` and `geofuse.run.tiles`; the other numbers are processor seconds, measured by
 ``python -m benchmarks.cost_model --measure``, which writes docs/benchmarks/constants.json and takes some minutes. ``--docs`` writes the
 tables of docs/scaling.md from them.
 """
@@ -20,9 +20,9 @@ from pathlib import Path
 
 from benchmarks.cost_run import Run, planned, values_read
 from benchmarks.environment import OUT
-from geofuse.allocator import keep_freed_memory
 from geofuse.errors import RefusedInput
-from geofuse.planning import Plan
+from geofuse.run.allocator import keep_freed_memory
+from geofuse.run.plan import Plan
 
 CONSTANTS = OUT / "constants.json"
 METHODS = ("fuse", "gem", "mossfuse")

@@ -9,10 +9,10 @@ import dask
 import dask.array as da
 from affine import Affine
 
-from geofuse.cube import wrap
-from geofuse.planning import COARSE_RIM, Plan, make_plan, touched
-from geofuse.scene import Scene
-from geofuse.tiles.plan import cuts, tile_windows
+from geofuse.cube.schema import wrap
+from geofuse.pair.scene import Scene
+from geofuse.run.plan import COARSE_RIM, Plan, make_plan, touched
+from geofuse.run.tiles import cuts, tile_windows
 
 PLENTY = 10**13  # bytes of memory: the plan is then what is fastest
 

@@ -15,11 +15,11 @@ import numpy as np
 from benchmarks.cases import data_folder
 from benchmarks.measure import cubes
 from geofuse import api
-from geofuse.align.register import Registration
-from geofuse.fitting import fit_scene
-from geofuse.ground import Settings
-from geofuse.planning import make_plan
-from geofuse.quality.metrics import score
+from geofuse.evaluate.metrics import score
+from geofuse.pair.prepare import Settings
+from geofuse.pair.registration import Registration
+from geofuse.pipeline import fit_scene
+from geofuse.run.plan import make_plan
 from tests.scenes import RESPONSES, SCENES, PointSpread, airy, gaussian, simulate
 
 RATIO = 4

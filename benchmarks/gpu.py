@@ -20,12 +20,12 @@ from torch.utils.flop_counter import FlopCounterMode
 import geofuse
 from benchmarks.scale import scene as scene_files
 from geofuse import api
-from geofuse.device import full_precision, to_host
-from geofuse.grid import Window
 from geofuse.model import Model
-from geofuse.planning import make_plan
-from geofuse.scene import Scene
-from geofuse.tiles.graph import windows_of
+from geofuse.pair.grid import Window
+from geofuse.pair.scene import Scene
+from geofuse.run.device import full_precision, to_host
+from geofuse.run.graph import windows_of
+from geofuse.run.plan import make_plan
 
 HEAD = "| tile | tiles a second | µs a pixel | share of peak | copies, share of time | memory MB | planned MB | largest error |"
 

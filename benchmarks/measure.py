@@ -15,12 +15,12 @@ from affine import Affine
 from benchmarks.cases import REFERENCE, Case
 from benchmarks.told import told_closed_form
 from geofuse import api
-from geofuse.align.register import Registration
-from geofuse.cube import wrap
+from geofuse.cube.schema import wrap
 from geofuse.errors import RefusedInput
-from geofuse.fitting import fit_scene
-from geofuse.ground import Settings
-from geofuse.quality.metrics import score
+from geofuse.evaluate.metrics import score
+from geofuse.pair.prepare import Settings
+from geofuse.pair.registration import Registration
+from geofuse.pipeline import fit_scene
 from tests.scenes import Simulation, simulate
 
 SCORES = ("psnr_db", "sam_deg", "ergas", "ssim", "uqi", "rmse")

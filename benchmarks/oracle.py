@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.cases import data_folder
-from geofuse.quality.metrics import score
-from geofuse.solve.gem import Gem, fit_gem
-from geofuse.solve.patch import Patch
-from geofuse.solve.posterior import Prior, solve
+from geofuse.evaluate.metrics import score
+from geofuse.methods.gem.estimator import Gem, fit_gem
+from geofuse.methods.gem.posterior import Prior, solve
+from geofuse.pair.patch import Patch
 from tests.pairs import on_grids
 from tests.scenes import RESPONSES, SCENES, simulate
 

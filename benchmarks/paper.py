@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from benchmarks.cases import data_folder
-from geofuse.network.paper_scene import fit_paper
-from geofuse.quality.metrics import score
+from geofuse.evaluate.metrics import score
+from geofuse.methods.mossfuse.paper_scene import fit_paper
 from tests.pairs import on_grids
 from tests.scenes import simulate
 

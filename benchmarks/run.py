@@ -21,7 +21,7 @@ from benchmarks.isolate import each
 from benchmarks.measure import measure
 from benchmarks.results import Results, set_aside
 from geofuse.errors import RefusedInput
-from geofuse.fitting import METHODS
+from geofuse.pipeline import METHODS
 from geofuse.progress import bar
 from tests.scenes import SCENES
 

@@ -18,9 +18,9 @@ from geofuse.accessors import HsiAccessor, MossFuseAccessor
 from geofuse.api import compare, evaluate, fit, fuse, plan, report, to_cog, to_stac, to_zarr
 from geofuse.demo import demo_data
 from geofuse.errors import GeofuseError, InvalidCube, OutputRefused, PairMismatch, RefusedInput, RunFailed
-from geofuse.io.open import open_hsi, open_msi
-from geofuse.planning import Plan
-from geofuse.quality.report import Report
+from geofuse.io.read.open import open_hsi, open_msi
+from geofuse.report.report import Report
+from geofuse.run.plan import Plan
 
 if TYPE_CHECKING:
     from geofuse.model import Model

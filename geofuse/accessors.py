@@ -10,10 +10,10 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from geofuse import api
-from geofuse.bands import BandTable
-from geofuse.cube import as_cube
-from geofuse.io.open import cube_of
-from geofuse.quality.report import Report
+from geofuse.cube.bands import BandTable
+from geofuse.cube.schema import as_cube
+from geofuse.io.read.open import cube_of
+from geofuse.report.report import Report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from geofuse.model import Model
-    from geofuse.planning import Plan
+    from geofuse.run.plan import Plan
 
 Cube = xr.DataArray | xr.Dataset
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from geofuse.cube import as_cube, check_cube, geobox, wrap
+from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
-from geofuse.grid import common_windows
-from geofuse.io.open import cube_of
-from geofuse.planning import DEFAULT_MEMORY, Plan, make_plan
+from geofuse.evaluate.metrics import score
+from geofuse.io.read.open import cube_of
+from geofuse.pair.grid import common_windows
+from geofuse.pair.scene import Scene
+from geofuse.pair.srf import response_table
 from geofuse.progress import bar
-from geofuse.quality.metrics import score
-from geofuse.quality.report import Report
-from geofuse.response.tables import response_table
-from geofuse.scene import Scene
+from geofuse.report.report import Report
+from geofuse.run.plan import DEFAULT_MEMORY, Plan, make_plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,9 +77,9 @@ def plan(
     RefusedInput
         Whatever `fuse` would refuse before it reads pixels.
     """
-    from geofuse.baselines.scene import BASELINES
-    from geofuse.device import memory_of, torch_device
-    from geofuse.fitting import check_method
+    from geofuse.methods.baselines.scene import BASELINES
+    from geofuse.pipeline import check_method
+    from geofuse.run.device import memory_of, torch_device
 
     check_method(method)
     scene = pair(hsi, msi)
@@ -141,9 +141,9 @@ def _fit(
     seed: int,
     uncertainty: bool = False,
 ) -> Model:
-    from geofuse.device import torch_device
-    from geofuse.fitting import fit_scene
-    from geofuse.ground import Settings
+    from geofuse.pair.prepare import Settings
+    from geofuse.pipeline import fit_scene
+    from geofuse.run.device import torch_device
 
     if not (isinstance(seed, int | np.integer) and seed >= 0):
         raise RefusedInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
@@ -211,7 +211,7 @@ def fuse(
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
     if uncertainty and model is None:
-        from geofuse.fitting import check_method
+        from geofuse.pipeline import check_method
 
         check_method(method, uncertainty)
     planned = plan(hsi, msi, method=method, srf=srf, model=model, tile=tile, device=device, memory=memory)
@@ -228,7 +228,7 @@ def fuse(
 
 def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
     """Apply a fitted model to a paired scene as planned; see `fuse`."""
-    from geofuse.tiles.graph import lazy_mosaic
+    from geofuse.run.graph import lazy_mosaic
 
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
     data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group)
@@ -247,7 +247,7 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
     RefusedInput
         The model was fitted without uncertainty.
     """
-    from geofuse.tiles.graph import lazy_mosaic
+    from geofuse.run.graph import lazy_mosaic
 
     if model.uncertainty is None:
         raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
@@ -274,7 +274,7 @@ def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
     """Compute a lazy mosaic with a progress bar over tiles."""
     import dask
 
-    from geofuse.io.stream import run_tiles, starts
+    from geofuse.run.stream import run_tiles, starts
 
     out = np.empty(data.shape, np.float32)
     tops, lefts = starts(data)
@@ -317,11 +317,11 @@ def evaluate(
     """
     import pandas as pd
 
-    from geofuse.device import torch_device
-    from geofuse.fitting import SURVEY_PIXELS, check_method, read_sample, read_windows
-    from geofuse.ground import Settings, lay_ground
-    from geofuse.tiles.plan import sample_windows, validation_window
-    from geofuse.validate import COMPARED, compare, reduce
+    from geofuse.evaluate.wald import COMPARED, compare, reduce
+    from geofuse.pair.prepare import Settings, lay_ground
+    from geofuse.pipeline import SURVEY_PIXELS, check_method, read_sample, read_windows
+    from geofuse.run.device import torch_device
+    from geofuse.run.tiles import sample_windows, validation_window
 
     methods = (methods,) if isinstance(methods, str) else methods
     chosen = ("mossfuse", "hysure", "cnmf", "mlp", *COMPARED) if methods is None else methods
@@ -349,7 +349,7 @@ def evaluate(
 
 
 def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]:
-    """Full-reference scores of a fused image; see `geofuse.quality.metrics.score`.
+    """Full-reference scores of a fused image; see `geofuse.evaluate.metrics.score`.
 
     Parameters
     ----------
@@ -395,15 +395,15 @@ def report(fused: xr.DataArray) -> Report:
 def to_cog(
     fused: xr.DataArray, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
 ) -> Path | str:
-    """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.cog.write_cog`.
+    """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.write.cog.write_cog`.
 
     Returns
     -------
     Path or str
         Where it is; a str for an object (``s3://bucket/key``).
     """
-    from geofuse.io.cog import write_cog
-    from geofuse.io.remote import is_remote
+    from geofuse.io.write.cog import write_cog
+    from geofuse.io.write.remote import is_remote
 
     receipt = write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
     return str(path) if is_remote(path) else receipt.path
@@ -412,7 +412,7 @@ def to_cog(
 def to_zarr(
     fused: xr.DataArray, store: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
 ) -> Path | str:
-    """Write a cube as a Zarr store with overviews; it appears complete and verified, or not at all. See `geofuse.io.zarr.write_zarr`.
+    """Write a cube as a Zarr store with overviews; it appears complete and verified, or not at all. See `geofuse.io.write.zarr.write_zarr`.
 
     Zarr version 3, sharded, with consolidated metadata; CRS, transform and levels by the conventions `proj`, `spatial` and
     `multiscales` 0.1 of GeoZarr, and by CF. ``xarray.open_zarr(store, group="0")`` opens the image, other groups the overviews.
@@ -422,8 +422,8 @@ def to_zarr(
     Path or str
         Where it is; a str for an address (``s3://bucket/key.zarr``).
     """
-    from geofuse.io.remote import is_remote
-    from geofuse.io.zarr import write_zarr
+    from geofuse.io.write.remote import is_remote
+    from geofuse.io.write.zarr import write_zarr
 
     receipt = write_zarr(as_cube(fused), store, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
     return str(store) if is_remote(store) else receipt.path

@@ -142,10 +142,10 @@ def fuse(
     debug: Debug = False,
 ) -> None:
     """Fuse two images into a Cloud-Optimized GeoTIFF, or a Zarr store, with its STAC item."""
-    from geofuse.allocator import keep_freed_memory
-    from geofuse.io.remote import is_remote, local_place
+    from geofuse.io.write.remote import is_remote, local_place
     from geofuse.job import Job
-    from geofuse.scheduling import scheduler_of
+    from geofuse.run.allocator import keep_freed_memory
+    from geofuse.run.scheduling import scheduler_of
 
     if scheduler == "cuda" and device not in ("auto", "cuda"):
         raise RefusedInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
@@ -178,7 +178,7 @@ def evaluate(
 ) -> None:
     """Which method is best on this scene: Wald's protocol, one resolution step down."""
     from geofuse import api, open_hsi, open_msi
-    from geofuse.quality.plain import to_plain
+    from geofuse.report.plain import to_plain
 
     json = _checked_json(json)
     chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
@@ -198,7 +198,7 @@ def compare(
 ) -> None:
     """Full-reference scores: PSNR, SAM, ERGAS, SSIM, UQI, RMSE."""
     from geofuse import api, open_hsi
-    from geofuse.quality.plain import to_plain
+    from geofuse.report.plain import to_plain
 
     json = _checked_json(json)
     scores = api.compare(open_hsi(fused), open_hsi(truth), ratio=ratio)
@@ -243,7 +243,7 @@ def _say(report: Any, output: str | Path) -> None:
 
 def _path(text: str | Path) -> Path:
     """The file that is meant, also where no shell has seen its ``~``."""
-    from geofuse.io.fingerprint import local_name
+    from geofuse.io.read.fingerprint import local_name
 
     address = str(text)
     if re.match(r"[A-Za-z0-9+.-]{2,}:/", address) and not address.startswith("file://"):  # one slash is left of the two in a Path
@@ -274,7 +274,7 @@ def _bytes(text: str) -> int:
 
 def _checked_json(path: Path | None) -> Path | None:
     """Refuse a place that cannot be written to before the work, not after it."""
-    from geofuse.io.output import check_output
+    from geofuse.io.write.output import check_output
 
     return None if path is None else check_output(_path(path), overwrite=True)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from geofuse.errors import OutputRefused
 
 if TYPE_CHECKING:
-    from geofuse.quality.report import Report
+    from geofuse.report.report import Report
 
 ACQUIRED = dt.datetime(2009, 8, 20, 12, tzinfo=dt.UTC)
 TITLES = ("Berlin-Urban-Gradient, EnMAP 30 m simulated from HyMap (CC BY-SA 4.0)", "Berlin-Urban-Gradient, HyMap 3.6 m (CC BY-SA 4.0)")
@@ -48,9 +48,9 @@ def run_demo(folder: Path, *, method: str = "auto", progress: bool = True) -> tu
     dict of str to Path, Report
         What was written, by kind, and the report.
     """
-    from geofuse.fitting import check_method
-    from geofuse.io.open import open_hsi, open_msi
+    from geofuse.io.read.open import open_hsi, open_msi
     from geofuse.job import Job
+    from geofuse.pipeline import check_method
     from geofuse.view.quicklook import comparison
 
     check_method(method)

@@ -21,26 +21,26 @@ import dask
 import xarray as xr
 
 from geofuse import api
-from geofuse.bands import BandTable
-from geofuse.cube import geobox
+from geofuse.cube.bands import BandTable
+from geofuse.cube.schema import geobox
+from geofuse.cube.values import StoredType
 from geofuse.errors import NotReflectance, OutputRefused, RefusedInput
-from geofuse.io.cog import Receipt, fill_draft, write_cog
-from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
-from geofuse.io.open import open_hsi, open_msi
-from geofuse.io.output import check_output, is_zarr
-from geofuse.io.remote import check_remote, leave, upload
-from geofuse.io.sight import check_files_seen
-from geofuse.io.space import check_space, disk_space
-from geofuse.io.vrt import software
-from geofuse.io.workspace import Workspace, check_target, folder_of, is_finished, published_by_a_run, told, workspace
-from geofuse.io.zarr import check_zarr, write_zarr
-from geofuse.planning import DEFAULT_MEMORY, Plan
-from geofuse.quality.report import Report
-from geofuse.scene import Scene
-from geofuse.scheduling import started
+from geofuse.io.read.fingerprint import content_sha256, file_sha256, fingerprint, local_name
+from geofuse.io.read.open import open_hsi, open_msi
+from geofuse.io.write.cog import Receipt, fill_draft, write_cog
+from geofuse.io.write.output import check_output, is_zarr
+from geofuse.io.write.remote import check_remote, leave, upload
+from geofuse.io.write.shared_path import check_files_seen
+from geofuse.io.write.space import check_space, disk_space
+from geofuse.io.write.vrt import software
+from geofuse.io.write.workspace import Workspace, check_target, folder_of, is_finished, published_by_a_run, told, workspace
+from geofuse.io.write.zarr import check_zarr, write_zarr
+from geofuse.pair.scene import Scene
+from geofuse.report.report import Report
+from geofuse.run.plan import DEFAULT_MEMORY, Plan
+from geofuse.run.scheduling import started
 from geofuse.stac.footprint import footprint
 from geofuse.stac.item import Processing, Source, make_item, pixel_size_m, write_item
-from geofuse.values import StoredType
 
 if TYPE_CHECKING:
     from geofuse.model import Model
@@ -139,7 +139,7 @@ class Job:
                 check_output(self.item_path, overwrite=self.replaces or published_by_a_run(self.output))
             except OutputRefused as error:
                 raise OutputRefused(f"{error}. The STAC item of the output goes there; --no-stac writes none.") from None
-        from geofuse.fitting import check_method  # last, because it loads torch
+        from geofuse.pipeline import check_method  # last, because it loads torch
 
         check_method(self.method, self.uncertainty)
 

@@ -15,20 +15,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from geofuse.align.clouds import Clouds
-from geofuse.align.register import Registration
-from geofuse.baselines.scene import BASELINES, apply_baseline
-from geofuse.device import to_host
 from geofuse.errors import OutputRefused, RefusedInput
-from geofuse.grid import GridPair, Window
-from geofuse.network.complementary import ComplementaryFilters
-from geofuse.network.paper_scene import PaperScene
-from geofuse.response.estimate import EffectiveResponse
-from geofuse.response.psf import PsfBuilder
-from geofuse.scene import Sample
-from geofuse.solve.gem import Gem
-from geofuse.solve.patch import Patch, make_patch
-from geofuse.solve.uncertainty import Uncertainty
+from geofuse.methods.baselines.scene import BASELINES, apply_baseline
+from geofuse.methods.gem.estimator import Gem
+from geofuse.methods.gem.filters import ComplementaryFilters
+from geofuse.methods.gem.uncertainty import Uncertainty
+from geofuse.methods.mossfuse.paper_scene import PaperScene
+from geofuse.pair.clouds import Clouds
+from geofuse.pair.grid import GridPair, Window
+from geofuse.pair.patch import Patch, make_patch
+from geofuse.pair.psf.builder import PsfBuilder
+from geofuse.pair.registration import Registration
+from geofuse.pair.response import EffectiveResponse
+from geofuse.pair.scene import Sample
+from geofuse.run.device import to_host
 
 FORMAT = "geofuse-model-1"
 # Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/design/tiles.md).

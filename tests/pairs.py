@@ -14,10 +14,10 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy.ndimage import gaussian_filter
 
-from geofuse.grid import GridPair, Window
-from geofuse.response.psf import PsfBuilder
-from geofuse.scene import Sample
-from geofuse.solve.patch import Patch, make_patch
+from geofuse.pair.grid import GridPair, Window
+from geofuse.pair.patch import Patch, make_patch
+from geofuse.pair.psf.builder import PsfBuilder
+from geofuse.pair.scene import Sample
 from tests.scenes import Simulation
 
 CRS = "EPSG:32633"

@@ -12,9 +12,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 import geofuse
-from geofuse.cube import check_cube
+from geofuse.cube.schema import check_cube
 from geofuse.errors import InvalidCube, RefusedInput
-from geofuse.quality.report import Report
+from geofuse.report.report import Report
 from tests.crops import small_cubes, small_files, small_model, small_pair
 
 

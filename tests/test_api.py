@@ -49,7 +49,7 @@ def test_lazy_in_lazy_out_and_eager_in_eager_out() -> None:
 
 def test_a_slice_is_computed_without_fitting_again(monkeypatch: pytest.MonkeyPatch) -> None:
     fused = geofuse.fuse(*small_cubes(), method="fuse", tile=64, progress=False)
-    monkeypatch.setattr("geofuse.fitting.fit_scene", lambda *_: pytest.fail("fitted again"))
+    monkeypatch.setattr("geofuse.pipeline.fit_scene", lambda *_: pytest.fail("fitted again"))
     tiles: list[Any] = []
     genuine = geofuse.Model.apply
 
@@ -74,14 +74,14 @@ def test_fitting_reads_a_bounded_sample(monkeypatch: pytest.MonkeyPatch) -> None
         rng = np.random.default_rng(top * 5000 + left)
         return rng.random((3, bottom - top, right - left), dtype=np.float32)
 
-    from geofuse.fitting import SAMPLE_PIXELS, SURVEY_PIXELS, read_windows
-    from geofuse.tiles.plan import sample_windows
+    from geofuse.pipeline import SAMPLE_PIXELS, SURVEY_PIXELS, read_windows
+    from geofuse.run.tiles import sample_windows
 
     fine = da.map_blocks(block, chunks=((3,), (100,) * 40, (100,) * 40), dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
     coarse = da.ones((8, 500, 500), chunks=(8, 50, 50), dtype=np.float32)
     grid: dict[str, Any] = {"crs": "EPSG:32633"}
-    msi = geofuse.cube.wrap(fine, transform=Affine(1, 0, 5e5, 0, -1, 5.8e6), names=list("abc"), **grid)
-    hsi = geofuse.cube.wrap(coarse, transform=Affine(8, 0, 5e5, 0, -8, 5.8e6), names=list("abcdefgh"), **grid)
+    msi = geofuse.cube.schema.wrap(fine, transform=Affine(1, 0, 5e5, 0, -1, 5.8e6), names=list("abc"), **grid)
+    hsi = geofuse.cube.schema.wrap(coarse, transform=Affine(8, 0, 5e5, 0, -8, 5.8e6), names=list("abcdefgh"), **grid)
     scene = geofuse.api.pair(hsi, msi)
     for budget in (SAMPLE_PIXELS, SURVEY_PIXELS):
         read.clear()
@@ -136,7 +136,7 @@ def test_model_of_another_pair_is_refused(tmp_path: Path) -> None:
 def test_the_result_is_a_cube_like_its_sources() -> None:
     hsi, msi = small_cubes()
     fused = fused_by(small_model())
-    geofuse.cube.check_cube(fused, "fused")
+    geofuse.cube.schema.check_cube(fused, "fused")
     assert fused.dims == ("band", "y", "x")
     assert fused.dtype == np.float32
     assert fused.attrs["units"] == "1"
@@ -347,7 +347,7 @@ def test_evaluate() -> None:
     ],
 )
 def test_refusals(call: Callable[[Any, Any], Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geofuse.ground.register", lambda *_: pytest.fail("refuse before the work"))
+    monkeypatch.setattr("geofuse.pair.prepare.register", lambda *_: pytest.fail("refuse before the work"))
     with pytest.raises(RefusedInput, match=message):
         call(*small_cubes())
 

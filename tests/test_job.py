@@ -22,9 +22,9 @@ from rio_cogeo.cogeo import cog_validate
 import geofuse
 from geofuse import api
 from geofuse.errors import OutputRefused, RefusedInput, RunFailed
-from geofuse.io.fingerprint import content_sha256
+from geofuse.io.read.fingerprint import content_sha256
 from geofuse.job import Job
-from geofuse.scheduling import scheduler_of
+from geofuse.run.scheduling import scheduler_of
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
 from tests.stac.conftest import validate as schemas
 
@@ -211,8 +211,8 @@ def psf_error(fused: np.ndarray, transform: Any, hsi: Raster, geometry: dict[str
 FAILING = [
     "geofuse.job.write_item",
     "geofuse.job.make_item",
-    "geofuse.quality.report.Report.to_html",
-    "geofuse.quality.report.Report.to_json",
+    "geofuse.report.report.Report.to_html",
+    "geofuse.report.report.Report.to_json",
 ]
 
 
@@ -238,7 +238,7 @@ def test_a_full_disk_or_an_interrupt_after_the_cog_keeps_the_work(
             job(folder, **given).run()
     assert listing(folder) == [".out.tif.geofuse"]
     with monkeypatch.context() as patch:
-        for done in ("geofuse.tiles.graph.fuse_tile", "geofuse.io.cog._compress", "geofuse.api.fit"):
+        for done in ("geofuse.run.graph.fuse_tile", "geofuse.io.write.cog._compress", "geofuse.api.fit"):
             patch.setattr(done, failing(AssertionError("that had been done"), folder))
         job(folder, **given).run()
     assert listing(folder) == ["out.json", "out.tif", "r.html", "r.json"]
@@ -273,7 +273,7 @@ def test_a_failure_never_removes_what_was_there(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-@pytest.mark.parametrize("stage", ["geofuse.io.cog._compress", "geofuse.tiles.graph.fuse_tile", "geofuse.io.cog.Filled.verify"])
+@pytest.mark.parametrize("stage", ["geofuse.io.write.cog._compress", "geofuse.run.graph.fuse_tile", "geofuse.io.write.cog.Filled.verify"])
 def test_a_failure_before_the_cog_shows_nothing(
     stage: str, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -470,7 +470,7 @@ class TestZarr:
             with pytest.raises(KeyboardInterrupt, match="go on from there"):
                 self.run(tmp_path, "out.zarr", model=model)
         assert listing(tmp_path) == [".out.zarr.geofuse"]
-        monkeypatch.setattr("geofuse.io.zarr.fill_store", lambda *_: pytest.fail("that had been done"))
+        monkeypatch.setattr("geofuse.io.write.zarr.fill_store", lambda *_: pytest.fail("that had been done"))
         self.run(tmp_path, "out.zarr", model=model)
         assert listing(tmp_path) == ["out.json", "out.zarr"]
 

@@ -16,15 +16,15 @@ from pyproj import Transformer
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from geofuse.align.register import Registration
 from geofuse.errors import OutputRefused, RefusedInput
-from geofuse.grid import Window, pair_grids
+from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
+from geofuse.methods.gem.filters import ComplementaryFilters
 from geofuse.model import HALO_COARSE, HALO_FINE, Model
-from geofuse.network.complementary import ComplementaryFilters
-from geofuse.response.estimate import EffectiveResponse
-from geofuse.response.psf import PsfBuilder
-from geofuse.scene import Sample
-from geofuse.solve.gem import Gem, fit_closed_form, fit_gem
+from geofuse.pair.grid import Window, pair_grids
+from geofuse.pair.psf.builder import PsfBuilder
+from geofuse.pair.registration import Registration
+from geofuse.pair.response import EffectiveResponse
+from geofuse.pair.scene import Sample
 from tests.pairs import CRS, NORTH, WEST, Pair, bell_responses, made_up_scene, simulated, uncropped
 
 BANDS = 24

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from benchmarks.robustness import outcome
-from geofuse.align.register import Registration, geometric_share
-from geofuse.response.psf import PsfBuilder
-from geofuse.solve.gem import fit_closed_form, fit_gem
-from geofuse.solve.patch import make_patch
+from geofuse.methods.gem.estimator import fit_closed_form, fit_gem
+from geofuse.pair.patch import make_patch
+from geofuse.pair.psf.builder import PsfBuilder
+from geofuse.pair.registration import Registration, geometric_share
 from tests.pairs import on_grids, psnr
 from tests.scenes import airy, gaussian, simulate
 

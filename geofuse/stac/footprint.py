@@ -11,8 +11,8 @@ from pyproj import Transformer
 from pyproj.exceptions import ProjError
 from rasterio.warp import transform_geom
 
+from geofuse.cube.georef import crs_name
 from geofuse.errors import InvalidCube
-from geofuse.georef import crs_name
 
 Ring = list[list[float]]
 

@@ -21,8 +21,8 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod
 
 from geofuse.errors import InvalidCube, OutputRefused
-from geofuse.io.fingerprint import content_size, file_sha256
-from geofuse.quality.plain import to_plain
+from geofuse.io.read.fingerprint import content_size, file_sha256
+from geofuse.report.plain import to_plain
 from geofuse.stac.bands import band_fields
 from geofuse.stac.footprint import footprint
 from geofuse.stac.written import Written, read_written

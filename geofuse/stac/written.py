@@ -14,11 +14,11 @@ from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
 from rasterio.errors import RasterioIOError
 
-from geofuse.bands import BandTable
+from geofuse.cube.bands import BandTable
 from geofuse.errors import InvalidCube
-from geofuse.io.metadata import describe
-from geofuse.io.output import is_zarr
-from geofuse.io.store import describe_store
+from geofuse.io.read.metadata import describe
+from geofuse.io.read.zarr import describe_store
+from geofuse.io.write.output import is_zarr
 
 STATISTICS = ("minimum", "maximum", "mean", "stddev", "valid_percent")
 

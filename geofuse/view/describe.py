@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from geofuse.bands import BandTable
-from geofuse.cube import geobox
-from geofuse.georef import crs_name
+from geofuse.cube.bands import BandTable
+from geofuse.cube.georef import crs_name
+from geofuse.cube.schema import geobox
 
 
 def describe(cube: xr.DataArray, name: str) -> str:

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from geofuse.bands import BandTable
-from geofuse.cube import geobox, wrap
+from geofuse.cube.bands import BandTable
+from geofuse.cube.schema import geobox, wrap
 from geofuse.errors import RefusedInput
 
 

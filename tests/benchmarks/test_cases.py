@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.cases import DEFAULT_METHODS, REFERENCE, Case, all_cases, is_random, quick_cases
-from geofuse.fitting import METHODS
+from geofuse.pipeline import METHODS
 
 
 def test_every_combination_once() -> None:

@@ -11,7 +11,7 @@ from benchmarks.cases import Case
 from benchmarks.measure import MEASURED, SCORES, cubes, measure, settings_of
 from benchmarks.told import told_closed_form
 from geofuse import api
-from geofuse.fitting import fit_scene
+from geofuse.pipeline import fit_scene
 from tests.scenes import simulate
 
 CASE = Case("jasper", 4, "qb4", "noisy", "known", "gem")

@@ -9,7 +9,7 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geofuse.cube import wrap
+from geofuse.cube.schema import wrap
 from geofuse.errors import RefusedInput
 from geofuse.view.spectra import plot_spectrum, resample_spectral
 

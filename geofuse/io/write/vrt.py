@@ -1,0 +1,108 @@
+"""Show GDAL the draft as one raster: a VRT over plain files, with overviews and all that a reader shall find in the output."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ElementTree, SubElement
+
+import numpy as np
+
+from geofuse.cube.bands import BandTable
+from geofuse.io.write.staging import Draft
+from geofuse.io.write.statistics import BandStatistics
+
+_GDAL_TYPES = {"int16": "Int16", "float32": "Float32"}
+
+
+def write_vrt(draft: Draft, table: BandTable, statistics: BandStatistics, transform: Any, crs_wkt: str, tags: dict[str, str]) -> Path:
+    """Write the VRTs of all levels, and return that of the image; numbers go in by `repr`, which reads back as the same double.
+
+    Parameters
+    ----------
+    draft : Draft
+    table : BandTable
+        Names, wavelengths and quality of the bands.
+    statistics : BandStatistics
+        Of the stored numbers.
+    transform : affine.Affine
+    crs_wkt : str
+    tags : dict
+        Tags of the file.
+    """
+    for level in range(1, draft.levels + 1):
+        root = _dataset(draft, level)
+        for band in range(draft.shape[0]):
+            _raw_band(root, draft, level, band)
+        ElementTree(root).write(_path(draft, level))
+    root = _dataset(draft, 0)
+    SubElement(root, "SRS").text = crs_wkt
+    t = transform
+    SubElement(root, "GeoTransform").text = ", ".join(repr(float(v)) for v in (t.c, t.a, t.b, t.f, t.d, t.e))
+    # reflectance_scale says that the numbers of a float file are reflectance, whatever an extra tag seems to declare
+    own = {"AREA_OR_POINT": "Area", "TIFFTAG_SOFTWARE": software(), "reflectance_scale": f"{1 / draft.stored.scale:.10g}"}
+    _metadata(root, {**tags, **own})
+    for band in range(draft.shape[0]):
+        element = _raw_band(root, draft, 0, band)
+        SubElement(element, "Description").text = table.names[band]
+        SubElement(element, "Offset").text, SubElement(element, "Scale").text = "0.0", repr(draft.stored.scale)
+        plain, imagery = _band_tags(table, band)
+        _metadata(element, plain | statistics.tags(band))
+        _metadata(element, imagery, "IMAGERY")
+        for level in range(1, draft.levels + 1):
+            overview = SubElement(element, "Overview")
+            SubElement(overview, "SourceFilename", relativeToVRT="1").text = _path(draft, level).name
+            SubElement(overview, "SourceBand").text = str(band + 1)
+    ElementTree(root).write(_path(draft, 0))
+    return _path(draft, 0)
+
+
+def software() -> str:
+    """Name and version of this library."""
+    try:
+        return f"geofuse {version('geofuse')}"
+    except PackageNotFoundError:
+        return "geofuse"
+
+
+def _path(draft: Draft, level: int) -> Path:
+    return draft.path(level).with_suffix(".vrt")
+
+
+def _dataset(draft: Draft, level: int) -> Element:
+    rows, cols = draft.size(level)
+    return Element("VRTDataset", rasterXSize=str(cols), rasterYSize=str(rows))
+
+
+def _raw_band(root: Element, draft: Draft, level: int, band: int) -> Element:
+    element = SubElement(root, "VRTRasterBand", dataType=_GDAL_TYPES[draft.stored.dtype], band=str(band + 1), subClass="VRTRawRasterBand")
+    cols = draft.size(level)[1]
+    SubElement(element, "NoDataValue").text = repr(draft.stored.nodata)
+    SubElement(element, "SourceFilename", relativetoVRT="1").text = draft.path(level).name
+    layout = {
+        "ImageOffset": draft.place(level, band, 0, 0),
+        "PixelOffset": draft.itemsize,
+        "LineOffset": cols * draft.itemsize,
+        "ByteOrder": "LSB" if sys.byteorder == "little" else "MSB",
+    }
+    for name, value in layout.items():
+        SubElement(element, name).text = str(value)
+    return element
+
+
+def _metadata(parent: Element, values: dict[str, str], domain: str = "") -> None:
+    if values:
+        element = SubElement(parent, "Metadata", {"domain": domain} if domain else {})
+        for key, value in values.items():
+            SubElement(element, "MDI", key=key).text = value
+
+
+def _band_tags(table: BandTable, band: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Wavelengths as geofuse and ENVI write them, in nm, and as GDAL's IMAGERY domain wants them, in µm."""
+    columns = {"wavelength": float(table.wavelength[band]), "fwhm": float(table.fwhm[band])}
+    known = {key: value for key, value in columns.items() if np.isfinite(value)}
+    plain = {key: repr(value) for key, value in known.items()} | ({"wavelength_units": "nm"} if known else {})
+    names = {"wavelength": "CENTRAL_WAVELENGTH_UM", "fwhm": "FWHM_UM"}
+    return plain | {"good": str(int(table.good[band]))}, {names[key]: repr(value / 1000) for key, value in known.items()}

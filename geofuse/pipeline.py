@@ -1,0 +1,198 @@
+"""The fit: from a bounded sample of the scene to a frozen model.
+
+sample → geometry (shift, PSF) → effective response → whom to believe → estimator → validation at reduced scale → report
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from geofuse.errors import RefusedInput
+from geofuse.methods.baselines.scene import BASELINES
+from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
+from geofuse.methods.gem.filters import Learned, fit_filters
+from geofuse.methods.mossfuse.paper_scene import fit_paper
+from geofuse.model import Model
+from geofuse.pair.diagnostics import warnings_of
+from geofuse.pair.grid import Window
+from geofuse.pair.prepare import Ground, Settings, lay_ground
+from geofuse.pair.psf.builder import PsfBuilder
+from geofuse.pair.scene import Sample, Scene, usable
+from geofuse.progress import bar
+from geofuse.run.device import full_precision
+from geofuse.run.threads import torch_threads
+from geofuse.run.tiles import sample_windows, validation_window
+
+METHODS = ("auto", "mossfuse", "gem", "fuse", "hysure", "regression", "gsa", "cnmf", "mlp", "bicubic", "mossfuse-paper")
+BAYESIAN = ("auto", "mossfuse", "gem", "fuse")
+# Fine pixels that are read to find geometry and response, and those of them on which the estimator is fitted.
+SURVEY_PIXELS, SAMPLE_PIXELS = 1_000_000, 200_000
+
+
+def fit_scene(scene: Scene, settings: Settings) -> Model:
+    """Fit a model to a scene.
+
+    Raises
+    ------
+    RefusedInput
+        Unknown method; images without data or without anything in common; sensors a constant offset apart.
+    """
+    check_method(settings.method, settings.uncertainty)
+    start = time.monotonic()
+    with torch_threads(1), full_precision(), torch.no_grad(), bar(desc="fitting", unit="step", enabled=settings.progress) as progress:
+
+        def tick(step: str) -> None:
+            progress.set_postfix_str(step)
+            progress.update()
+
+        tick("reading a sample")
+        survey = read_windows(scene, sample_windows(scene.pair, SURVEY_PIXELS))
+        sample = read_sample(scene, whole=settings.method in (*BASELINES, "mossfuse-paper"))
+        ground = lay_ground(scene.pair, survey, sample, settings, tick, scene.bands.good, settings.geometry)
+        method = settings.method
+        table: list[dict[str, Any]] = []
+        if method == "auto":
+            from geofuse.evaluate.wald import choose_method
+
+            method, table = choose_method(ground, _validation_sample(scene, ground), settings, tick)
+        model = fit_method(method, ground, settings, scene.bands.names, tick)
+        if settings.uncertainty:
+            from geofuse.evaluate.wald import with_uncertainty
+
+            model = with_uncertainty(model, ground, _validation_sample(scene, ground), settings, tick)
+        report = dict(model.report) | describe(ground, model) | {"validation": table, "seed": settings.seed}
+        report["method_asked"] = settings.method
+    report["seconds"] = {"fit": round(time.monotonic() - start, 2)}
+    return replace(model, report=report)
+
+
+def check_method(method: str, uncertainty: bool = False) -> None:
+    """Refuse a method that does not exist, and one that knows nothing of its errors where these are asked for."""
+    if method not in METHODS:
+        raise RefusedInput(f"There is no method {method!r}; expected one of {', '.join(METHODS)}.")
+    if uncertainty and method not in BAYESIAN:
+        raise RefusedInput(f"The method {method!r} says nothing about its errors; expected one of {', '.join(BAYESIAN)} with uncertainty.")
+
+
+def read_sample(scene: Scene, *, whole: bool = False) -> list[Sample]:
+    """Read the windows that the fit needs; ``whole`` for methods that are not local."""
+    height, width = scene.pair.fine.shape
+    return read_windows(scene, [Window(0, height, 0, width)] if whole else sample_windows(scene.pair, SAMPLE_PIXELS))
+
+
+def read_windows(scene: Scene, fine: Sequence[Window]) -> list[Sample]:
+    """Read windows of the working fine grid, and the coarse pixels that touch them."""
+    nominal = PsfBuilder(scene.pair, (scene.pair.ratio / 2,) * 2)
+    return usable(scene.read([(w, nominal.coarse_window(w)) for w in fine]))
+
+
+def _validation_sample(scene: Scene, ground: Ground) -> Sample:
+    return ground.cleared(read_windows(scene, [validation_window(scene.pair)])[0])
+
+
+def fit_method(method: str, ground: Ground, settings: Settings, bands: tuple[str, ...], tick: Callable[[str], None]) -> Model:
+    """Fit one method on laid ground."""
+    model = Model(method, ground.pair.ratio, bands, ground.geometry, ground.response, clouds=ground.clouds)
+    if method in BASELINES:
+        return model
+    if method == "mossfuse-paper":
+        tick("training the published network")
+        patch = ground.patches[0]
+        with torch.enable_grad():
+            paper = fit_paper(
+                patch, ground.pair, seconds=settings.paper_seconds, seed=settings.seed, device=settings.device, progress=settings.progress
+            )
+        return replace(model, paper=paper, report={"network": {"steps": len(paper.fit.losses), "converged": paper.fit.converged}})
+    gem = fit_estimator(method, ground, settings, tick)
+    if method != "mossfuse":
+        return replace(model, gem=gem)
+    tick("learning")
+    learned = fit_filters(gem, ground.patches, settings.seed)
+    return replace(model, gem=gem, filters=learned.filters, report={"network": network_report(learned)})
+
+
+def fit_estimator(method: str, ground: Ground, settings: Settings, tick: Callable[[str], None]) -> Gem:
+    """The frozen estimator of ``fuse``, or of ``gem`` and ``mossfuse``."""
+    srf, offset = ground.response.matrix, ground.response.offset
+    if method == "fuse":
+        tick("closed form")
+        return fit_closed_form(ground.patches, srf, offset, ground.pair.ratio)
+    return fit_gem(ground.patches, srf, offset, ground.pair.ratio, harmonise=ground.harmonise, seed=settings.seed, tick=tick)
+
+
+def network_report(learned: Learned) -> dict[str, Any]:
+    """Plain facts of the learned step."""
+    return {
+        "weights": 0 if learned.filters is None else learned.filters.weight.size,
+        "held_out_gain": round(learned.held_out, 5),
+        "coarse_pixels": learned.coarse_pixels,
+    }
+
+
+def describe(ground: Ground, model: Model) -> dict[str, Any]:
+    """What the fit found, in plain JSON values."""
+    geometry, response = ground.geometry, ground.response
+    residuals = residuals_of(ground, model)
+    disagreement: dict[str, Any] = {
+        "relative": float(np.sqrt(np.mean(response.residual**2))),
+        "per_band": response.residual.tolist(),
+        "geometric_share": round(ground.geometric, 3),
+        "map": [[round(v, 4) if np.isfinite(v) else None for v in row] for row in ground.where],
+    }
+    if ground.clouds is not None:
+        disagreement["only_one_image"] = {"share": round(ground.covered, 4), "map": [[round(v, 3) for v in row] for row in ground.covers]}
+    if model.gem is not None:
+        disagreement |= {"rho": model.gem.trust.rho, "rho_after": model.gem.trust.left, "harmonised": bool(model.gem.trust.gain.any())}
+    return {
+        "method": model.method,
+        "geometry": {
+            "ratio": ground.pair.ratio,
+            "shift_px": list(geometry.shift),
+            "psf_sigma_px": float(np.sqrt(geometry.sigma[0] * geometry.sigma[1])),
+            "psf_sigma_yx_px": list(geometry.sigma),
+            "unexplained": geometry.unexplained,
+            "aligned": ground.pair.aligned,
+        },
+        "response": {"matrix": response.matrix.tolist(), "offset": response.offset.tolist(), "method": response.method},
+        "residuals": residuals,
+        "disagreement": disagreement,
+        "noise": {}
+        if model.gem is None
+        else {
+            "hsi_sigma": model.gem.coordinates.sigma.tolist(),
+            "msi_sigma": model.gem.coordinates.msi_sigma.tolist(),
+            "rank": model.gem.coordinates.rank,
+        },
+        "coregistration": {}
+        if model.gem is None or model.gem.shifts is None
+        else {"band_shift_px": np.round(model.gem.shifts.shift, 4).tolist(), "largest_px": float(np.abs(model.gem.shifts.shift).max())},
+        "uncertainty": {} if model.uncertainty is None else {"factor": round(model.uncertainty.factor, 4)},
+        "prior_weights": {} if model.gem is None else {s.kind: [round(float(w), 4) for w in s.prior.share] for s in model.gem.stages},
+        "sample": {"windows": len(ground.samples), "fine_pixels": int(sum(np.prod(s.fine.shape) for s in ground.samples))},
+        "warnings": warnings_of(ground, model),
+    }
+
+
+def residuals_of(ground: Ground, model: Model) -> dict[str, float]:
+    """How well the fused sample explains both observations: relative root-mean-square errors over observed pixels."""
+    totals = np.zeros(4)
+    for patch in ground.patches[:2]:  # two windows tell it as well as twenty
+        fused = model.fuse_patch(patch)
+        used = patch.psf.observed > 0
+        seen = patch.psf.forward(torch.nan_to_num(fused))[:, used]
+        matrix = torch.as_tensor(ground.response.matrix, dtype=fused.dtype, device=fused.device)
+        offset = torch.as_tensor(ground.response.offset, dtype=fused.dtype, device=fused.device)
+        valid = patch.msi_valid & torch.isfinite(fused).all(0)
+        msi = (matrix @ fused[:, valid]) + offset[:, None]
+        hsi, truth = patch.hsi[:, used], patch.msi[:, valid]
+        totals += [float(v) for v in ((seen - hsi).square().sum(), hsi.square().sum(), (msi - truth).square().sum(), truth.square().sum())]
+    return {
+        "hsi_rel_rmse": float(np.sqrt(totals[0] / max(totals[1], 1e-20))),
+        "msi_rel_rmse": float(np.sqrt(totals[2] / max(totals[3], 1e-20))),
+    }

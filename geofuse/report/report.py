@@ -1,0 +1,214 @@
+"""The report of a fusion: what was estimated, how good it is on the user's own scene, and what to be careful about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geofuse.errors import InvalidCube
+from geofuse.report.plain import to_plain
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from matplotlib.figure import Figure
+
+PAPER = (
+    "Du, S., Zou, Y., Wang, Z., Li, X., Li, Y., Shang, C., Shen, Q. (2024): Unsupervised Hyperspectral and Multispectral Image Fusion "
+    "via Self-Supervised Modality Decoupling. arXiv:2412.04802."
+)
+
+_SHOWN = (
+    "method", "seconds", "peak_rss_mb", "warnings", "bands", "geometry", "residuals", "disagreement", "response", "noise", "prior_weights",
+    "validation",
+)  # fmt: skip
+
+
+class Report:
+    """A record of one fusion, in plain JSON values.
+
+    Any key may be absent until its stage has run. Those that the report knows how to show:
+
+    - ``method``, ``seconds`` {open, fit, apply, write}, ``peak_rss_mb``, ``versions``, ``seed``, ``warnings``
+    - ``bands`` {names, wavelength_nm}
+    - ``geometry`` {ratio, shift_px: [dy, dx] in fine pixels, psf_sigma_px}
+    - ``residuals`` {hsi_rel_rmse, msi_rel_rmse}, fractions
+    - ``disagreement`` {relative, per_band, map: rows of coarse pixels, all fractions; rho; harmonised}
+    - ``response`` {matrix of MSI × HSI bands, method}, ``noise`` {hsi_sigma, msi_sigma in reflectance}, ``prior_weights``
+    - ``validation``: rows of method, ratio, psnr_db, sam_deg, ergas, ssim, seconds
+
+    Everything else is shown as it is, under Details.
+
+    Parameters
+    ----------
+    values : mapping, optional
+        Arrays, NumPy scalars, paths and dates are turned into plain values; numbers that are not finite become None.
+
+    Examples
+    --------
+    >>> report = Report({"method": "gem", "geometry": {"ratio": 8.33, "psf_sigma_px": float("nan")}})
+    >>> report.to_dict()["geometry"]
+    {'ratio': 8.33, 'psf_sigma_px': None}
+    >>> report
+    <geofuse.Report: Fused with gem: on pixels 8.33 times finer than those of the hyperspectral image.>
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        self._values: dict[str, Any] = to_plain(values or {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a copy of the record: dicts, lists, text, numbers, booleans and None."""
+        copied: dict[str, Any] = to_plain(self._values)
+        return copied
+
+    def to_json(self, path: str | Path) -> Path:
+        """Write the record as strict JSON (no NaN, no infinities).
+
+        Parameters
+        ----------
+        path : path
+            An existing file is replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The written file.
+        """
+        text = json.dumps(self._values, indent=2, ensure_ascii=False, allow_nan=False)
+        target = Path(path)
+        target.write_text(text + "\n", encoding="utf-8")
+        return target
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Report:
+        """Read a record that `to_json` wrote.
+
+        Raises
+        ------
+        geofuse.errors.InvalidCube
+            If the file is not a JSON object.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InvalidCube(f"{path} is not a report: {error}. Expected the JSON that --report writes.") from error
+        if not isinstance(values, dict):
+            raise InvalidCube(f"{path} is not a report: found a {type(values).__name__}, expected an object. Give the file of --report.")
+        return cls(values)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the few values worth publishing beside the product, flat and plain; unknown ones are left out."""
+        from geofuse.report.figures import scored
+
+        values, best = self._values, next(iter(scored(self._values)), {})
+        geometry, residuals, disagreement = (values.get(key) or {} for key in ("geometry", "residuals", "disagreement"))
+        found = {
+            "method": values.get("method"),
+            "ratio": geometry.get("ratio"),
+            "shift_px": geometry.get("shift_px"),
+            "psf_sigma_px": geometry.get("psf_sigma_px"),
+            "hsi_rel_rmse": residuals.get("hsi_rel_rmse"),
+            "msi_rel_rmse": residuals.get("msi_rel_rmse"),
+            "disagreement": disagreement.get("relative"),
+            "rho": disagreement.get("rho"),
+            "validation_winner": best.get("method"),
+            "validation_psnr_db": best.get("psnr_db"),
+            "validation_sam_deg": best.get("sam_deg"),
+            "seed": values.get("seed"),
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+    def sentences(self) -> list[str]:
+        """Return the summary in words, one subject each."""
+        from geofuse.report.sentences import summary_sentences
+
+        return summary_sentences(self._values)
+
+    def warnings(self) -> list[str]:
+        """Return what the run warned of and what the figures call for."""
+        from geofuse.report.sentences import derived_warnings
+
+        recorded = [str(text) for text in self._values.get("warnings") or []]
+        return recorded + [text for text in derived_warnings(self._values) if text not in recorded]
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """Return the report as one self-contained page, for a reader who knows remote sensing and not this program.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to write it as well.
+
+        Returns
+        -------
+        str
+            HTML without scripts and without references to other files; text from the inputs is escaped.
+        """
+        from geofuse.report.figures import draw_panel, panels, to_data_uri
+
+        figures = [
+            {"key": key, "caption": caption, "image": to_data_uri(draw_panel(draw, self._values))}
+            for key, caption, draw in panels(self._values)
+        ]
+        page = _templates().get_template("report.html.j2").render(**self._context(), figures=figures)
+        if path is not None:
+            Path(path).write_text(page, encoding="utf-8")
+        return page
+
+    def plot(self) -> Figure:
+        """Draw validation, effective response, disagreement and noise, as far as they are known.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Not registered with pyplot: show it in a notebook, or call its `savefig`.
+        """
+        from geofuse.report.figures import draw_all
+
+        return draw_all(self._values)
+
+    def __repr__(self) -> str:
+        said = self.sentences()
+        return f"<geofuse.Report: {said[0] if said else 'nothing recorded yet'}>"
+
+    def _repr_html_(self) -> str:
+        return _templates().get_template("summary.html.j2").render(**self._context())
+
+    def _context(self) -> dict[str, Any]:
+        from geofuse.report.figures import BASELINES, scored
+
+        rows = scored(self._values)
+        return {
+            "report": self._values,
+            "sentences": self.sentences(),
+            "warnings": self.warnings(),
+            "validation": rows + [row for row in self._values.get("validation") or [] if row.get("psnr_db") is None],
+            "winner": rows[0].get("method") if rows else None,
+            "baselines": BASELINES,
+            "details": {key: value for key, value in self._values.items() if key not in _SHOWN and value not in (None, {}, [])},
+            "version": (self._values.get("versions") or {}).get("geofuse") or version("geofuse"),
+            "paper": PAPER,
+        }
+
+
+@cache
+def _templates() -> Environment:
+    from jinja2 import Environment, PackageLoader
+
+    # Everything is escaped: band names, titles and paths come from other people's files.
+    environment = Environment(loader=PackageLoader("geofuse.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = _number
+    environment.filters["json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
+    return environment
+
+
+def _number(value: object, digits: int = 2) -> str:
+    """Fixed digits for a number, a dash for what is unknown, text as it is."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:.{digits}f}".replace("-", "−")
