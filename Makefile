@@ -1,9 +1,9 @@
 # make demo   set up and fuse the embedded scene: pictures, COG, STAC item and reports in demo/
 # make test   set up and run the tests
-# make bench-scale   seconds, memory and bytes of whole scenes, into docs/benchmarks/scale.md; goes on where it was
+# make bench-scale   seconds, memory and bytes of whole scenes, into docs/benchmarks/scale.md; resumes
 #                    (SIZES=1024x64,2048x224 METHODS=fuse,gem SCHEDULERS=threads,processes,distributed)
 # make lint   format, style, types and import direction
-# make bench  the whole benchmark (more than an hour; goes on where it was), into docs/benchmarks/; BENCH='--jobs 2 --seeds 5' adds options
+# make bench  the whole benchmark (more than an hour; resumes), into docs/benchmarks/; BENCH='--jobs 2 --seeds 5' adds options
 # make bench-quick   one scene, under three minutes, into bench-quick/
 # make bench-readme  tables and pictures of the results that are there, and the README's table
 #

@@ -17,13 +17,13 @@ import torch
 
 from benchmarks.cases import RATIOS, data_folder
 from benchmarks.environment import OUT
+from benchmarks.known import known_patch
 from benchmarks.table import markdown
 from geofuse.evaluate.metrics import score
 from geofuse.methods.gem.estimator import Gem, fit_gem
 from geofuse.methods.gem.filters import ComplementaryFilters, fit_filters
 from geofuse.progress import bar
-from tests.pairs import on_grids
-from tests.scenes import RESPONSES, SCENES, simulate
+from geofuse.simulate import RESPONSES, SCENES, simulate
 
 TABLE = OUT / "ablation.csv"
 COLUMNS = ("scene", "response", "ratio", "seed", "variant", "psnr_db", "sam_deg", "held_out_gain")
@@ -56,9 +56,8 @@ def main() -> None:
 def _run(name: str, kind: str, ratio: int, seed: int, folder: Path) -> list[tuple[object, ...]]:
     """(variant, PSNR, SAM, held-out gain) of one case."""
     simulation = simulate(name, ratio, kind, folder, seed=seed)
-    pair = on_grids(simulation)
-    patch = pair.patch()
-    gem = fit_gem([patch], pair.srf, np.zeros(len(pair.srf)), float(ratio), seed=seed)
+    _, patch = known_patch(simulation)
+    gem = fit_gem([patch], simulation.srf, np.zeros(len(simulation.srf)), float(ratio), seed=seed)
     learned = fit_filters(gem, [patch], seed)
     rank, bands = gem.coordinates.rank, len(gem.guide.scale)
     images = np.repeat(["hsi fine", "hsi broad", "msi fine", "msi broad"], [2 * rank, 2 * rank, 2 * bands, 2 * bands])

@@ -1,6 +1,6 @@
-"""The table of docs/benchmarks/baselines.md: every baseline on simulated pairs, told the true operators.
+"""The table of docs/research/baselines.md: every baseline on simulated pairs, told the true operators.
 
-Run from the repository root: ``python -m benchmarks.baselines [--methods bicubic,gsa,…] [--ratios 4,8] [--scenes jasper,la,ip] [--noiseless]``.
+Run from the repository root: ``python -m benchmarks.baselines [--methods bicubic,gsa,…] [--ratios 4,8] [--scenes jasper,la,…] [--noiseless]``.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import RATIOS, data_folder
+from benchmarks.known import known_patch
 from geofuse.evaluate.metrics import score
 from geofuse.methods.baselines.gsa import gsa, regression
 from geofuse.methods.baselines.scene import BASELINES, apply_baseline
 from geofuse.methods.gem.estimator import fit_closed_form, fit_gem
-from geofuse.pair.grid import Axis
 from geofuse.pair.patch import Patch
 from geofuse.pair.psf.builder import Psf
-from geofuse.pair.psf.operators import SeparablePsf
-from geofuse.pair.psf.weights import cubic_matrix
-from tests.scenes import RESPONSES, SCENES, Simulation, simulate
+from geofuse.simulate import RESPONSES, SCENES, Simulation, simulate
 
 METHODS = ("bicubic", "raw gsa", "gsa", "raw regression", "regression", "cnmf", "mlp", "hysure", "fuse", "gem")
 
@@ -54,20 +52,12 @@ def main() -> None:
 
 def measure(method: str, case: Simulation) -> tuple[float, float, float]:
     """PSNR (dB), SAM (degrees) and seconds of one method on one case."""
-    patch = told_patch(case)
+    _, patch = known_patch(case)
     start = time.monotonic()
     fused = fuse_with(method, patch, case).clamp(0, 1)
     seconds = time.monotonic() - start
     scores = score(case.truth, fused.numpy(), case.ratio)
     return scores["psnr_db"], scores["sam_deg"], seconds
-
-
-def told_patch(case: Simulation) -> Patch:
-    """The pair with the operator that made it."""
-    hsi, msi = (torch.as_tensor(a, dtype=torch.float32) for a in (case.hsi, case.msi))
-    cubic = [cubic_matrix(Axis(float(case.ratio), (case.ratio - 1) / 2, *d.shape)) for d in (case.dh, case.dw)]
-    psf = SeparablePsf(case.dh, case.dw, lambda: (cubic[0], cubic[1]), np.ones(hsi.shape[1:], bool), hsi)
-    return Patch(hsi, msi, torch.ones(hsi.shape[1:], dtype=torch.bool), torch.ones(msi.shape[1:], dtype=torch.bool), psf)
 
 
 def fuse_with(method: str, patch: Patch, case: Simulation) -> Tensor:

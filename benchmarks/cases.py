@@ -11,9 +11,9 @@ from typing import Any
 from benchmarks.environment import ROOT
 from geofuse.errors import RefusedInput
 from geofuse.pipeline import METHODS
-from tests.scenes import RESPONSES, SCENES
+from geofuse.simulate import RESPONSES, SCENES
 
-NAMES = {"jasper": "Jasper Ridge", "la": "LA airport", "ip": "Indian Pines"}
+NAMES = {key: scene.title for key, scene in SCENES.items()}
 BANDS = {"qb4": "4 bands", "s2": "10 bands"}
 RATIOS = (4, 8)
 NOISES = ("noisy", "clean")  # 35 dB (HSI) and 40 dB (MSI); none
@@ -36,7 +36,7 @@ class Case:
     Attributes
     ----------
     scene, response : str
-        Of `tests.scenes.SCENES` and `tests.scenes.RESPONSES`.
+        Of `geofuse.simulate.SCENES` and `geofuse.simulate.RESPONSES`.
     ratio : int
         Coarse over fine pixel size.
     noise : str
@@ -140,8 +140,7 @@ def data_folder(scenes: Iterable[str] = tuple(SCENES)) -> Path:
         One of them is not there.
     """
     folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
-    files = [f"{SCENES[name][0]}.npz" for name in sorted(set(scenes))]
-    if absent := [file for file in files if not (folder / file).exists()]:
+    if absent := [SCENES[name].file for name in sorted(set(scenes)) if not SCENES[name].path(folder).exists()]:
         raise RefusedInput(
             f"The benchmark scenes {', '.join(absent)} are not in {folder}. They may not be redistributed; docs/benchmarks/README.md says where "
             "they come from. Put them in a folder and name it in GEOFUSE_BENCHMARK_DATA, or choose others with --scenes."

@@ -6,7 +6,7 @@
 
 Tiles, halos, groups and memory are those of `geofuse.run.plan` and `geofuse.run.tiles`; the other numbers are processor seconds, measured by
 ``python -m benchmarks.cost_model --measure``, which writes docs/benchmarks/constants.json and takes some minutes. ``--docs`` writes the
-tables of docs/scaling.md from them.
+tables of docs/research/cost.md from them.
 """
 
 from __future__ import annotations
@@ -155,10 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cluster", action="store_true", help="dask.distributed schedules")
     parser.add_argument("--method", choices=METHODS, default=default.method)
     parser.add_argument("--measure", action="store_true", help="measure the constants on this machine, and write them down")
-    parser.add_argument("--docs", action="store_true", help="write the tables of docs/scaling.md")
+    parser.add_argument("--docs", action="store_true", help="write the tables of docs/research/cost.md")
     given = vars(parser.parse_args(arguments))
     measure, docs = given.pop("measure"), given.pop("docs")
-    keep_freed_memory()  # as the command line does: plans then take larger tiles
+    keep_freed_memory()  # as the command line does
     try:
         if measure:
             from benchmarks.cost_constants import write_constants

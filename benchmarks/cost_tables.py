@@ -1,4 +1,4 @@
-"""The tables of docs/scaling.md, from the constants, the simulated run and the whole scenes that were measured."""
+"""The tables of docs/research/cost.md, from the constants, the simulated run and the whole scenes that were measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.environment import ROOT
 from benchmarks.scale import rows_of
 from benchmarks.table import NOTHING, inserted, markdown
 
-DOCS = ROOT / "docs" / "scaling.md"
+DOCS = ROOT / "docs" / "research" / "cost.md"
 COMMAND = "python -m benchmarks.cost_model --docs"
 TILES = (128, 256, 512, 1024)
 RATIOS = (2, 3, 6, 8.33, 20, 32)
@@ -50,7 +50,7 @@ def write_docs(path: Path = DOCS, constants: Path = CONSTANTS) -> None:
 def constants_table(values: dict[str, float], found: dict[str, object]) -> str:
     """What was measured, and how."""
     rows = [[f"`{name}`", quantity(values[name], unit), what, how] for name, (unit, what, how) in MEANING.items()]
-    where = f"Commit `{found['commit']}`, environment `{found['environment']}` of [environment.json](benchmarks/environment.json)."
+    where = f"Commit `{found['commit']}`, environment `{found['environment']}` of [environment.json](../benchmarks/environment.json)."
     return f"{where}\n\n{markdown(['constant', 'value', 'what', 'measured by'], rows)}"
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "benchmarks"  # where results go that no one sends elsewhere
 # Rooms that make files and pictures change no figure.
 WITHOUT = ("accessors", "cli", "demo", "io", "job", "stac", "view", "__main__")
-MEASURING = ("benchmarks/measure.py", "benchmarks/told.py", "tests/scenes.py")
+MEASURING = ("benchmarks/measure.py",)
 LIBRARIES = ("torch", "numpy", "scipy", "xarray", "dask", "geofuse")
 
 

@@ -1,6 +1,6 @@
 """A geometry told wrong: the closed form and `gem` under the same error.
 
-Run from the repository root: ``python -m benchmarks.geometry [--scenes jasper la ip] [--responses qb4 s2]``. Ratio 4, noise 35/40 dB, true response;
+Run from the repository root: ``python -m benchmarks.geometry [--scenes jasper la] [--responses qb4 s2]``. Ratio 4, noise 35/40 dB, true response;
 prints one Markdown row a case, PSNR in dB.
 """
 
@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cases import data_folder
-from benchmarks.measure import cubes
 from geofuse import api
 from geofuse.evaluate.metrics import score
 from geofuse.pair.prepare import Settings
 from geofuse.pair.registration import Registration
 from geofuse.pipeline import fit_scene
 from geofuse.run.plan import make_plan
-from tests.scenes import RESPONSES, SCENES, PointSpread, airy, gaussian, simulate
+from geofuse.simulate import RESPONSES, SCENES, airy, cubes, gaussian, simulate
+from geofuse.simulate.pairs import PointSpread
 
 RATIO = 4
 
@@ -36,11 +36,11 @@ class Error:
 
 ERRORS = {
     "none": Error(),
-    "told σ × 0.85": Error(told=0.85),
-    "told σ × 1.15": Error(told=1.15),
-    "shift (0.3, -0.3) not told": Error(shift=(0.3, -0.3)),
-    "σy/σx = 1.3, told round": Error(spread=gaussian(1.3**0.5, 1.3**-0.5)),
-    "Airy, told Gaussian": Error(spread=airy),
+    "σ given × 0.85": Error(told=0.85),
+    "σ given × 1.15": Error(told=1.15),
+    "shift (0.3, -0.3) not given": Error(shift=(0.3, -0.3)),
+    "σy/σx = 1.3, given as round": Error(spread=gaussian(1.3**0.5, 1.3**-0.5)),
+    "Airy, given as Gaussian": Error(spread=airy),
 }
 
 

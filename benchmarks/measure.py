@@ -9,19 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
-from affine import Affine
 
 from benchmarks.cases import REFERENCE, Case
-from benchmarks.told import told_closed_form
 from geofuse import api
-from geofuse.cube.schema import wrap
 from geofuse.errors import RefusedInput
 from geofuse.evaluate.metrics import score
 from geofuse.pair.prepare import Settings
 from geofuse.pair.registration import Registration
 from geofuse.pipeline import fit_scene
-from tests.scenes import Simulation, simulate
+from geofuse.simulate import Simulation, closed_form_oracle, cubes, simulate
 
 SCORES = ("psnr_db", "sam_deg", "ergas", "ssim", "uqi", "rmse")
 MEASURED = (*SCORES, "fit_s", "apply_s", "cpu_s", "case_s", "peak_rss_mb", "used", "error")
@@ -47,28 +43,13 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     pair = simulate(case.scene, case.ratio, case.response, folder, noise=case.noise == "noisy", shift=case.shift, seed=case.seed)
     cpu = time.process_time()
     try:
-        fused, found = _told(pair) if case.method == REFERENCE else _fuse(pair, case)
+        fused, found = _known(pair) if case.method == REFERENCE else _fuse(pair, case)
     except RefusedInput as refusal:
         return {"error": f"refused: {refusal}", "case_s": round(time.perf_counter() - begin, 3)}
     found |= {"cpu_s": round(time.process_time() - cpu, 3), "peak_rss_mb": peak_rss_mb()}
     scores = score(pair.truth, np.clip(fused, 0, 1), case.ratio)
     found |= {name: round(float(scores[name]), 6) for name in SCORES}
     return found | {"case_s": round(time.perf_counter() - begin, 3)}
-
-
-def cubes(pair: Simulation) -> tuple[xr.DataArray, xr.DataArray]:
-    """A simulated pair as georeferenced cubes (HSI, MSI); the georeference knows nothing of the shift."""
-    fine = Affine(4, 0, 500_000, 0, -4, 6_000_000)
-    names = [f"band {i + 1}" for i in range(len(pair.hsi))]
-    hsi = wrap(
-        pair.hsi,
-        transform=fine * Affine.scale(pair.ratio),
-        crs="EPSG:32633",
-        names=names,
-        wavelength=pair.wavelength,
-        good=np.ones(len(names), bool),
-    )
-    return hsi, wrap(pair.msi, transform=fine, crs="EPSG:32633", names=[f"m{i + 1}" for i in range(len(pair.msi))])
 
 
 def settings_of(case: Case, pair: Simulation) -> Settings:
@@ -86,9 +67,9 @@ def peak_rss_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
-def _told(pair: Simulation) -> tuple[np.ndarray, dict[str, Any]]:
+def _known(pair: Simulation) -> tuple[np.ndarray, dict[str, Any]]:
     start = time.perf_counter()
-    fused = told_closed_form(pair)
+    fused = closed_form_oracle(pair)
     return fused, {"fit_s": 0.0, "apply_s": round(time.perf_counter() - start, 3), "used": REFERENCE}
 
 

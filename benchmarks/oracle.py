@@ -1,6 +1,6 @@
 """How much is left above `gem`: regressors and priors that were shown the truth.
 
-Run from the repository root: ``python -m benchmarks.oracle [--ratio 4]``. Regressors of the error are fitted on every other square of the scene
+Run from the repository root: ``python -m benchmarks.oracle [--ratio 4] [--scenes jasper la]``. Regressors of the error are fitted on every other square of the scene
 and judged on the rest, and the other way round; priors of the last stage are taken from the truth of the whole scene. True operators, noise 35/40 dB.
 """
 
@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.cases import data_folder
+from benchmarks.known import known_patch
 from geofuse.evaluate.metrics import score
 from geofuse.methods.gem.estimator import Gem, fit_gem
 from geofuse.methods.gem.posterior import Prior, solve
 from geofuse.pair.patch import Patch
-from tests.pairs import on_grids
-from tests.scenes import RESPONSES, SCENES, simulate
+from geofuse.simulate import RESPONSES, SCENES, simulate
 
 SQUARE = 24  # pixels
 RIDGES = (1e-3, 1e-2, 1e-1)
@@ -30,17 +30,17 @@ def main() -> None:
     """Print one Markdown row a case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ratio", type=int, default=4)
-    ratio = parser.parse_args().ratio
-    folder = data_folder()
+    parser.add_argument("--scenes", nargs="+", default=list(SCENES))
+    asked = parser.parse_args()
+    ratio, folder = asked.ratio, data_folder(asked.scenes)
     names = ("3 x 3 of the MSI", "3 x 3 of the estimate", "one slope a class", "prior covariance", "prior of each class")
     print(f"| ratio {ratio}: gem | {' | '.join(names)} |\n{'|---' * (1 + len(names))}|")
-    for scene in SCENES:
+    for scene in asked.scenes:
         for kind in RESPONSES:
             case = simulate(scene, ratio, kind, folder)
-            pair = on_grids(case)
             with torch.no_grad():
-                patch = pair.patch()
-                gem = fit_gem([patch], pair.srf, np.zeros(len(pair.srf)), float(ratio))
+                _, patch = known_patch(case)
+                gem = fit_gem([patch], case.srf, np.zeros(len(case.srf)), float(ratio))
                 estimate = gem.apply(patch)
                 truth = gem.coordinates.encode_hsi(torch.as_tensor(case.truth, dtype=torch.float32))
                 images = [*_regressed(gem, patch, estimate, truth), *_with_prior_of(gem, patch, truth)]

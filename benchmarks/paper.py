@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from benchmarks.cases import data_folder
+from benchmarks.known import known_patch
 from geofuse.evaluate.metrics import score
 from geofuse.methods.mossfuse.paper_scene import fit_paper
-from tests.pairs import on_grids
-from tests.scenes import simulate
+from geofuse.simulate import simulate
 
 RATIO = 4
 
@@ -29,11 +29,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     case = simulate(options.scene, RATIO, options.response, data_folder([options.scene]))
-    pair = on_grids(case)
-    patch = pair.patch()
+    grids, patch = known_patch(case)
     print("| seconds | steps | loss at 1 %, 25 %, 50 %, 75 %, end | PSNR, dB | SAM | converged |\n|---|---|---|---|---|---|")
     for seconds in map(float, options.seconds.split(",")):
-        made = fit_paper(patch, pair.grids, seconds=seconds, seed=0, device=options.device, progress=True)
+        made = fit_paper(patch, grids, seconds=seconds, seed=0, device=options.device, progress=True)
         losses = np.asarray(made.fit.losses)
         places = [min(len(losses) - 1, int(share * len(losses))) for share in (0.01, 0.25, 0.5, 0.75, 1)]
         window = max(1, len(losses) // 20)

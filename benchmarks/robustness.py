@@ -1,6 +1,6 @@
 """How well a pair with one trouble is fused: ``python -m benchmarks.robustness [--scenes …] [--responses …] [--troubles …] [--warnings]``.
 
-Everything is estimated, ratio 4, noise 35/40 dB. Prints the table of docs/design/robustness.md. For clouds the damage is told apart: under
+Everything is estimated, ratio 4, noise 35/40 dB. Prints the table of docs/research/robustness.md. For clouds the damage is told apart: under
 the cloud, and farther than three coarse pixels from it, each against the same pixels of the untroubled result.
 """
 
@@ -16,9 +16,7 @@ from scipy.ndimage import distance_transform_edt
 
 import geofuse
 from benchmarks.cases import data_folder
-from benchmarks.measure import cubes
-from tests.scenes import RESPONSES, SCENES, Simulation
-from tests.troubles import TROUBLES, cloud
+from geofuse.simulate import RESPONSES, SCENES, TROUBLES, Simulation, cloud, cubes
 
 RATIO = 4
 FAR = 12  # fine pixels from a cloud, three coarse ones
@@ -32,7 +30,7 @@ class Outcome:
     near: float
     far: float
     bicubic: float
-    warnings: tuple[str, ...]
+    warnings: tuple[dict[str, str], ...]
 
 
 def psnr(truth: np.ndarray, image: np.ndarray, where: np.ndarray) -> float:
@@ -77,7 +75,7 @@ def main() -> None:
                 losses = f"{found.psnr:.2f} | {calm.psnr - found.psnr:.2f} | {near} | {far} | {found.psnr - found.bicubic:.2f}"
                 print(f"| {scene} | {response} | {trouble} | {losses} |", flush=True)
                 for warning in found.warnings if asked.warnings else ():
-                    print(f"    {warning}", flush=True)
+                    print(f"    {warning['code']}: {warning['message']}", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from benchmarks.results import Results, set_aside
 from geofuse.errors import RefusedInput
 from geofuse.pipeline import METHODS
 from geofuse.progress import bar
-from tests.scenes import SCENES
+from geofuse.simulate import SCENES
 
 QUICK_OUT = environment.ROOT / "bench-quick"
 QUICK_MINUTES = 2.4

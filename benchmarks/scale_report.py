@@ -29,7 +29,8 @@ def report(rows: Sequence[Row], environments: dict[str, dict[str, object]]) -> s
     machine = environments.get(rows[-1].environment, {})
     facts = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in machine.items() if k not in ("libraries", "cases_at_a_time"))
     parts = [
-        "# Whole scenes\n\nWritten by `make bench-scale`; do not edit. Findings: [engine](engine.md); what follows from them: [scaling](../scaling.md).",
+        "# Whole scenes\n\nWritten by `make bench-scale`; do not edit. Findings: [engine](../research/engine.md); "
+        "what follows from them: [cost](../research/cost.md).",
         f"Memory limit {shown[-1].memory}; code `{rows[-1].code}`; {facts}. Seconds of *open* to *write* are of the wall clock; *load* is the "
         "system's before the case began (0 is an idle machine). *Ready-made* writes an array that is there. Bytes are all that the system "
         "counted, libraries included.",

@@ -178,7 +178,7 @@ def apart(trial: Trial) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all cases and write simulation.json, which the tables of docs/scaling.md are made from; the exit status is 0."""
+    """Run all cases and write simulation.json, which the tables of docs/research/cost.md are made from; the exit status is 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT, help="folder of simulation.json (default: docs/benchmarks)")
     parser.add_argument("--one", help=argparse.SUPPRESS)

@@ -14,10 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cases import RATIOS, SHIFT, data_folder
-from benchmarks.measure import cubes
 from geofuse import api
-from tests.scenes import RESPONSES, SCENES, Simulation, simulate
-from tests.troubles import TROUBLES, cloud
+from geofuse.simulate import RESPONSES, SCENES, TROUBLES, Simulation, cloud, cubes, simulate
 
 WITHIN = 1.6449  # standard deviations, to both sides: nine tenths of a normal distribution
 
@@ -27,16 +25,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="mossfuse")
     parser.add_argument("--clouds", action="store_true")
+    parser.add_argument("--scenes", nargs="+", default=list(SCENES))
     asked = parser.parse_args()
-    (under_clouds if asked.clouds else everywhere)(asked.method, data_folder())
+    (under_clouds if asked.clouds else everywhere)(asked.method, asked.scenes, data_folder(asked.scenes))
 
 
-def everywhere(method: str, folder: Path) -> None:
+def everywhere(method: str, scenes: list[str], folder: Path) -> None:
     """Print the table of whole scenes, and its mean."""
     print("| pair | 90 % | over bands | 68 % | factor | correlation |\n|---|---|---|---|---|---|")
     shares = []
     for ratio in RATIOS:
-        for scene in SCENES:
+        for scene in scenes:
             for response in RESPONSES:
                 error, claimed, factor = _errors(simulate(scene, ratio, response, folder, shift=SHIFT), method)
                 within = (error < WITHIN * claimed).mean((1, 2))
@@ -48,11 +47,11 @@ def everywhere(method: str, folder: Path) -> None:
     print(f"\nmean {np.mean(shares):.3f}, {min(shares):.3f} to {max(shares):.3f}")
 
 
-def under_clouds(method: str, folder: Path) -> None:
+def under_clouds(method: str, scenes: list[str], folder: Path) -> None:
     """Print the table of what a cloud covers, beside the same place without one."""
     troubles = ("none", "cloud in the MSI", "cloud in the HSI")
     print(f"| pair | {' | '.join(troubles)} |\n{'|---' * (1 + len(troubles))}|")
-    for scene in SCENES:
+    for scene in scenes:
         for response in RESPONSES:
             shares = []
             for trouble in troubles:

@@ -6,57 +6,15 @@
 >>> print(hsi.mossfuse.plan(msi).ratio.__round__(3))
 8.333
 
-Importing it registers the accessors ``.mossfuse`` and ``.hsi`` and loads neither torch nor dask.distributed.
+Importing it registers the accessors ``.mossfuse`` and ``.hsi`` and loads nothing beyond xarray; a public name loads what it needs when it is
+first used. The names stand in ``__init__.pyi``.
 """
 
-from __future__ import annotations
-
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
 
-from geofuse.accessors import HsiAccessor, MossFuseAccessor
-from geofuse.api import compare, evaluate, fit, fuse, plan, report, to_cog, to_stac, to_zarr
-from geofuse.demo import demo_data
-from geofuse.errors import GeofuseError, InvalidCube, OutputRefused, PairMismatch, RefusedInput, RunFailed
-from geofuse.io.read.open import open_hsi, open_msi
-from geofuse.report.report import Report
-from geofuse.run.plan import Plan
+import lazy_loader
 
-if TYPE_CHECKING:
-    from geofuse.model import Model
+from geofuse import accessors as accessors  # registers them with xarray
 
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = version("geofuse")
-__all__ = [
-    "GeofuseError",
-    "HsiAccessor",
-    "InvalidCube",
-    "Model",
-    "MossFuseAccessor",
-    "OutputRefused",
-    "PairMismatch",
-    "Plan",
-    "RefusedInput",
-    "Report",
-    "RunFailed",
-    "compare",
-    "demo_data",
-    "evaluate",
-    "fit",
-    "fuse",
-    "open_hsi",
-    "open_msi",
-    "plan",
-    "report",
-    "to_cog",
-    "to_stac",
-    "to_zarr",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Load `Model`, which needs torch, when it is first asked for."""
-    if name == "Model":
-        from geofuse.model import Model
-
-        return Model
-    raise AttributeError(f"module 'geofuse' has no attribute {name!r}")

@@ -1,4 +1,7 @@
-"""The xarray accessors: thin, stateless; they find the cube and call the public verbs."""
+"""The xarray accessors: thin, stateless; they find the cube and call the public verbs.
+
+`import geofuse` loads this module, and this module only xarray: a method imports what it calls.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,13 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from geofuse import api
-from geofuse.cube.bands import BandTable
-from geofuse.cube.schema import as_cube
-from geofuse.io.read.open import cube_of
-from geofuse.report.report import Report
-
 if TYPE_CHECKING:
     import pandas as pd
     import pystac
     from matplotlib.axes import Axes
 
     from geofuse.model import Model
+    from geofuse.report.report import Report
     from geofuse.run.plan import Plan
 
 Cube = xr.DataArray | xr.Dataset
@@ -36,35 +34,51 @@ class MossFuseAccessor:
 
     def fuse(self, msi: Cube, **options: Any) -> xr.DataArray:
         """Fuse with a multispectral image; see `geofuse.fuse`."""
+        from geofuse import api
+
         return api.fuse(self._cube, msi, **options)
 
     def fit(self, msi: Cube, **options: Any) -> Model:
         """Fit without applying; see `geofuse.fit`."""
+        from geofuse import api
+
         return api.fit(self._cube, msi, **options)
 
     def plan(self, msi: Cube, **options: Any) -> Plan:
         """Say what `fuse` would do; see `geofuse.plan`."""
+        from geofuse import api
+
         return api.plan(self._cube, msi, **options)
 
     def evaluate(self, msi: Cube, **options: Any) -> pd.DataFrame:
         """Compare methods on this scene; see `geofuse.evaluate`."""
+        from geofuse import api
+
         return api.evaluate(self._cube, msi, **options)
 
     def report(self) -> Report:
         """Report of a fused image; see `geofuse.report`."""
-        return api.report(as_cube(self._cube))
+        from geofuse import api
+
+        return api.report(self._cube)
 
     def to_cog(self, path: str | Path, **options: Any) -> Path | str:
         """Write a Cloud-Optimized GeoTIFF; see `geofuse.to_cog`."""
-        return api.to_cog(as_cube(self._cube), path, **options)
+        from geofuse import api
+
+        return api.to_cog(self._cube, path, **options)
 
     def to_zarr(self, store: str | Path, **options: Any) -> Path | str:
         """Write a Zarr store; see `geofuse.to_zarr`."""
-        return api.to_zarr(as_cube(self._cube), store, **options)
+        from geofuse import api
+
+        return api.to_zarr(self._cube, store, **options)
 
     def to_stac(self, raster: str | Path, **options: Any) -> pystac.Item:
         """Write the STAC item of a written image; see `geofuse.to_stac`."""
-        return api.to_stac(as_cube(self._cube), raster, **options)
+        from geofuse import api
+
+        return api.to_stac(self._cube, raster, **options)
 
 
 @xr.register_dataarray_accessor("hsi")
@@ -76,6 +90,8 @@ class HsiAccessor:
 
     @cached_property
     def _cube(self) -> xr.DataArray:
+        from geofuse.io.read.open import cube_of
+
         return cube_of(self._array, "DataArray")
 
     def rgb(self, percentiles: tuple[float, float] = (2, 98)) -> xr.DataArray:
@@ -86,6 +102,8 @@ class HsiAccessor:
 
     def sel_wavelength(self, nm: float) -> xr.DataArray:
         """The band nearest to a wavelength in nm; dims (y, x)."""
+        from geofuse.cube.bands import BandTable
+
         return self._cube.isel(band=BandTable.from_cube(self._cube).nearest(nm))
 
     def resample_spectral(self, srf: ArrayLike) -> xr.DataArray:

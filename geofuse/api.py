@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import json
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
+from geofuse.cube import flags
+from geofuse.cube.normalise import MAIN_VARIABLE, REPORT_ATTRIBUTE
+from geofuse.cube.sampling import check_storable
 from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
+from geofuse.cube.sources import SOURCES, both_sources, parse_time, sources_of, time_of, with_time
 from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
 from geofuse.evaluate.metrics import score
 from geofuse.io.read.open import cube_of
 from geofuse.pair.grid import common_windows
 from geofuse.pair.scene import Scene
+from geofuse.pair.selection import warn_of_scale, without_bands_beyond, without_constant_bands
 from geofuse.pair.srf import response_table
 from geofuse.progress import bar
 from geofuse.report.report import Report
 from geofuse.run.plan import DEFAULT_MEMORY, Plan, make_plan
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
     import pystac
 
     from geofuse.model import Model
+    from geofuse.run.graph import Output
+    from geofuse.stac.item import Source
 
 Cube = xr.DataArray | xr.Dataset
-REPORT_ATTRIBUTE = "geofuse_report"
+LAYERS = ("uncertainty", "quality")  # what `fuse` may return beside the image
 
 
 def pair(hsi: Cube, msi: Cube) -> Scene:
@@ -45,10 +57,28 @@ def pair(hsi: Cube, msi: Cube) -> Scene:
     PairMismatch
         They do not form a pair.
     """
-    cubes = cube_of(hsi, "HSI"), cube_of(msi, "MSI")
+    cubes = with_time(cube_of(hsi, "HSI"), hsi), with_time(cube_of(msi, "MSI"), msi)
     for cube, role in zip(cubes, ("HSI", "MSI"), strict=True):
         check_cube(cube, role)
-    return Scene.of(*cubes)
+    return without_bands_beyond(Scene.of(*cubes))
+
+
+def checked_pair(hsi: Cube, msi: Cube) -> Scene:
+    """Pair two cubes, as `pair`, and look at a few of their pixels: bands that show nothing are left out, and it is said.
+
+    Parameters
+    ----------
+    hsi, msi : DataArray or Dataset
+        As for `fuse`.
+
+    Raises
+    ------
+    InvalidCube
+        One of them is not a usable cube.
+    PairMismatch
+        They do not form a pair.
+    """
+    return without_constant_bands(pair(hsi, msi))
 
 
 def plan(
@@ -61,6 +91,7 @@ def plan(
     tile: int | Literal["auto"] = "auto",
     device: str = "auto",
     memory: int = DEFAULT_MEMORY,
+    uncertainty: bool = False,
     progress: bool = True,
     seed: int = 0,
 ) -> Plan:
@@ -69,8 +100,8 @@ def plan(
     Parameters
     ----------
     hsi, msi : DataArray or Dataset
-    method, srf, model, tile, device, memory, progress, seed
-        As for `fuse`; the last two change nothing here.
+    method, srf, model, tile, device, memory, uncertainty, progress, seed
+        As for `fuse`, which takes the same; there is no progress to show here.
 
     Raises
     ------
@@ -81,7 +112,8 @@ def plan(
     from geofuse.pipeline import check_method
     from geofuse.run.device import memory_of, torch_device
 
-    check_method(method)
+    check_method(method, uncertainty and model is None)
+    _check_seed(seed)
     scene = pair(hsi, msi)
     if model is None:
         response_table(srf, scene)
@@ -89,6 +121,8 @@ def plan(
     else:
         _check_model(model)
         model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
+        if uncertainty and model.uncertainty is None:
+            raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
         whole, method = not model.tiled, model.method
     device = torch_device(device)
     return make_plan(
@@ -128,7 +162,7 @@ def fit(
     RefusedInput
         The images are no pair, hold no data, or have nothing in common.
     """
-    return _fit(pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
+    return _fit(checked_pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
 
 
 def _fit(
@@ -145,11 +179,15 @@ def _fit(
     from geofuse.pipeline import fit_scene
     from geofuse.run.device import torch_device
 
-    if not (isinstance(seed, int | np.integer) and seed >= 0):
-        raise RefusedInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
+    _check_seed(seed)
     table, name = response_table(srf, scene)
     settings = Settings(method, table, name, seed, torch_device(device), progress, uncertainty=uncertainty)
     return fit_scene(scene, settings)
+
+
+def _check_seed(seed: int) -> None:
+    if not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise RefusedInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
 
 
 def fuse(
@@ -163,6 +201,7 @@ def fuse(
     device: str = "auto",
     memory: int = DEFAULT_MEMORY,
     uncertainty: bool = False,
+    quality: bool = False,
     progress: bool = True,
     seed: int = 0,
 ) -> Any:
@@ -189,7 +228,10 @@ def fuse(
     memory : int
         Bytes that the run may use; decides the size of tiles and how many are worked on at once.
     uncertainty : bool
-        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem``, ``mossfuse``, ``fuse``).
+        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem``, ``mossfuse``, ``fuse``);
+        the quality layer with it.
+    quality : bool
+        The quality layer too: what is to be said of each pixel (`geofuse.cube.flags`).
     progress : bool
         Show progress.
     seed : int
@@ -198,8 +240,9 @@ def fuse(
     Returns
     -------
     DataArray
-        Reflectance (band, y, x), float32: the HSI's bands on the MSI's grid, cropped to the overlap; NaN where either image has no data.
-        Lazy where an input is lazy. With ``uncertainty`` a Dataset of two such arrays, ``reflectance`` and ``uncertainty``.
+        Reflectance (band, y, x), float32: the HSI's bands on the MSI's grid, cropped to the overlap; NaN where either image has no data, band by band.
+        Within physical limits. Lazy where an input is lazy. With ``uncertainty`` or ``quality`` a Dataset: ``reflectance``, where it was asked
+        for ``uncertainty`` of the same shape, and ``quality`` (y, x), uint8: 0 no data, 1 good, else a sum of flags.
 
     Raises
     ------
@@ -210,33 +253,62 @@ def fuse(
     ----------
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
-    if uncertainty and model is None:
-        from geofuse.pipeline import check_method
-
-        check_method(method, uncertainty)
-    planned = plan(hsi, msi, method=method, srf=srf, model=model, tile=tile, device=device, memory=memory)
-    scene = pair(hsi, msi)
+    scene = pair(hsi, msi) if model is None else checked_pair(hsi, msi)
+    planned = plan(
+        scene.hsi,
+        scene.msi,
+        method=method,
+        srf=srf,
+        model=model,
+        tile=tile,
+        device=device,
+        memory=memory,
+        uncertainty=uncertainty,
+        seed=seed,
+    )
     if model is None:
+        scene = without_constant_bands(scene)
+        warn_of_scale(scene)
         model = _fit(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
-    elif uncertainty and model.uncertainty is None:
-        raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
-    fused = apply(scene, model, planned, progress=progress)
-    if not uncertainty:
-        return fused
-    return xr.Dataset({"reflectance": fused, "uncertainty": deviation(scene, model, planned, progress=progress)})
+    if not (uncertainty or quality):
+        return apply(scene, model, planned, progress=progress)
+    fused, planes = flagged(scene, model, planned)
+    if not scene.lazy:
+        planes = _compute_tiles(planes, planned.workers, progress)
+    layers = {MAIN_VARIABLE: fused.copy(data=planes[:-1])}
+    if uncertainty:
+        layers["uncertainty"] = deviation(scene, model, planned, progress=progress)
+    layers["quality"] = xr.DataArray(planes[-1].astype(np.uint8), fused.isel(band=0, drop=True).coords, attrs=flags.attributes())
+    return xr.Dataset(layers)
 
 
 def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
     """Apply a fitted model to a paired scene as planned; see `fuse`."""
+    data = _mosaic(scene, model, planned, "reflectance")
+    return _described(scene, model, planned, data if scene.lazy else _compute_tiles(data, planned.workers, progress))
+
+
+def flagged(scene: Scene, model: Model, planned: Plan) -> tuple[xr.DataArray, Any]:
+    """The fused cube, lazy, and the mosaic that makes it and its quality layer in one pass: a dask array (B + 1, y, x), flags last."""
+    planes = _mosaic(scene, model, planned, "flagged")
+    return _described(scene, model, planned, planes[:-1]), planes
+
+
+def _mosaic(scene: Scene, model: Model, planned: Plan, output: Output) -> Any:
     from geofuse.run.graph import lazy_mosaic
 
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group)
+    return lazy_mosaic(scene, model, planned.tile, planned.device, planned.group, output)
+
+
+def _described(scene: Scene, model: Model, planned: Plan, data: Any) -> xr.DataArray:
+    """The fused cube with its report."""
     bands = scene.bands
-    named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist()}
+    named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist(), "good": bands.good.tolist()}
     report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
     attrs = {"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())}
-    return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
+    attrs[SOURCES] = both_sources(scene.hsi, scene.msi)
+    return _wrapped(scene, model, data, attrs)
 
 
 def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
@@ -247,27 +319,29 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
     RefusedInput
         The model was fitted without uncertainty.
     """
-    from geofuse.run.graph import lazy_mosaic
-
     if model.uncertainty is None:
         raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
-    data: Any = lazy_mosaic(scene, model, planned.tile, planned.device, planned.group, "uncertainty")
+    data = _mosaic(scene, model, planned, "uncertainty")
     attrs = {"units": "1", "long_name": "standard deviation of the fused surface reflectance"}
-    return _wrapped(scene, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
+    return _wrapped(scene, model, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
 
 
-def _wrapped(scene: Scene, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
+def _wrapped(scene: Scene, model: Model, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
     box, bands = scene.pair.output_geobox, scene.bands
-    return wrap(
+    y, x = scene.output_coordinates
+    cube = wrap(
         data,
         transform=box.affine,
         crs=box.crs,
         names=bands.names,
         wavelength=bands.wavelength,
         fwhm=bands.fwhm,
-        good=bands.good,
+        good=bands.good & model.filled,
         attrs=attrs,
+        y=y,
+        x=x,
     )
+    return with_time(cube, scene.hsi)
 
 
 def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
@@ -318,10 +392,9 @@ def evaluate(
     import pandas as pd
 
     from geofuse.evaluate.wald import COMPARED, compare, reduce
-    from geofuse.pair.prepare import Settings, lay_ground
-    from geofuse.pipeline import SURVEY_PIXELS, check_method, read_sample, read_windows
+    from geofuse.pair.prepare import Settings
+    from geofuse.pipeline import check_method, guarded, prepare, validation_sample
     from geofuse.run.device import torch_device
-    from geofuse.run.tiles import sample_windows, validation_window
 
     methods = (methods,) if isinstance(methods, str) else methods
     chosen = ("mossfuse", "hysure", "cnmf", "mlp", *COMPARED) if methods is None else methods
@@ -330,17 +403,16 @@ def evaluate(
     chosen = tuple(m for m in chosen if m != "auto")  # which is one of the others
     if not chosen:
         raise RefusedInput("There is no method to compare; name at least one, such as 'gem'.")
-    scene = pair(hsi, msi)
+    scene = checked_pair(hsi, msi)
     settings = Settings(seed=seed, device=torch_device(device), progress=progress)
-    with bar(len(chosen) + 2, desc="evaluating", unit="step", enabled=progress) as steps:
+    with guarded(), bar(len(chosen) + 4, desc="evaluating", unit="step", enabled=progress) as steps:
 
         def tick(step: str) -> None:
             steps.set_postfix_str(step)
             steps.update()
 
-        survey = read_windows(scene, sample_windows(scene.pair, SURVEY_PIXELS))
-        ground = lay_ground(scene.pair, survey, read_sample(scene), settings, tick, scene.bands.good)
-        found = reduce(ground, read_windows(scene, [validation_window(scene.pair)])[0], settings)
+        ground, settings = prepare(scene, settings, tick)
+        found = reduce(ground, validation_sample(scene, ground), settings)
         if found is None:
             raise RefusedInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
         table = compare(*found, ground, settings, chosen, tick)
@@ -378,82 +450,176 @@ def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]
     return score(true.values[(slice(None), *right.slices)], made.values[(slice(None), *left.slices)], ratio)
 
 
-def report(fused: xr.DataArray) -> Report:
+def report(fused: Cube) -> Report:
     """The report of a fused image: geometry, response, residuals, validation, warnings.
+
+    Parameters
+    ----------
+    fused : DataArray or Dataset
+        What `fuse` returned.
 
     Raises
     ------
     InvalidCube
         The image was not made by geofuse.
     """
-    text = fused.attrs.get(REPORT_ATTRIBUTE)
+    text = as_cube(fused).attrs.get(REPORT_ATTRIBUTE)
     if text is None:
         raise InvalidCube("This image carries no geofuse report; expected one that `fuse` returned, with its attributes.")
     return Report(json.loads(text))
 
 
+def _layers(fused: Cube, place: str | Path) -> dict[str, tuple[str, xr.DataArray]]:
+    """Where the layers go that a Dataset of `fuse` holds beside the image: ``OUT_uncertainty.tif``, ``OUT_quality.tif``; by name."""
+    from geofuse.io.write.layer import beside
+
+    if not isinstance(fused, xr.Dataset) or MAIN_VARIABLE not in fused:
+        return {}
+    return {name: (beside(place, name), fused[name]) for name in LAYERS if name in fused}
+
+
 def to_cog(
-    fused: xr.DataArray, path: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
+    fused: Cube,
+    path: str | Path,
+    *,
+    dtype: str = "int16",
+    overwrite: bool = False,
+    progress: bool = True,
+    resume: bool = True,
+    compression: str = "deflate",
 ) -> Path | str:
     """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.write.cog.write_cog`.
+
+    Parameters
+    ----------
+    fused : DataArray or Dataset
+        A cube. Of a Dataset that `fuse` returned, ``uncertainty`` and ``quality`` go into files beside the image, ``OUT_uncertainty.tif``
+        and ``OUT_quality.tif``.
+    path, dtype, overwrite, progress, resume
+        As for `geofuse.io.write.cog.write_cog`.
 
     Returns
     -------
     Path or str
-        Where it is; a str for an object (``s3://bucket/key``).
+        Where the image is; a str for an object (``s3://bucket/key``).
+
+    Raises
+    ------
+    RefusedInput
+        The values are no reflectance, and ``dtype`` could not hold them.
     """
     from geofuse.io.write.cog import write_cog
-    from geofuse.io.write.remote import is_remote
 
-    receipt = write_cog(as_cube(fused), path, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
-    return str(path) if is_remote(path) else receipt.path
+    write = partial(write_cog, compression=compression)
+    return _written(write, fused, path, dtype, overwrite=overwrite, progress=progress, resume=resume)
 
 
 def to_zarr(
-    fused: xr.DataArray, store: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
+    fused: Cube, store: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
 ) -> Path | str:
     """Write a cube as a Zarr store with overviews; it appears complete and verified, or not at all. See `geofuse.io.write.zarr.write_zarr`.
 
     Zarr version 3, sharded, with consolidated metadata; CRS, transform and levels by the conventions `proj`, `spatial` and
-    `multiscales` 0.1 of GeoZarr, and by CF. ``xarray.open_zarr(store, group="0")`` opens the image, other groups the overviews.
+    `multiscales` 0.1 of GeoZarr, and by CF. ``xarray.open_zarr(store)`` opens the image, ``group="1"`` and so on the overviews.
+
+    Parameters
+    ----------
+    fused : DataArray or Dataset
+        As for `to_cog`; further layers go into stores beside it, ``OUT_uncertainty.zarr`` and ``OUT_quality.zarr``.
+    store, dtype, overwrite, progress, resume
+        As for `geofuse.io.write.zarr.write_zarr`.
 
     Returns
     -------
     Path or str
-        Where it is; a str for an address (``s3://bucket/key.zarr``).
+        Where the image is; a str for an address (``s3://bucket/key.zarr``).
+
+    Raises
+    ------
+    RefusedInput
+        The values are no reflectance, and ``dtype`` could not hold them.
     """
-    from geofuse.io.write.remote import is_remote
     from geofuse.io.write.zarr import write_zarr
 
-    receipt = write_zarr(as_cube(fused), store, dtype=dtype, overwrite=overwrite, progress=progress, resume=resume)
-    return str(store) if is_remote(store) else receipt.path
+    return _written(write_zarr, fused, store, dtype, overwrite=overwrite, progress=progress, resume=resume)
 
 
-def to_stac(fused: xr.DataArray, raster: str | Path, *, sources: Any = (), collection: Any = None, assets: Any = None) -> pystac.Item:
+def _written(write: Any, fused: Cube, place: str | Path, dtype: str, **options: Any) -> Path | str:
+    """Write an image, and before it the layers that belong to it: all of them appear, or none."""
+    from geofuse.io.write.layer import write_quality
+    from geofuse.io.write.output import check_output
+    from geofuse.io.write.remote import is_remote
+
+    image, layers = as_cube(fused), _layers(fused, place)
+    check_storable(image, dtype, Path(place).name)
+    for path in (place, *(path for path, _ in layers.values())) if layers else ():  # all of them, before the first is written
+        if not is_remote(path):
+            check_output(path, overwrite=options["overwrite"])
+    made: list[Path] = []
+    try:
+        for name, (path, layer) in layers.items():
+            if name == "quality":
+                receipt = write_quality(layer.data, image, path, overwrite=options["overwrite"], progress=options["progress"])
+            else:
+                receipt = write(as_cube(layer), path, dtype=dtype, **options)
+            made.append(receipt.path)
+        receipt = write(image, place, dtype=dtype, **options)
+    except BaseException:  # Ctrl-C too
+        for file in made:
+            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+        raise
+    return str(place) if is_remote(place) else receipt.path
+
+
+def to_stac(
+    fused: Cube,
+    raster: str | Path,
+    *,
+    collection: pystac.Collection | None = None,
+    datetime: dt.datetime | tuple[dt.datetime, dt.datetime] | str | None = None,
+    sources: Sequence[Source] | None = None,
+    assets: Mapping[str, str | Path] | None = None,
+) -> pystac.Item:
     """Write the STAC item of a written image beside it, and return it.
 
     Parameters
     ----------
-    fused : DataArray
-        What `fuse` returned.
+    fused : DataArray or Dataset
+        What `fuse` returned. Date, ``gsd`` and ``derived_from`` come with it, as far as the two images knew them.
     raster : path
-        The COG that `to_cog` wrote, or the store of `to_zarr`; the item goes beside it, as ``.json``.
-    sources : sequence of geofuse.stac.item.Source
-        What the image was made from.
+        The COG that `to_cog` wrote, or the store of `to_zarr`; the item goes beside it, as ``.json``. Layers of a Dataset that lie beside
+        it become assets.
     collection : pystac.Collection, optional
+    datetime : datetime, pair of datetimes, or str, optional
+        When the scene was acquired, or start and end; as text in ISO 8601. By default what the image knows.
+    sources : sequence of geofuse.stac.item.Source, optional
+        What the image was made from, in place of what it says itself.
     assets : mapping of str to path, optional
-        Further files: ``report``, ``report_html``, ``overview``.
+        Further files: ``report``, ``report_html``, ``overview``, ``uncertainty``, ``quality``.
+
+    Raises
+    ------
+    RefusedInput
+        The time cannot be read.
     """
-    from geofuse.stac.item import Processing, make_item, write_item
+    from geofuse.stac.item import Processing, Source, make_item, write_item
 
     found = report(fused)
+    beside = {name: path for name, (path, _) in _layers(fused, raster).items() if Path(path).exists()}
+    fused = with_time(as_cube(fused), fused)
+    if sources is None:
+        roles = sources_of(fused)
+        sources = [Source.known(role, about) for role, about in roles.items()]  # type: ignore[arg-type]
+        if "hsi" not in roles or "datetime" not in roles["hsi"]:
+            datetime = datetime or time_of(fused)
     item = make_item(
         raster,
         Processing(found.to_dict()["method"], lineage=found.sentences()),
         sources=sources,
         quality=found.summary(),
+        datetime=parse_time(datetime) if isinstance(datetime, str) else datetime,
         collection=collection,
-        assets=assets,
+        assets=beside | dict(assets or {}),
     )
     write_item(item)
     return item

@@ -16,13 +16,26 @@ from typing import Annotated, Any
 import typer
 
 from geofuse.errors import GeofuseError, RefusedInput
+from geofuse.redact import redact
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
+Trust = Annotated[bool, typer.Option("--trust-input", help="Open whatever GDAL knows, with all that it names: VRT, netCDF, HDF5, WMS, ….")]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")]
+BANDS = (
+    "Bands to take, in this order, separated by commas: names; numbers from 1 and ranges of them (1-50,60); ranges of wavelengths "
+    "(450-900nm, 0.45-0.9um); for a STAC item also keys and common names of its assets (B02,red)."
+)
+Bands = Annotated[str | None, typer.Option(help=BANDS)]
+Resolution = Annotated[
+    float | None,
+    typer.Option(
+        help="Pixel size, in units of the CRS, onto which to bring the assets of a STAC item that differ in it; all of them by default."
+    ),
+]
 SCHEDULERS = (
     "threads; processes; synchronous; distributed (a dask cluster on this machine, a process a core, which survives dead workers); "
     "cuda (the same, a process a GPU); or the address of a dask scheduler (tcp://…)."
@@ -45,8 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
         raise
     except Exception as error:
         if debug:
-            traceback.print_exc()
-        print(f"geofuse: {_explain(error)}", file=sys.stderr)
+            print(redact(traceback.format_exc()), file=sys.stderr)
+        print(f"geofuse: {redact(_explain(error))}", file=sys.stderr)
         raise SystemExit(REFUSED if isinstance(error, RefusedInput) else FAILED) from None
 
 
@@ -90,7 +103,7 @@ def _plain_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         for kind in (DeprecationWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", kind)
-        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {redact(str(message))}", file=sys.stderr)
         yield
 
 
@@ -111,15 +124,25 @@ def options(
 
 @app.command()
 def fuse(
-    hsi: Annotated[str, typer.Argument(help="Hyperspectral raster: many bands, coarse pixels.")],
-    msi: Annotated[str, typer.Argument(help="Multispectral raster: few bands, fine pixels.")],
+    hsi: Annotated[str, typer.Argument(help="Hyperspectral raster: many bands, coarse pixels. A file, a STAC item (.json) or a URL.")],
+    msi: Annotated[str, typer.Argument(help="Multispectral raster: few bands, fine pixels. A file, a STAC item (.json) or a URL.")],
     output: Annotated[
         str,
-        typer.Option("-o", "--output", help="COG (.tif) or Zarr store (.zarr) to write, a path or s3://…; its STAC item goes beside it."),
+        typer.Option(
+            "-o",
+            "--output",
+            help="COG (.tif) or Zarr store (.zarr) to write, a path or s3://…; its quality layer and its STAC item go beside it.",
+        ),
     ],
     method: Annotated[
         str, typer.Option(help="auto, mossfuse, gem, fuse, hysure, regression, gsa, cnmf, mlp, bicubic or mossfuse-paper.")
     ] = "auto",
+    hsi_bands: Bands = None,
+    msi_bands: Bands = None,
+    msi_resolution: Annotated[
+        float | None,
+        typer.Option(help="Pixel size onto which to bring the assets of a STAC item, where they differ in it; all by default."),
+    ] = None,
     srf: Annotated[str, typer.Option(help="auto (estimated), a sensor such as Sentinel-2A, or a CSV file.")] = "auto",
     tile: Annotated[str, typer.Option(help="Fine pixels along each side of a tile, or auto.")] = "auto",
     device: Device = "auto",
@@ -128,6 +151,10 @@ def fuse(
     dtype: Annotated[str, typer.Option(help="int16 (scale 0.0001) or float32.")] = "int16",
     report: Annotated[list[Path] | None, typer.Option(help="Write the report: a .json or .html file; may be given twice.")] = None,
     stac: Annotated[bool, typer.Option(help="Write a STAC item beside the output.")] = True,
+    datetime: Annotated[
+        str | None,
+        typer.Option(help="When the scene was acquired, for the STAC item: ISO 8601, or start/end. By default what the inputs say."),
+    ] = None,
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif or .zarr.")
     ] = False,
@@ -138,11 +165,13 @@ def fuse(
     resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same command stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run, and stop.")] = False,
+    trust_input: Trust = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Fuse two images into a Cloud-Optimized GeoTIFF, or a Zarr store, with its STAC item."""
-    from geofuse.io.write.remote import is_remote, local_place
+    from geofuse.cube.sources import parse_time
+    from geofuse.io.write.remote import is_remote, leave, local_place
     from geofuse.job import Job
     from geofuse.run.allocator import keep_freed_memory
     from geofuse.run.scheduling import scheduler_of
@@ -154,9 +183,15 @@ def fuse(
     job = Job(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
         reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume,
-        progress=not quiet, remote=remote, uncertainty=uncertainty,
+        progress=not quiet, remote=remote, uncertainty=uncertainty, trust_input=trust_input, hsi_bands=hsi_bands, msi_bands=msi_bands,
+        msi_resolution=msi_resolution, datetime=None if datetime is None else parse_time(datetime),
     )  # fmt: skip
     keep_freed_memory()
+    if not plan and job.is_done():
+        print(f"done already: {redact(output)} is what this very command made; --overwrite makes it again")
+        if remote:
+            leave(place)
+        return
     with scheduler_of(scheduler):
         if plan:
             print(job.plan())
@@ -170,9 +205,13 @@ def evaluate(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral raster.")],
     msi: Annotated[str, typer.Argument(help="Multispectral raster.")],
     methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas; by default all but mossfuse-paper.")] = None,
+    hsi_bands: Bands = None,
+    msi_bands: Bands = None,
+    msi_resolution: Resolution = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    trust_input: Trust = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -182,7 +221,11 @@ def evaluate(
 
     json = _checked_json(json)
     chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
-    table = api.evaluate(open_hsi(hsi), open_msi(msi), methods=chosen, seed=seed, device=device, progress=not quiet)
+    cubes = (
+        open_hsi(hsi, bands=hsi_bands, trust_input=trust_input),
+        open_msi(msi, bands=msi_bands, resolution=msi_resolution, trust_input=trust_input),
+    )
+    table = api.evaluate(*cubes, methods=chosen, seed=seed, device=device, progress=not quiet)
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     if json is not None:
         _write_json({row["method"]: {k: v for k, v in row.items() if k != "method"} for row in to_plain(table.to_dict("records"))}, json)
@@ -194,6 +237,7 @@ def compare(
     truth: Annotated[str, typer.Argument(help="The truth, on the same grid.")],
     ratio: Annotated[float, typer.Option(help="Coarse over fine pixel size, for ERGAS.")] = 1.0,
     json: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
+    trust_input: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Full-reference scores: PSNR, SAM, ERGAS, SSIM, UQI, RMSE."""
@@ -201,7 +245,7 @@ def compare(
     from geofuse.report.plain import to_plain
 
     json = _checked_json(json)
-    scores = api.compare(open_hsi(fused), open_hsi(truth), ratio=ratio)
+    scores = api.compare(open_hsi(fused, trust_input=trust_input), open_hsi(truth, trust_input=trust_input), ratio=ratio)
     for name, value in scores.items():
         print(f"{name:8s} {value:.4f}")
     if json is not None:
@@ -209,12 +253,24 @@ def compare(
 
 
 @app.command()
-def info(file: Annotated[str, typer.Argument(help="A raster.")], debug: Debug = False) -> None:
-    """What geofuse sees in a file: bands, wavelengths, grid, nodata."""
+def info(
+    file: Annotated[str, typer.Argument(help="A raster, or a STAC item (.json).")],
+    bands: Bands = None,
+    resolution: Resolution = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write it as JSON; - for standard output.")] = None,
+    trust_input: Trust = False,
+    debug: Debug = False,
+) -> None:
+    """What geofuse sees in a file: bands, wavelengths, grid, date, nodata."""
     from geofuse import open_msi
-    from geofuse.view.describe import describe
+    from geofuse.view.describe import describe, facts
 
-    print(describe(open_msi(file), file))
+    json = _checked_json(json)
+    cube = open_msi(file, bands=bands, resolution=resolution, trust_input=trust_input)
+    if json is None or not _is_stdout(json):
+        print(describe(cube, redact(file)))
+    if json is not None:
+        _write_json(facts(cube), json)
 
 
 @app.command()
@@ -237,8 +293,8 @@ def _say(report: Any, output: str | Path) -> None:
     for sentence in report.sentences():
         print(sentence)
     for warning in report.warnings():
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"written: {output}")
+        print(f"warning: {warning['message']} [{warning['code']}]", file=sys.stderr)
+    print(f"written: {redact(str(output))}")
 
 
 def _path(text: str | Path) -> Path:
@@ -276,10 +332,18 @@ def _checked_json(path: Path | None) -> Path | None:
     """Refuse a place that cannot be written to before the work, not after it."""
     from geofuse.io.write.output import check_output
 
-    return None if path is None else check_output(_path(path), overwrite=True)
+    return path if path is None or _is_stdout(path) else check_output(_path(path), overwrite=True)
+
+
+def _is_stdout(path: Path) -> bool:
+    return str(path) == "-"
 
 
 def _write_json(values: Any, path: Path) -> None:
     import json
 
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(values, indent=1, allow_nan=False)
+    if _is_stdout(path):
+        print(text)
+    else:
+        path.write_text(text + "\n", encoding="utf-8")

@@ -61,6 +61,7 @@ def run_demo(folder: Path, *, method: str = "auto", progress: bool = True) -> tu
     data = demo_data()
     paths = {
         "cog": folder / "berlin_fused.tif",
+        "quality": folder / "berlin_fused_quality.tif",
         "stac": folder / "berlin_fused.json",
         "report": folder / "report.json",
         "report_html": folder / "report.html",

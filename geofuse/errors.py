@@ -5,9 +5,14 @@ the command line) and a run that failed on the way (`RunFailed`, exit status 1).
 was found, what was expected, and what to do next.
 """
 
+from geofuse.redact import redact
+
 
 class GeofuseError(Exception):
-    """Base of every exception that geofuse raises on purpose."""
+    """Base of every exception that geofuse raises on purpose; its message holds no credentials, whatever it was made of."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class RefusedInput(GeofuseError, ValueError):

@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from geofuse.cube.flags import Quality, plane_of
 from geofuse.errors import OutputRefused, RefusedInput
 from geofuse.methods.baselines.scene import BASELINES, apply_baseline
 from geofuse.methods.gem.estimator import Gem
 from geofuse.methods.gem.filters import ComplementaryFilters
+from geofuse.methods.gem.innovation import is_far
 from geofuse.methods.gem.uncertainty import Uncertainty
+from geofuse.methods.limits import limits_of, noise_of
 from geofuse.methods.mossfuse.paper_scene import PaperScene
 from geofuse.pair.clouds import Clouds
 from geofuse.pair.grid import GridPair, Window
@@ -28,10 +32,11 @@ from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration
 from geofuse.pair.response import EffectiveResponse
 from geofuse.pair.scene import Sample
+from geofuse.pair.screen import Screen
 from geofuse.run.device import to_host
 
 FORMAT = "geofuse-model-1"
-# Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/design/tiles.md).
+# Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/explanation/tiles.md).
 HALO_COARSE, HALO_FINE = 8.0, 56
 
 Inner = tuple[slice, slice]
@@ -62,6 +67,10 @@ class Model:
         Standard deviations, where they were asked for.
     clouds : Clouds or None
         How to know what only one image shows, where there is such a thing; the estimator leaves it out, and the other image decides.
+    screen : Screen or None
+        How to know gaps, outliers and impossible values, and the bands that hold data; None: all is well. Everything else is of these bands.
+    seed : int
+        Of the methods that draw random numbers when they are applied (``mlp``, ``cnmf``).
     report : dict
         Plain JSON values: what the fit found.
     """
@@ -76,13 +85,27 @@ class Model:
     paper: PaperScene | None = None
     uncertainty: Uncertainty | None = None
     clouds: Clouds | None = None
+    screen: Screen | None = None
+    seed: int = 0
     report: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return a line for people; the arrays would fill pages."""
-        msi, hsi = self.response.matrix.shape
+        hsi, msi = self._counts
         known = ", with uncertainty" if self.uncertainty is not None else ""
         return f"<geofuse.Model: {self.method} for {hsi} HSI and {msi} MSI bands, pixels {self.ratio:.4g} times finer{known}>"
+
+    @property
+    def _counts(self) -> tuple[int, int]:
+        """Bands of the HSI, and of the MSI, those without data included."""
+        if self.screen is None:
+            return self.response.matrix.shape[1], self.response.matrix.shape[0]
+        return len(self.screen.hsi_bands), len(self.screen.msi_bands)
+
+    @property
+    def filled(self) -> np.ndarray:
+        """Bands of the fused image that hold data; bool, shape (B,)."""
+        return np.ones(self._counts[0], bool) if self.screen is None else self.screen.hsi_bands
 
     @property
     def tiled(self) -> bool:
@@ -107,7 +130,7 @@ class Model:
         RefusedInput
             Other number of bands, or a pixel-size ratio that differs by more than 1 %.
         """
-        expected = self.response.matrix.shape[::-1]
+        expected = self._counts
         if (bands, msi_bands) != expected:
             raise RefusedInput(
                 f"The model was fitted on {expected[0]} HSI and {expected[1]} MSI bands; found {bands} and {msi_bands}. Fit a model for this pair."
@@ -126,6 +149,7 @@ class Model:
         coarse: Window,
         device: str = "cpu",
         core: Window | None = None,
+        quality: bool = False,
     ) -> np.ndarray:
         """Fuse one window.
 
@@ -141,13 +165,16 @@ class Model:
             Torch device.
         core : Window, optional
             The part of ``fine`` that is wanted; the bands of its surroundings are never made.
+        quality : bool
+            Add the quality layer (`geofuse.cube.flags`) as a last plane.
 
         Returns
         -------
-        ndarray, shape (B, H, W), float32
-            Reflectance of the core; NaN where either image has none.
+        ndarray, shape (B, H, W) or (B + 1, H, W), float32
+            Reflectance of the core, within physical limits; NaN where either image has none.
         """
-        return self._made(self.fuse_patch, Sample(hsi, msi, fine, coarse), pair, device, core)
+        make = self._with_flags if quality else self.fuse_patch
+        return self._made(make, Sample(hsi, msi, fine, coarse), pair, device, core, quality)
 
     def deviation(
         self,
@@ -174,30 +201,49 @@ class Model:
         assert self.gem is not None
         assert self.uncertainty is not None
         seen = self.gem.observe(patch)
-        believed = (None if flags is None else flags[inner] for flags in (seen.valid, seen.known))
-        return self.uncertainty.deviation(self.gem.weights(seen)[:, *inner].contiguous(), *believed)
+        weights = self.gem.weights(seen)
+        valid, known = (None if flags is None else flags[inner] for flags in (seen.valid, seen.known))
+        return self.uncertainty.deviation(weights[:, *inner].contiguous(), valid, known, self.gem.widening(seen, weights)[inner])
 
     def _made(
-        self, make: Callable[[Patch, Inner], torch.Tensor], sample: Sample, pair: GridPair, device: str, core: Window | None
+        self,
+        make: Callable[[Patch, Inner], torch.Tensor],
+        sample: Sample,
+        pair: GridPair,
+        device: str,
+        core: Window | None,
+        quality: bool = False,
     ) -> np.ndarray:
-        """What is made of the core of a window, shape (B, H, W), float32; NaN where either image has no data."""
+        """What is made of the core of a window, shape (B, H, W), float32; NaN where either image has no data.
+
+        With ``quality`` the last plane holds flags, which say so where only one of the images is believed, and 0 where there is no data.
+        """
         fine, coarse = sample.fine, sample.coarse
         inner = (core or fine).offset(-fine.top, -fine.left).slices
         like = torch.zeros(1, dtype=torch.float32, device=device)
         with torch.inference_mode():
-            given, believed = self._patches(sample, pair, like)
+            given, believed = self._patches(sample if self.screen is None else self.screen.clear(sample), pair, like)
             out = np.ascontiguousarray(to_host(make(believed, inner)))
-        valid = _valid(given, pair, fine, coarse)[inner]
+        near, inside = _coarse_pixels(pair, fine, coarse)
+        rows, cols = (index[inner] for index in np.broadcast_arrays(*near))
+        valid = inside[inner] & _both_valid(given, rows, cols, inner)
         if not valid.all():
             out[:, ~valid] = np.nan
-        return out
+        if given.gaps is not None:
+            for band, gaps in zip(out, given.gaps, strict=False):  # behind the bands there may be a plane of flags
+                band[gaps[rows, cols]] = np.nan
+        if quality:
+            both = valid if believed is given else inside[inner] & _both_valid(believed, rows, cols, inner)
+            outside, far = ((np.nan_to_num(out[-1]).astype(np.uint8) & flag) > 0 for flag in (Quality.OUTSIDE_RANGE, Quality.FAR))
+            out[-1] = plane_of(valid, one_image=~both, outside_range=outside, far=far & both)
+        return out if self.filled.all() else _spread(out, np.append(self.filled, True) if quality else self.filled)
 
     def _patches(self, sample: Sample, pair: GridPair, like: torch.Tensor) -> tuple[Patch, Patch]:
         """A window as it is, and as the estimator believes it."""
         builder = self.builder(pair)
 
         def patch(s: Sample) -> Patch:
-            return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like)
+            return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like, s.gaps)
 
         given = patch(sample)
         if self.clouds is None or self.gem is None:
@@ -206,12 +252,35 @@ class Model:
         return given, patch(cleared) if where.any() else given
 
     def fuse_patch(self, patch: Patch, inner: Inner = (slice(None), slice(None))) -> torch.Tensor:
-        """Fused reflectance of the inner rows and columns of a patch, shape (B, H, W), before nodata is put back."""
+        """Fused reflectance of the inner rows and columns of a patch, within physical limits, shape (B, H, W), before nodata is put back."""
+        image = self._unbounded(patch, inner)
+        limits_of(patch, self._noise(patch), inner).bound(image)
+        return image
+
+    def _with_flags(self, patch: Patch, inner: Inner) -> torch.Tensor:
+        """As `fuse_patch`, with one plane more: the flags that the numbers themselves call for."""
+        out = self._unbounded(patch, inner, spare=1)
+        out[-1] += limits_of(patch, self._noise(patch), inner).bound(out[:-1]) * float(Quality.OUTSIDE_RANGE)
+        if self.gem is not None:
+            seen = self.gem.observe(patch)
+            distance = self.gem.surprise(seen, self.gem.weights(seen))[inner]
+            out[-1] += is_far(distance, len(seen.m)) * float(Quality.FAR)
+        return out
+
+    def _noise(self, patch: Patch) -> np.ndarray:
+        return noise_of(patch) if self.gem is None else self.gem.coordinates.sigma
+
+    def _unbounded(self, patch: Patch, inner: Inner, spare: int = 0) -> torch.Tensor:
+        """What the method makes, and ``spare`` planes of zeros behind it."""
+        if self.gem is not None:
+            return self.gem.coordinates.decode(self.gem.apply(patch, self.filters)[:, *inner].contiguous(), spare)
+        made = self._by_paper_or_baseline(patch)
+        return F.pad(made[:, *inner], (0, 0, 0, 0, 0, spare))
+
+    def _by_paper_or_baseline(self, patch: Patch) -> torch.Tensor:
         if self.paper is not None:
-            return self.paper.apply(patch)[:, *inner]
-        if self.gem is None:
-            return apply_baseline(self.method, patch, self.response.matrix, seed=int(self.report.get("seed", 0)))[:, *inner]
-        return self.gem.coordinates.decode(self.gem.apply(patch, self.filters)[:, *inner].contiguous())
+            return self.paper.apply(patch)
+        return apply_baseline(self.method, patch, self.response.matrix, seed=self.seed)
 
     def __dask_tokenize__(self) -> str:
         """Name the model by what it would be stored as, and not by the objects that it is made of."""
@@ -266,8 +335,11 @@ class Model:
             arrays |= {f"uncertainty.{k}": v for k, v in self.uncertainty.arrays().items()}
         if self.clouds is not None:
             arrays |= {f"clouds.{k}": v for k, v in self.clouds.arrays().items()}
+        if self.screen is not None:
+            arrays |= {f"screen.{k}": v for k, v in self.screen.arrays().items()}
         header = {
             "method": self.method,
+            "seed": self.seed,
             "ratio": self.ratio,
             "bands": list(self.bands),
             "geometry": {
@@ -295,13 +367,48 @@ class Model:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             if metadata.get("format") != FORMAT:
                 raise RefusedInput(f"{path} is not a geofuse model (format {metadata.get('format')!r}; expected {FORMAT!r}).")
-            return _restore(json.loads(metadata["model"]), arrays)
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-            if isinstance(error, RefusedInput):
-                raise
+            return _checked(_restore(json.loads(metadata["model"]), arrays), arrays)
+        except RefusedInput:
+            raise
+        except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            reason = str(error).partition("\n")[0][:200] or type(error).__name__
             raise RefusedInput(
-                f"{path} cannot be read as a geofuse model: {error}. Expected a .safetensors file that geofuse wrote."
+                f"{path} cannot be read as a geofuse model: {reason}. Expected a .safetensors file that geofuse wrote."
             ) from error
+
+
+def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
+    """The model, once it is sure that its numbers are finite and that its parts are of one size; else ValueError says what is not."""
+    for name, array in arrays.items():
+        if not np.issubdtype(array.dtype, np.number) or not (np.isfinite(array).all() or name == "response.residual"):
+            raise ValueError(f"{name} holds what is no finite number")
+    geometry = (*model.geometry.sigma, *model.geometry.shift)
+    if len(geometry) != 4 or not all(isinstance(v, int | float) and np.isfinite(v) for v in geometry) or not min(geometry[:2]) > 0:
+        raise ValueError(f"its geometry is {str(geometry)[:80]}")
+    if not (
+        np.isfinite(model.ratio) and model.ratio > 0 and isinstance(model.report, dict) and all(isinstance(b, str) for b in model.bands)
+    ):
+        raise ValueError("its ratio, report or band names are not what they should be")
+    sizes = {"M": model.response.matrix.shape[0], "B": len(model.bands), "K": model.gem.coordinates.rank if model.gem is not None else 0}
+    for name, dims in _SHAPES.items():
+        expected = tuple(sizes[dim] for dim in dims)
+        if name in arrays and arrays[name].shape != expected:
+            raise ValueError(f"{name} has shape {arrays[name].shape}; expected {expected}")
+    return model
+
+
+# Sizes of what every method stands on: MSI bands, HSI bands, coefficients.
+_SHAPES = {
+    **{
+        "response.matrix": "MB",
+        "response.offset": "M",
+        "response.residual": "M",
+        "gem.coordinates.sigma": "B",
+        "gem.coordinates.mean": "B",
+    },
+    **{"gem.coordinates.basis": "BK", "gem.coordinates.analysis": "KB", "gem.coordinates.srf": "MB", "gem.coordinates.msi_offset": "M"},
+    **{"gem.coordinates.msi_sigma": "M"},
+}
 
 
 def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
@@ -319,12 +426,14 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         filters=ComplementaryFilters(**part("filters.")) if part("filters.") else None,
         uncertainty=Uncertainty.from_arrays(part("uncertainty.")) if part("uncertainty.") else None,
         clouds=Clouds(**part("clouds.")) if part("clouds.") else None,
+        screen=Screen.from_arrays(part("screen.")) if part("screen.") else None,
+        seed=int(header["seed"]),
         report=header["report"],
     )
 
 
-def _valid(patch: Patch, pair: GridPair, fine: Window, coarse: Window) -> np.ndarray:
-    """Fine pixels with data in the MSI, whose centre lies on a coarse pixel with data; bool, shape of ``fine``."""
+def _coarse_pixels(pair: GridPair, fine: Window, coarse: Window) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Row and column in ``coarse`` of the coarse pixel on which the centre of each fine pixel lies, and whether it lies on one."""
     if pair.aligned:
         row_axis, col_axis = pair.axes
         rows = np.floor((np.arange(fine.top, fine.bottom) - row_axis.first) / row_axis.ratio + 0.5 + 1e-6).astype(int)[:, None]
@@ -336,5 +445,16 @@ def _valid(patch: Patch, pair: GridPair, fine: Window, coarse: Window) -> np.nda
     rows, cols = rows - coarse.top, cols - coarse.left
     h, w = coarse.shape
     inside = (rows >= 0) & (rows < h) & (cols >= 0) & (cols < w)
-    on_data = patch.hsi_valid.cpu().numpy()[np.clip(rows, 0, h - 1), np.clip(cols, 0, w - 1)]
-    return inside & on_data & patch.msi_valid.cpu().numpy()
+    return (np.clip(rows, 0, h - 1), np.clip(cols, 0, w - 1)), inside
+
+
+def _both_valid(patch: Patch, rows: np.ndarray, cols: np.ndarray, inner: Inner) -> np.ndarray:
+    """Fine pixels with data in the MSI, and in the coarse pixel of the HSI on which they lie."""
+    return np.asarray(patch.hsi_valid.cpu().numpy()[rows, cols] & patch.msi_valid.cpu().numpy()[inner])
+
+
+def _spread(image: np.ndarray, bands: np.ndarray) -> np.ndarray:
+    """The image with bands of NaN where there are none."""
+    out = np.full((len(bands), *image.shape[1:]), np.nan, np.float32)
+    out[bands] = image
+    return out

@@ -6,13 +6,16 @@ sample → geometry (shift, PSF) → effective response → whom to believe → 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from geofuse.cube.bands import BandTable
+from geofuse.cube.georef import crs_name
 from geofuse.errors import RefusedInput
 from geofuse.methods.baselines.scene import BASELINES
 from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
@@ -20,11 +23,14 @@ from geofuse.methods.gem.filters import Learned, fit_filters
 from geofuse.methods.mossfuse.paper_scene import fit_paper
 from geofuse.model import Model
 from geofuse.pair.diagnostics import warnings_of
+from geofuse.pair.faults import faults
 from geofuse.pair.grid import Window
 from geofuse.pair.prepare import Ground, Settings, lay_ground
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.scene import Sample, Scene, usable
+from geofuse.pair.screen import fit_screen
 from geofuse.progress import bar
+from geofuse.report.pictures import SIDE, excerpt
 from geofuse.run.device import full_precision
 from geofuse.run.threads import torch_threads
 from geofuse.run.tiles import sample_windows, validation_window
@@ -45,31 +51,70 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
     """
     check_method(settings.method, settings.uncertainty)
     start = time.monotonic()
-    with torch_threads(1), full_precision(), torch.no_grad(), bar(desc="fitting", unit="step", enabled=settings.progress) as progress:
+    with guarded(), bar(desc="fitting", unit="step", enabled=settings.progress) as progress:
 
         def tick(step: str) -> None:
             progress.set_postfix_str(step)
             progress.update()
 
-        tick("reading a sample")
-        survey = read_windows(scene, sample_windows(scene.pair, SURVEY_PIXELS))
-        sample = read_sample(scene, whole=settings.method in (*BASELINES, "mossfuse-paper"))
-        ground = lay_ground(scene.pair, survey, sample, settings, tick, scene.bands.good, settings.geometry)
+        ground, settings = prepare(scene, settings, tick, whole=settings.method in (*BASELINES, "mossfuse-paper"))
         method = settings.method
         table: list[dict[str, Any]] = []
         if method == "auto":
             from geofuse.evaluate.wald import choose_method
 
-            method, table = choose_method(ground, _validation_sample(scene, ground), settings, tick)
+            method, table = choose_method(ground, validation_sample(scene, ground), settings, tick)
         model = fit_method(method, ground, settings, scene.bands.names, tick)
         if settings.uncertainty:
             from geofuse.evaluate.wald import with_uncertainty
 
-            model = with_uncertainty(model, ground, _validation_sample(scene, ground), settings, tick)
+            model = with_uncertainty(model, ground, validation_sample(scene, ground), settings, tick)
         report = dict(model.report) | describe(ground, model) | {"validation": table, "seed": settings.seed}
-        report["method_asked"] = settings.method
+        report |= {"method_asked": settings.method, "pictures": picture(scene, ground, model)}
     report["seconds"] = {"fit": round(time.monotonic() - start, 2)}
     return replace(model, report=report)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """As everything is estimated: one thread an operation, full precision, no gradients."""
+    with torch_threads(1), full_precision(), torch.no_grad():
+        yield
+
+
+def prepare(scene: Scene, settings: Settings, tick: Callable[[str], None], *, whole: bool = False) -> tuple[Ground, Settings]:
+    """Read samples, leave out what is wrong in them, and estimate what every method stands on.
+
+    Parameters
+    ----------
+    scene : Scene
+    settings : Settings
+    tick : callable
+        Told the name of each step when it begins.
+    whole : bool
+        For methods that are not local.
+
+    Returns
+    -------
+    Ground, Settings
+        Of the bands that hold data.
+
+    Raises
+    ------
+    RefusedInput
+        Images without data or without anything in common; sensors a constant offset apart.
+    """
+    tick("reading a sample")
+    survey = read_windows(scene, sample_windows(scene.pair, SURVEY_PIXELS))
+    sample = read_sample(scene, whole=whole)
+    tick("gaps and outliers")
+    screen = fit_screen(survey)
+    if settings.srf is not None:
+        settings = replace(settings, srf=settings.srf[np.ix_(screen.msi_bands, screen.hsi_bands)])
+    good = scene.bands.good[screen.hsi_bands]
+    cleared = [usable([screen.clear(s) for s in part]) for part in (survey, sample)]
+    ground = lay_ground(scene.pair, cleared[0], cleared[1], settings, tick, good, settings.geometry)
+    return replace(ground, screen=screen, faults=faults(screen, survey, scene.pair)), settings
 
 
 def check_method(method: str, uncertainty: bool = False) -> None:
@@ -89,16 +134,19 @@ def read_sample(scene: Scene, *, whole: bool = False) -> list[Sample]:
 def read_windows(scene: Scene, fine: Sequence[Window]) -> list[Sample]:
     """Read windows of the working fine grid, and the coarse pixels that touch them."""
     nominal = PsfBuilder(scene.pair, (scene.pair.ratio / 2,) * 2)
-    return usable(scene.read([(w, nominal.coarse_window(w)) for w in fine]))
+    return scene.read([(w, nominal.coarse_window(w)) for w in fine])
 
 
-def _validation_sample(scene: Scene, ground: Ground) -> Sample:
-    return ground.cleared(read_windows(scene, [validation_window(scene.pair)])[0])
+def validation_sample(scene: Scene, ground: Ground) -> Sample:
+    """The part of the scene that is reduced to validate on it, cleared."""
+    return usable([ground.cleared(read_windows(scene, [validation_window(scene.pair)])[0])])[0]
 
 
 def fit_method(method: str, ground: Ground, settings: Settings, bands: tuple[str, ...], tick: Callable[[str], None]) -> Model:
     """Fit one method on laid ground."""
-    model = Model(method, ground.pair.ratio, bands, ground.geometry, ground.response, clouds=ground.clouds)
+    model = Model(
+        method, ground.pair.ratio, bands, ground.geometry, ground.response, clouds=ground.clouds, screen=ground.screen, seed=settings.seed
+    )
     if method in BASELINES:
         return model
     if method == "mossfuse-paper":
@@ -139,9 +187,19 @@ def describe(ground: Ground, model: Model) -> dict[str, Any]:
     """What the fit found, in plain JSON values."""
     geometry, response = ground.geometry, ground.response
     residuals = residuals_of(ground, model)
+    hsi_bands, msi_bands = (np.ones(n, bool) for n in response.matrix.shape[::-1])
+    if ground.screen is not None:
+        hsi_bands, msi_bands = ground.screen.hsi_bands, ground.screen.msi_bands
+
+    def of_hsi(values: np.ndarray, absent: float = np.nan) -> list[Any]:
+        return _plain(_among(hsi_bands, values, absent))
+
+    def of_msi(values: np.ndarray) -> list[Any]:
+        return _plain(_among(msi_bands, values))
+
     disagreement: dict[str, Any] = {
         "relative": float(np.sqrt(np.mean(response.residual**2))),
-        "per_band": response.residual.tolist(),
+        "per_band": of_msi(response.residual),
         "geometric_share": round(ground.geometric, 3),
         "map": [[round(v, 4) if np.isfinite(v) else None for v in row] for row in ground.where],
     }
@@ -159,24 +217,74 @@ def describe(ground: Ground, model: Model) -> dict[str, Any]:
             "unexplained": geometry.unexplained,
             "aligned": ground.pair.aligned,
         },
-        "response": {"matrix": response.matrix.tolist(), "offset": response.offset.tolist(), "method": response.method},
+        "response": {
+            "matrix": of_hsi(_among(msi_bands, response.matrix, 0.0, axis=0), 0.0),
+            "offset": of_msi(response.offset),
+            "method": response.method,
+        },
         "residuals": residuals,
         "disagreement": disagreement,
         "noise": {}
         if model.gem is None
         else {
-            "hsi_sigma": model.gem.coordinates.sigma.tolist(),
-            "msi_sigma": model.gem.coordinates.msi_sigma.tolist(),
+            "hsi_sigma": of_hsi(model.gem.coordinates.sigma),
+            "msi_sigma": of_msi(model.gem.coordinates.msi_sigma),
             "rank": model.gem.coordinates.rank,
         },
         "coregistration": {}
         if model.gem is None or model.gem.shifts is None
-        else {"band_shift_px": np.round(model.gem.shifts.shift, 4).tolist(), "largest_px": float(np.abs(model.gem.shifts.shift).max())},
+        else {"band_shift_px": of_hsi(np.round(model.gem.shifts.shift, 4)), "largest_px": float(np.abs(model.gem.shifts.shift).max())},
         "uncertainty": {} if model.uncertainty is None else {"factor": round(model.uncertainty.factor, 4)},
         "prior_weights": {} if model.gem is None else {s.kind: [round(float(w), 4) for w in s.prior.share] for s in model.gem.stages},
         "sample": {"windows": len(ground.samples), "fine_pixels": int(sum(np.prod(s.fine.shape) for s in ground.samples))},
         "warnings": warnings_of(ground, model),
     }
+
+
+def picture(scene: Scene, ground: Ground, model: Model) -> dict[str, Any]:
+    """Coarse, fine and fused pixels of the middle of the first window of the sample, small and as plain values; see `excerpt`."""
+    patch, sample = ground.patches[0], ground.samples[0]
+    inner = tuple(slice(max(0, (n - SIDE) // 2), max(0, (n - SIDE) // 2) + min(n, SIDE)) for n in sample.fine.shape)
+    tables = scene.bands, BandTable.from_cube(scene.msi)
+    if ground.screen is not None:
+        tables = tables[0].take(np.flatnonzero(ground.screen.hsi_bands)), tables[1].take(np.flatnonzero(ground.screen.msi_bands))
+    red_green_blue, own = (list(table.rgb()) for table in tables)
+    rows, cols = (np.arange(part.start, part.stop) + first for part, first in zip(inner, (sample.fine.top, sample.fine.left), strict=True))
+    at = ground.pair.to_coarse(*np.meshgrid(rows.astype(float), cols.astype(float), indexing="ij"))
+    nearest = tuple(
+        np.clip(np.rint(a).astype(int) - first, 0, n - 1)
+        for a, first, n in zip(at, (sample.coarse.top, sample.coarse.left), sample.coarse.shape, strict=True)
+    )
+    fused = model.fuse_patch(patch, (inner[0], inner[1])).cpu().numpy()[red_green_blue]
+    msi = sample.msi[:, *inner][own]
+    box = ground.pair.fine[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    left, bottom, right, top = box.boundingbox
+    crs = box.crs.proj  # type: ignore[union-attr]
+    shown = excerpt(
+        sample.hsi[red_green_blue][:, *nearest],
+        msi,
+        np.where(np.isfinite(msi).all(0), fused, np.nan),
+        (left, right, bottom, top),
+        crs_name(crs),
+    )
+    return shown | {"metres": 0.0 if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor)}
+
+
+def _among(bands: np.ndarray, values: np.ndarray, absent: float = np.nan, axis: int = -1) -> np.ndarray:
+    """Values of the bands in use (along one axis) at their places among all bands."""
+    if bands.all():
+        return values
+    out = np.full([len(bands) if k == axis % values.ndim else n for k, n in enumerate(values.shape)], absent)
+    np.moveaxis(out, axis, -1)[..., bands] = np.moveaxis(values, axis, -1)
+    return out
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    """Nested lists, None where there is nothing."""
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    found: list[Any] = plain.tolist()
+    return found
 
 
 def residuals_of(ground: Ground, model: Model) -> dict[str, float]:

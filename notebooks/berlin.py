@@ -74,10 +74,13 @@ picture
 import matplotlib.pyplot as plt
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained")
-left.imshow(written.hsi.sel_wavelength(2200).values, cmap="gray", vmin=0, vmax=0.4)
-left.set(title="2200 nm: no band of the fine image is anywhere near", xticks=[], yticks=[])
-places = {"roofs": (384_200, 5_816_300), "lawn": (384_750, 5_815_960)}
-for x, y in places.values():
+places = {"tiled roof": (384_480, 5_816_045), "lawn": (384_450, 5_815_980)}
+near = written.sel(x=slice(384_300, 384_650), y=slice(5_816_200, 5_815_930))
+near.hsi.sel_wavelength(2200).plot.imshow(ax=left, cmap="gray", vmin=0, vmax=0.4, add_colorbar=False)
+left.set(title="2200 nm: no band of the fine image is anywhere near", aspect="equal", xlabel="", ylabel="")
+left.ticklabel_format(style="plain", useOffset=False)
+for colour, (x, y) in zip(("C0", "C1"), places.values()):
+    left.plot(x, y, "o", ms=12, mfc="none", mec=colour, mew=2)
     written.hsi.plot_spectrum(x, y, ax=right)
 right.set_title("two pixels of 3.6 m")
 right.legend(list(places), frameon=False)

@@ -1,10 +1,11 @@
-"""Fixtures that many tests use: the embedded Berlin pair and the shared benchmark scenes."""
+"""Fixtures that many tests use: the embedded Berlin pair, the shared benchmark scenes, and made-up ones in their place."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -30,4 +31,18 @@ def shared_data() -> Path:
     folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", REPOSITORY.parent / "shared" / "data"))
     if not (folder / "jasper_ridge.npz").exists():
         pytest.skip(f"benchmark scenes not found in {folder}; set GEOFUSE_BENCHMARK_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a made-up scene of 24 bands and 48 × 48 pixels under the names of all benchmark scenes that are not in the package."""
+    from geofuse.simulate import SCENES
+    from tests.pairs import made_up_scene
+
+    folder = tmp_path_factory.mktemp("scenes")
+    cube = (1000 * np.clip(made_up_scene(24, 48, 48), 0, None)).astype(np.float32)
+    for scene in SCENES.values():
+        if scene.file.endswith(".npz"):
+            np.savez(folder / scene.file, **{scene.key: cube}, wavelength_nm=np.linspace(400, 2480, 24))
     return folder

@@ -18,7 +18,7 @@ from geofuse.pair.grid import GridPair, Window
 from geofuse.pair.patch import Patch, make_patch
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.scene import Sample
-from tests.scenes import Simulation
+from geofuse.simulate import Simulation
 
 CRS = "EPSG:32633"
 WEST, NORTH = 383_469.97, 5_818_303.55  # of the fine image, whose pixels are 1 m wide

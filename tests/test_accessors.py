@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from matplotlib.axes import Axes
 
 import geofuse
 from geofuse.cube.schema import check_cube
-from geofuse.errors import InvalidCube, RefusedInput
+from geofuse.errors import InvalidCube, RefusedInput, RunFailed
+from geofuse.io.write import cog
 from geofuse.report.report import Report
 from tests.crops import small_cubes, small_files, small_model, small_pair
 
@@ -178,15 +180,25 @@ def test_plot_spectrum() -> None:
     x, y = float(hsi.x[5]) + 10, float(hsi.y[7]) - 12  # 10 m and 12 m from a centre, within the pixel
     ax = hsi.hsi.plot_spectrum(x, y)
     assert isinstance(ax, Axes)
-    line = ax.lines[0]
+    drawn = np.asarray(ax.lines[0].get_xydata())
+    bands = drawn[np.isfinite(drawn[:, 0])]
     order = np.argsort(hsi.wavelength.values)
-    assert np.array_equal(line.get_xdata(), hsi.wavelength.values[order])
-    expected = np.where(hsi.good, hsi.values[:, 7, 5], np.nan)[order]
-    assert np.array_equal(line.get_ydata(), expected, equal_nan=True)
+    assert np.array_equal(bands[:, 0], hsi.wavelength.values[order])
+    assert np.array_equal(bands[:, 1], np.where(hsi.good, hsi.values[:, 7, 5], np.nan)[order], equal_nan=True)
     assert "wavelength (nm)" in ax.get_xlabel()
     again = hsi.hsi.plot_spectrum(x, y, ax=ax)
     assert again is ax
     assert len(ax.lines) == 2
+
+
+def test_no_line_is_drawn_across_water_vapour() -> None:
+    """The bands of the file step from 1323 to 1522 nm and from 1783 to 2044 nm, where the atmosphere is opaque."""
+    hsi = small_cubes()[0]
+    line = np.asarray(hsi.hsi.plot_spectrum(float(hsi.x[5]), float(hsi.y[7])).lines[0].get_xydata())
+    breaks = np.flatnonzero(np.isnan(line[:, 1]))
+    around = [(line[k - 1, 0], line[k + 1, 0]) for k in breaks]
+    assert any(low < 1400 < high for low, high in around)
+    assert any(low < 1900 < high for low, high in around)
 
 
 def test_plot_spectrum_outside_is_refused() -> None:
@@ -205,3 +217,45 @@ def test_looking_whether_there_is_an_accessor_refuses_nothing() -> None:
 def test_views_of_arrays_opened_with_rioxarray() -> None:
     assert plain(small_files()[0]).hsi.sel_wavelength(551.0).dims == ("y", "x")
     assert plain(small_files()[1]).hsi.rgb().shape == (*small_pair()[1].values.shape[1:], 3)
+
+
+# --- a Dataset with uncertainty ------------------------------------------------------------------------------------------------
+
+
+def test_a_dataset_with_uncertainty_is_written_and_reported(fused: xr.DataArray, tmp_path: Path) -> None:
+    sigma = (0.01 + 0.02 * fused).astype("float32").assign_attrs(long_name="standard deviation")
+    dataset = xr.Dataset({"reflectance": fused, "uncertainty": sigma})[{"band": slice(0, 3)}]
+    assert dataset.mossfuse.report().to_dict() == fused.mossfuse.report().to_dict()
+    cog = dataset.mossfuse.to_cog(tmp_path / "f.tif", progress=False)
+    store = dataset.mossfuse.to_zarr(tmp_path / "f.zarr", progress=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.tif", "f.zarr", "f_uncertainty.tif", "f_uncertainty.zarr"]
+    for made in (cog, store):
+        for path, written in ((made, fused[:3]), (made.with_name(f"f_uncertainty{made.suffix}"), sigma[:3])):
+            assert np.allclose(geofuse.open_hsi(path).values, written.values, atol=5.1e-5, equal_nan=True)
+    item = dataset.mossfuse.to_stac(cog)
+    assert item.assets["uncertainty"].href == "./f_uncertainty.tif"
+    with pytest.raises(RefusedInput, match="exists"):
+        dataset.mossfuse.to_cog(cog, progress=False)
+
+
+def test_a_taken_place_is_refused_before_a_layer_is_written(fused: xr.DataArray, tmp_path: Path) -> None:
+    (tmp_path / "f.tif").touch()
+    dataset = xr.Dataset({"reflectance": fused, "uncertainty": fused})[{"band": slice(0, 3)}]
+    with pytest.raises(RefusedInput, match="exists"):
+        dataset.mossfuse.to_cog(tmp_path / "f.tif", progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["f.tif"]
+
+
+def test_a_layer_does_not_stay_where_the_image_fails(fused: xr.DataArray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = cog.write_cog
+
+    def failing(cube: xr.DataArray, path: str | Path, **options: Any) -> Any:
+        if Path(path).name == "f.tif":
+            raise RunFailed("the disk is full")
+        return genuine(cube, path, **options)
+
+    monkeypatch.setattr(cog, "write_cog", failing)
+    dataset = xr.Dataset({"reflectance": fused, "uncertainty": fused})[{"band": slice(0, 3)}]
+    with pytest.raises(RunFailed, match="full"):
+        dataset.mossfuse.to_cog(tmp_path / "f.tif", progress=False)
+    assert list(tmp_path.iterdir()) == []

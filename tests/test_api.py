@@ -11,6 +11,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 import rioxarray
 import xarray as xr
 from affine import Affine
@@ -229,13 +230,13 @@ def test_msi_without_wavelengths(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bands", [(3,), (1, 3)], ids=["one band", "two bands"])
 def test_msi_with_few_bands_warns(bands: tuple[int, ...], tmp_path: Path) -> None:
     fused = geofuse.fuse(*opened(tmp_path, msi=small_pair()[1].bands(*bands)), method="gem", progress=False).compute()
-    assert any("fewer than 3 bands" in w for w in geofuse.report(fused).warnings())
+    assert any(w["code"] == "few-msi-bands" for w in geofuse.report(fused).warnings())
     assert np.isfinite(fused.values).all()
     assert psf_error(fused.values, fused.rio.transform(), small_pair()[0], geofuse.report(fused).to_dict()["geometry"]) < 0.06
 
 
 def test_msi_with_enough_bands_does_not_warn() -> None:
-    assert not any("fewer than 3 bands" in w for w in geofuse.report(fused_by(small_model())).warnings())
+    assert not any(w["code"] == "few-msi-bands" for w in geofuse.report(fused_by(small_model())).warnings())
 
 
 def test_offset_of_sentinel_2_is_refused(berlin: tuple[Path, Path]) -> None:
@@ -370,5 +371,41 @@ def test_a_band_without_any_data_is_named(tmp_path: Path) -> None:
     coarse = small_pair()[0]
     values = coarse.values.copy()
     values[[10, 20]] = NODATA
-    with pytest.raises(InvalidCube, match=r"Bands 11, 21 of the HSI hold no data at all.*isel.*gdal_translate"):
-        geofuse.fit(*opened(tmp_path, hsi=replace(coarse, values=values)), method="fuse", progress=False)
+    model = geofuse.fit(*opened(tmp_path, hsi=replace(coarse, values=values)), method="fuse", progress=False)
+    names = f"{coarse.names[10]}, {coarse.names[20]}"
+    assert any(
+        f"Bands of the HSI without any data where the images overlap: 2 (bands {names})" in w["message"] for w in model.report["warnings"]
+    )
+
+
+class TestQuality:
+    """What is to be said of each pixel, beside the image."""
+
+    def fuse(self, **options: Any) -> Any:
+        with dask.config.set(scheduler="synchronous"):
+            return geofuse.fuse(*small_cubes(chunks=options.pop("chunks", "auto")), model=small_model(), progress=False, **options)
+
+    def test_lazy_and_in_memory_are_the_same(self) -> None:
+        lazy, eager = self.fuse(quality=True), self.fuse(quality=True, chunks=None)
+        assert list(lazy) == list(eager) == ["reflectance", "quality"]
+        assert lazy.quality.chunks is not None
+        assert (eager.quality.dims, eager.quality.dtype) == (("y", "x"), np.uint8)
+        with dask.config.set(scheduler="synchronous"):
+            assert np.array_equal(lazy.quality.values, eager.quality.values)
+            assert np.allclose(lazy.reflectance.values, eager.reflectance.values, atol=1e-6, equal_nan=True)
+            assert np.allclose(self.fuse().values, eager.reflectance.values, atol=1e-6, equal_nan=True)
+        assert np.array_equal(eager.quality.values > 0, np.isfinite(eager.reflectance.values).all(0))
+        assert eager.quality.attrs["flag_masks"] == [1, 2, 4, 8, 16]
+        assert geofuse.report(eager.reflectance).to_dict()["method"] == "gem"
+
+    @pytest.mark.parametrize("suffix", ["tif", "zarr"])
+    def test_all_of_a_dataset_is_written(self, suffix: str, tmp_path: Path) -> None:
+        made = self.fuse(quality=True, chunks=None)
+        to = made.mossfuse.to_cog if suffix == "tif" else made.mossfuse.to_zarr
+        to(tmp_path / f"a.{suffix}", progress=False)
+        assert sorted(p.name for p in tmp_path.iterdir()) == [f"a.{suffix}", f"a_quality.{suffix}"]
+        with pytest.raises(RefusedInput, match="exists"):
+            to(tmp_path / f"a.{suffix}", progress=False)
+        if suffix == "tif":
+            with rasterio.open(tmp_path / "a_quality.tif") as file:
+                assert np.array_equal(file.read(1), made.quality.values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -12,14 +13,17 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pystac
 import pytest
 import rasterio
 
 import geofuse
 from geofuse.cli import main
 from geofuse.errors import RunFailed
+from geofuse.job import Job
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
 
 Arguments = list[str]
@@ -390,7 +394,7 @@ def test_a_whole_run_and_two_refusals_in_processes_of_their_own(tmp_path: Path) 
     assert "Traceback" not in done.stderr
     assert all(line.startswith("warning: ") for line in done.stderr.splitlines())
     assert done.stdout.splitlines()[-1] == f"written: {out}"
-    assert sorted(content(tmp_path)) == ["out.json", "out.tif", "r.html", "r.json"]
+    assert sorted(content(tmp_path)) == ["out.json", "out.tif", "out_quality.tif", "r.html", "r.json"]
     assert json.loads((tmp_path / "r.json").read_text())["method"] == "fuse"
     before = content(tmp_path)
     again = cli("fuse", hsi, msi, "-o", out)
@@ -559,3 +563,94 @@ def test_float_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert file.scales[0] == 1
         assert np.array_equal(file.read(), expected, equal_nan=True)
     assert np.array_equal(geofuse.open_hsi(out).values, expected, equal_nan=True)
+
+
+# --- STAC items, and some of the bands -----------------------------------------------------------------------------------------
+
+
+def as_item(raster: Path, folder: Path, **properties: Any) -> str:
+    """The item of a raster, beside nothing else, as a catalog would hold it."""
+    item = pystac.Item(f"item-of-{raster.stem}", None, None, dt.datetime(2022, 7, 4, 10, tzinfo=dt.UTC), properties)
+    item.add_asset("image", pystac.Asset(str(raster), media_type=pystac.MediaType.COG, roles=["data"]))
+    path = folder / f"{raster.stem}.json"
+    path.write_text(json.dumps(item.to_dict(include_self_link=False)))
+    return str(path)
+
+
+def test_items_are_fused_as_their_rasters_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = ["--model", str(small_model().save(tmp_path / "m.safetensors")), "--dtype", "float32", "-q"]
+    items = [as_item(file, tmp_path) for file in small_files()]
+    for inputs, name in ((items, "a.tif"), (list(map(str, small_files())), "b.tif")):
+        status, _, err = run(["fuse", *inputs, "-o", str(tmp_path / name), *model], capsys)
+        assert status == 0, err
+    with rasterio.open(tmp_path / "a.tif") as one, rasterio.open(tmp_path / "b.tif") as other:
+        assert np.array_equal(one.read(), other.read(), equal_nan=True)
+    status, out, _ = run(["info", items[0]], capsys)
+    assert status == 0
+    assert "acquired    2022-07-04T10:00:00Z" in out
+
+
+def test_an_asset_is_no_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hsi, msi = small_files()
+    copy = tmp_path / "copy.tif"
+    copy.write_bytes(hsi.read_bytes())
+    status, _, err = run(["fuse", as_item(copy, tmp_path), str(msi), "-o", str(copy), "--overwrite", "-q"], capsys)
+    assert status == 2
+    assert_one_message(err, "is one of the inputs")
+    assert copy.read_bytes() == hsi.read_bytes()
+
+
+def test_some_of_the_bands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a.tif"
+    chosen = ["--hsi-bands", "1-5,10,600-650nm", "--msi-bands", "3,1,2"]
+    status, _, err = run(["fuse", *map(str, small_files()), "-o", str(out), *chosen, "--method", "regression", "-q"], capsys)
+    assert status == 0, err
+    hsi, msi = small_files()
+    part = geofuse.open_hsi(hsi, bands="1-5,10,600-650nm")
+    assert part.sizes["band"] > 8
+    expected = geofuse.fuse(part, geofuse.open_msi(msi, bands=[3, 1, 2]), method="regression", progress=False)
+    found = geofuse.open_hsi(out)
+    assert found.band.values.tolist() == part.band.values.tolist()
+    assert np.allclose(found.values, expected.values, atol=5.1e-5, equal_nan=True)
+    for option, said in (("--hsi-bands", "no band '999'"), ("--msi-bands", "no band '999'")):
+        status, _, err = run(["fuse", *map(str, small_files()), "-o", str(tmp_path / "b.tif"), option, "999", "-q"], capsys)
+        assert status == 2
+        assert_one_message(err, said)
+
+
+def test_another_choice_of_bands_is_another_run(tmp_path: Path) -> None:
+    """What one run left must not be taken for the other's."""
+    hsi, msi = map(str, small_files())
+    jobs = [Job(hsi, msi, tmp_path / "a.tif", msi_bands=bands) for bands in (None, "1-3", "2-4")]
+    planned = [job.plan() for job in jobs]
+    assert len({json.dumps(job._key(plan)) for job, plan in zip(jobs, planned, strict=True)}) == 3
+
+
+def test_info_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str], berlin: tuple[Path, Path]) -> None:
+    status, out, _ = run(["info", as_item(berlin[0], tmp_path), "--json", "-"], capsys)
+    assert status == 0
+    found = json.loads(out)
+    with rasterio.open(berlin[0]) as file:
+        assert found["shape"] == [file.count, file.height, file.width]
+        assert found["transform"] == list(file.transform)[:6]
+        assert found["names"] == list(file.descriptions)
+        assert found["nodata_percent"] == pytest.approx(100 * np.mean(file.read() == -99), abs=1e-4)
+    assert found["crs"] == "EPSG:32633"
+    assert found["gsd_m"] == 30.0
+    assert found["datetime"] == "2022-07-04T10:00:00Z"
+    assert found["wavelength_nm"][:2] == [460.0, 465.0]
+    assert found["fwhm_nm"][0] == 5.8
+    assert found["good"] == geofuse.open_hsi(berlin[0]).good.values.tolist()
+    assert found["sensor"] is None
+    assert found["masks"] == []
+    path = tmp_path / "info.json"
+    status, out, _ = run(["info", str(berlin[1]), "--bands", "2-3", "--json", str(path)], capsys)
+    assert status == 0
+    assert "bands       2: 558.40 nm, 646.50 nm" in out
+    assert json.loads(path.read_text())["names"] == ["558.40 nm", "646.50 nm"]
+
+
+def test_help_says_how_bands_are_written(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    out = run(["fuse", "--help"], capsys)[1]
+    assert all(word in out for word in ("--hsi-bands", "--msi-bands", "--msi-resolution", "1-50,60", "450-900nm"))

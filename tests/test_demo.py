@@ -43,7 +43,7 @@ def test_an_unknown_method_leaves_no_folder(tmp_path: Path) -> None:
 def test_run_demo(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "demo"
     paths, report = run_demo(folder, method="gem", progress=False)
-    names = ["berlin_fused.json", "berlin_fused.png", "berlin_fused.tif", "report.html", "report.json"]
+    names = ["berlin_fused.json", "berlin_fused.png", "berlin_fused.tif", "berlin_fused_quality.tif", "report.html", "report.json"]
     assert sorted(p.name for p in folder.iterdir()) == names == sorted(p.name for p in paths.values())
     assert cog_validate(paths["cog"], strict=True, quiet=True)[0]
     with rasterio.open(paths["cog"]) as file:

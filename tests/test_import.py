@@ -1,4 +1,4 @@
-"""What importing and looking costs: neither torch nor dask.distributed nor zarr."""
+"""What importing and looking costs: nothing beyond xarray, and neither torch nor dask.distributed nor zarr."""
 
 from __future__ import annotations
 
@@ -24,7 +24,25 @@ def test_the_check_itself_can_fail() -> None:
     assert heavy_modules_after("import distributed") == ["distributed"]
 
 
-def test_import_is_light() -> None:
+def packages_beyond_xarray(code: str) -> set[str]:
+    """Run code in a fresh interpreter; installed packages that it loaded and `import xarray` had not."""
+    tell = "print('\\n', *{name.partition('.')[0] for name in set(sys.modules) - there} - sys.stdlib_module_names)"
+    start = "import sys, xarray, pandas, numpy; there = set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", f"{start}\n{code}\n{tell}"], capture_output=True, text=True, timeout=120, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_import_loads_nothing_beyond_xarray() -> None:
+    assert packages_beyond_xarray("import geofuse") <= {"geofuse", "lazy_loader", "packaging"}
+    assert {"scipy", "rasterio"} <= packages_beyond_xarray("import geofuse; geofuse.fuse")  # the check can fail
+
+
+def test_import_registers_the_accessors() -> None:
+    code = "assert xarray.DataArray.mossfuse and xarray.DataArray.hsi and xarray.Dataset.mossfuse"
+    assert packages_beyond_xarray(f"import geofuse; {code}") <= {"geofuse", "lazy_loader", "packaging"}
+
+
+def test_the_functions_are_light() -> None:
     assert heavy_modules_after("import geofuse; geofuse.open_hsi, geofuse.fuse, geofuse.demo_data()") == []
 
 
@@ -42,5 +60,5 @@ for arguments in (["--help"], ["fuse", "--help"], ["info", {str(berlin[0])!r}]):
 
 def test_every_public_name_is_there() -> None:
     assert [name for name in geofuse.__all__ if not hasattr(geofuse, name)] == []
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+    with pytest.raises(AttributeError, match="attribute nonsense"):
         geofuse.nonsense  # noqa: B018

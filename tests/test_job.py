@@ -62,7 +62,7 @@ def read(path: str | Path) -> tuple[np.ndarray, Any]:
 
 
 def test_only_what_was_asked_for_is_there(run: tuple[Job, Any]) -> None:
-    assert listing(run[0].output.parent) == ["out.json", "out.tif", "r.html", "r.json"]
+    assert listing(run[0].output.parent) == ["out.json", "out.tif", "out_quality.tif", "r.html", "r.json"]
 
 
 def test_grid_is_that_of_the_msi(run: tuple[Job, Any]) -> None:
@@ -132,12 +132,17 @@ def test_the_item_describes_what_is_there(run: tuple[Job, Any], validate: Callab
     assert (data["href"], data["file:size"]) == ("./out.tif", len(raster))
     assert data["file:checksum"] == "1220" + hashlib.sha256(raster).hexdigest()
     assert report["output"]["sha256"] == hashlib.sha256(raster).hexdigest()
-    assert len(data["bands"]) == len(data["eo:bands"]) == len(data["raster:bands"]) == 177
+    assert len(data["bands"]) == 177
     assert item["properties"]["geofuse:method"] == made.method
     assert item["properties"]["gsd"] == 30
-    # Both inputs, whose folder lies above the item's, by their whole address.
+    # Both inputs, by their paths from the item.
     links = {link["geofuse:role"]: link["href"] for link in item["links"] if link["rel"] == "derived_from"}
-    assert links == {"hsi": Path(made.hsi).as_uri(), "msi": Path(made.msi).as_uri()}
+    assert not any(href.startswith("/") or "://" in href for href in links.values())
+    folder = made.item_path.parent
+    assert {role: (folder / href).resolve() for role, href in links.items()} == {
+        "hsi": Path(made.hsi).resolve(),
+        "msi": Path(made.msi).resolve(),
+    }
     # The reports, and the sums of their bytes.
     for key, name in (("report", "r.json"), ("report_html", "r.html")):
         asset = item["assets"][key]
@@ -164,6 +169,8 @@ def test_the_report_holds_what_was_promised(run: tuple[Job, Any]) -> None:
     assert report["versions"]["geofuse"] == geofuse.__version__
     assert report["seed"] == 5
     assert report["inputs"] == {"hsi": made.hsi, "msi": made.msi}
+    assert all(set(warning) == {"code", "message"} for warning in report["warnings"])
+    assert {"hsi", "msi", "fused", "extent", "crs"} <= set(report["pictures"])
 
 
 def test_the_pages(run: tuple[Job, Any]) -> None:
@@ -241,7 +248,7 @@ def test_a_full_disk_or_an_interrupt_after_the_cog_keeps_the_work(
         for done in ("geofuse.run.graph.fuse_tile", "geofuse.io.write.cog._compress", "geofuse.api.fit"):
             patch.setattr(done, failing(AssertionError("that had been done"), folder))
         job(folder, **given).run()
-    assert listing(folder) == ["out.json", "out.tif", "r.html", "r.json"]
+    assert listing(folder) == ["out.json", "out.tif", "out_quality.tif", "r.html", "r.json"]
 
 
 def prepared(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
@@ -376,7 +383,7 @@ def test_the_source_files_are_untouched(run: tuple[Job, Any]) -> None:
 def test_uncertainty_is_a_second_cog_on_the_same_grid(tmp_path: Path, validate: Callable[[dict[str, Any]], list[str]]) -> None:
     made = job(tmp_path, uncertainty=True, reports=(tmp_path / "r.json",))
     made.run()
-    assert listing(tmp_path) == ["out.json", "out.tif", "out_uncertainty.tif", "r.json"]
+    assert listing(tmp_path) == ["out.json", "out.tif", "out_quality.tif", "out_uncertainty.tif", "r.json"]
     (fused, of_fused), (deviation, of_deviation) = read(made.output), read(tmp_path / "out_uncertainty.tif")
     for key in ("transform", "crs", "count", "height", "width", "nodata", "names"):
         assert of_deviation[key] == of_fused[key]
@@ -389,6 +396,34 @@ def test_uncertainty_is_a_second_cog_on_the_same_grid(tmp_path: Path, validate: 
     assert asset["href"] == "./out_uncertainty.tif"
     assert asset["file:checksum"] == "1220" + hashlib.sha256((tmp_path / "out_uncertainty.tif").read_bytes()).hexdigest()
     assert json.loads((tmp_path / "r.json").read_text())["uncertainty"]["factor"] > 0
+
+
+def test_the_quality_layer_lies_beside_the_image(run: tuple[Job, Any], validate: Callable[[dict[str, Any]], list[str]]) -> None:
+    """One byte a pixel on the same grid, 0 exactly where the image has no data; asset, and shares in the report."""
+    folder = run[0].output.parent
+    (fused, of_fused), (flags, of_flags) = read(run[0].output), read(folder / "out_quality.tif")
+    for key in ("transform", "crs", "height", "width"):
+        assert of_flags[key] == of_fused[key]
+    assert (of_flags["dtype"], of_flags["nodata"], of_flags["count"]) == ("uint8", 0, 1)
+    assert np.array_equal(flags[0] == 0, (fused == -32768).any(0))
+    assert set(np.unique(flags)) <= {0, 1, 8, 16, 24}
+    assert cog_validate(folder / "out_quality.tif")[0]
+    item = json.loads((folder / "out.json").read_text())
+    assert validate(item) == []
+    assert item["assets"]["quality"]["href"] == "./out_quality.tif"
+    valid = flags[flags > 0]
+    for name, bit in (("good", 1), ("one_image", 2), ("masked", 4), ("outside_range", 8), ("far", 16)):
+        assert run[1]["quality"][name] == pytest.approx(((valid & bit) > 0).mean(), abs=1e-6)
+    with rasterio.open(folder / "out_quality.tif") as file:
+        assert file.tags()["flag_masks"] == "1,2,4,8,16"
+        assert len(file.tags()["flag_meanings"].split()) == 5
+
+
+def test_a_quality_layer_that_is_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out_quality.tif").write_text("mine")
+    with pytest.raises(OutputRefused, match=r"out_quality\.tif exists"):
+        job(tmp_path).run()
+    assert listing(tmp_path) == ["out_quality.tif"]
 
 
 class TestRoomForBoth:
@@ -411,14 +446,14 @@ class TestRoomForBoth:
         self.full(monkeypatch, 1.55)
         with monkeypatch.context() as patch:
             patch.setattr("geofuse.job._together", lambda _: nullcontext())  # a run that is killed takes nothing back
-            patch.setattr("geofuse.api.apply", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr("geofuse.api.flagged", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 job(tmp_path, uncertainty=True).run()
         assert listing(tmp_path) == [".out.tif.geofuse", "out_uncertainty.tif"]
         self.full(monkeypatch, 1.05)
         monkeypatch.setattr("geofuse.api.deviation", lambda *_, **__: pytest.fail("that had been done"))
         job(tmp_path, uncertainty=True).run()
-        assert listing(tmp_path) == ["out.json", "out.tif", "out_uncertainty.tif"]
+        assert listing(tmp_path) == ["out.json", "out.tif", "out_quality.tif", "out_uncertainty.tif"]
 
 
 def test_uncertainty_needs_a_method_and_a_model_that_know_it(tmp_path: Path) -> None:
@@ -446,15 +481,19 @@ class TestZarr:
         for kind in ("zarr", "tif"):
             (tmp_path / kind).mkdir()
             self.run(tmp_path / kind, f"out.{kind}", uncertainty=True, reports=(tmp_path / kind / "r.json",))
-        names = ["out.json", "out.zarr", "out_uncertainty.zarr", "r.json"]
+        names = ["out.json", "out.zarr", "out_quality.zarr", "out_uncertainty.zarr", "r.json"]
         assert listing(tmp_path / "zarr") == names
         for name in ("out", "out_uncertainty"):
-            stored = zarr.open_array(tmp_path / "zarr" / f"{name}.zarr", path="0/reflectance", mode="r")
+            stored = zarr.open_array(tmp_path / "zarr" / f"{name}.zarr", path="reflectance", mode="r")
             np.testing.assert_array_equal(stored[:], read(tmp_path / "tif" / f"{name}.tif")[0])
+        flags = zarr.open_array(tmp_path / "zarr" / "out_quality.zarr", path="0/quality", mode="r")
+        np.testing.assert_array_equal(flags[:], read(tmp_path / "tif" / "out_quality.tif")[0])
+        assert (flags.dtype, flags.fill_value, flags.attrs["flag_masks"]) == (np.uint8, 0, [1, 2, 4, 8, 16])
         item = json.loads((tmp_path / "zarr" / "out.json").read_text())
         assert validate(item) == []
         assert item["assets"]["data"]["href"] == "./out.zarr"
         assert item["assets"]["uncertainty"]["href"] == "./out_uncertainty.zarr"
+        assert item["assets"]["quality"]["href"] == "./out_quality.zarr"
         output = json.loads((tmp_path / "zarr" / "r.json").read_text())["output"]
         assert output["sha256"] == content_sha256(tmp_path / "zarr" / "out.zarr")
 
@@ -470,9 +509,9 @@ class TestZarr:
             with pytest.raises(KeyboardInterrupt, match="go on from there"):
                 self.run(tmp_path, "out.zarr", model=model)
         assert listing(tmp_path) == [".out.zarr.geofuse"]
-        monkeypatch.setattr("geofuse.io.write.zarr.fill_store", lambda *_: pytest.fail("that had been done"))
+        monkeypatch.setattr("geofuse.run.graph.fuse_tile", lambda *_: pytest.fail("that had been done"))
         self.run(tmp_path, "out.zarr", model=model)
-        assert listing(tmp_path) == ["out.json", "out.zarr"]
+        assert listing(tmp_path) == ["out.json", "out.zarr", "out_quality.zarr"]
 
     def test_refusals(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         hsi, msi = small_files()
@@ -494,6 +533,6 @@ class TestZarr:
         """Stores as inputs give what the files give that they were made of."""
         stores = [geofuse.to_zarr(geofuse.open_msi(path), tmp_path / f"{path.stem}.zarr", progress=False) for path in small_files()]
         np.testing.assert_array_equal(
-            zarr.open_array(self.run(tmp_path, "a.zarr", files=stores, model=model), path="0/reflectance", mode="r")[:],
+            zarr.open_array(self.run(tmp_path, "a.zarr", files=stores, model=model), path="reflectance", mode="r")[:],
             read(self.run(tmp_path, "b.tif", model=model))[0],
         )

@@ -35,11 +35,19 @@ def command(out: Path, *options: str) -> list[str]:
 
 
 def finished(out: Path, *options: str) -> bytes:
-    """Run to the end; the bytes of the file."""
+    """Run to the end; the bytes of the file and of its quality layer."""
     done = subprocess.run(command(out, *options), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in out.parent.iterdir()) == [out.with_suffix(".json").name, out.name]
-    return out.read_bytes()
+    assert sorted(p.name for p in out.parent.iterdir()) == [out.with_suffix(".json").name, out.name, quality_of(out).name]
+    return content(out)
+
+
+def quality_of(out: Path) -> Path:
+    return out.with_name(f"{out.stem}_quality.tif")
+
+
+def content(out: Path) -> bytes:
+    return out.read_bytes() + quality_of(out).read_bytes()
 
 
 def stopped(out: Path, when: Callable[[Path], bool], *options: str, how: int = signal.SIGKILL) -> subprocess.CompletedProcess[str]:
@@ -128,9 +136,9 @@ def test_killed_at_random(seed: int, tmp_path: Path, options: tuple[str, ...], u
     else:
         finished(out, *options)
     print("tiles at the moments of death:", told)
-    assert out.read_bytes() == undisturbed
+    assert content(out) == undisturbed
     item = json.loads(out.with_suffix(".json").read_text())
-    assert item["assets"]["data"]["file:size"] == len(undisturbed)
+    assert item["assets"]["data"]["file:size"] == out.stat().st_size
 
 
 @pytest.fixture(scope="module")

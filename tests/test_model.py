@@ -11,20 +11,26 @@ import numpy as np
 import pytest
 import torch
 from affine import Affine
+from dask.base import tokenize
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+import geofuse
+from geofuse.cube.flags import Quality
 from geofuse.errors import OutputRefused, RefusedInput
 from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
 from geofuse.methods.gem.filters import ComplementaryFilters
+from geofuse.methods.gem.uncertainty import posterior_uncertainty
+from geofuse.methods.limits import noise_of
 from geofuse.model import HALO_COARSE, HALO_FINE, Model
 from geofuse.pair.grid import Window, pair_grids
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration
 from geofuse.pair.response import EffectiveResponse
 from geofuse.pair.scene import Sample
+from tests.crops import small_cubes
 from tests.pairs import CRS, NORTH, WEST, Pair, bell_responses, made_up_scene, simulated, uncropped
 
 BANDS = 24
@@ -240,3 +246,86 @@ def test_where_a_model_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match=r"m\.safetensors.*No space left"):
         model("fuse").save(tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_seed_belongs_to_the_model(tmp_path: Path) -> None:
+    """Methods draw random numbers when they are applied: another seed is another image, and another name in a graph."""
+    models = [geofuse.fit(*small_cubes(), method="mlp", seed=seed, progress=False) for seed in (0, 1)]
+    assert [m.seed for m in models] == [0, 1]
+    assert tokenize(models[0]) != tokenize(models[1])
+    again = Model.load(models[1].save(tmp_path / "model.safetensors"))
+    assert again.seed == 1
+    assert tokenize(again) == tokenize(models[1])
+
+
+POOL = 50, 61
+
+
+def with_a_pool(pair: Pair) -> Pair:
+    """The scene with four pixels that no class knows: very bright in the first band of the MSI, black in the others."""
+    msi = pair.msi.copy()
+    row, col = POOL
+    msi[0, row : row + 2, col : col + 2] += 0.8
+    msi[1:, row : row + 2, col : col + 2] = 0.02
+    return replace(pair, msi=msi)
+
+
+def flagged(fitted: Model, pair: Pair, fine: Window | None = None) -> np.ndarray:
+    fine = fine or pair.windows[0]
+    coarse = fitted.builder(pair.grids).coarse_window(fine)
+    (fr, fc), (cr, cc) = fine.slices, coarse.slices
+    images = pair.hsi[:, cr, cc].astype(np.float32), pair.msi[:, fr, fc].astype(np.float32)
+    return fitted.apply(*images, pair.grids, fine, coarse, quality=True)
+
+
+@pytest.mark.parametrize("method", ["gem", "fuse"])
+def test_a_spectrum_unlike_any_other_is_bounded_flagged_and_uncertain(method: str) -> None:
+    fitted, pair = model(method), with_a_pool(scene())
+    row, col = POOL
+    with torch.no_grad():
+        wild = fitted._unbounded(pair.patch(fitted.geometry.sigma, fitted.geometry.shift), (slice(None), slice(None))).numpy()
+    assert wild[:, row, col].min() < -0.05, "linear extrapolation"
+    out = flagged(fitted, pair)
+    image, flags = out[:-1], out[-1].astype(int)
+    lowest = -fitted.gem.coordinates.sigma[:, None, None]  # type: ignore[union-attr]
+    assert (image >= lowest - 1e-6).all()
+    assert image.max() <= max(1, pair.msi.max()) + 1e-6
+    assert flags[row, col] == Quality.OUTSIDE_RANGE | Quality.FAR
+    good = flags == Quality.GOOD
+    assert good.mean() > 0.8
+    assert np.abs(image - wild)[:, (flags & Quality.OUTSIDE_RANGE) == 0].max() < 1e-6, "nothing else changes"
+    patch = pair.patch(fitted.geometry.sigma, fitted.geometry.shift)
+    known = replace(fitted, uncertainty=posterior_uncertainty(fitted.gem, [patch]))  # type: ignore[arg-type]
+    fine, coarse = pair.windows[0], fitted.builder(pair.grids).coarse_window(pair.windows[0])
+    deviation = known.deviation(pair.hsi.astype(np.float32), pair.msi.astype(np.float32), pair.grids, fine, coarse)
+    assert (deviation[:, row, col] > 2 * np.median(deviation, axis=(1, 2))).all()
+    assert not (image < -3 * deviation).any()
+
+
+def test_a_window_has_the_flags_of_the_whole() -> None:
+    fitted, pair = model("gem", 4.0, 40), with_a_pool(scene(4.0, 40))
+    pair.msi[:, 20:25, 100:110] = np.nan
+    whole = flagged(fitted, pair)
+    assert set(np.unique(whole[-1])) >= {0, 1, 24}
+    for core in (Window(44, 60, 50, 70), Window(0, 30, 90, 120)):
+        fine = core.grown(fitted.halo, pair.windows[0])
+        tile = flagged(fitted, pair, fine)[(slice(None), *core.offset(-fine.top, -fine.left).slices)]
+        expected = whole[(slice(None), *core.slices)]
+        assert np.nanmax(np.abs(tile[:-1] - expected[:-1])) < TILE_REQUIREMENT
+        assert (tile[-1] != expected[-1]).mean() < 0.005, "but where a value lies on its limit to rounding"
+
+
+def test_baselines_are_bounded_alike() -> None:
+    fitted, pair = model("bicubic"), scene()
+    dark = replace(pair, hsi=pair.hsi.copy())
+    dark.hsi[:, 5, 5] = 0.9  # and cubic interpolation falls below zero beside it
+    dark.hsi[:, 5, 6:9] = 0.0
+    patch = dark.patch(fitted.geometry.sigma, fitted.geometry.shift)
+    lowest = -noise_of(patch)[:, None, None]
+    with torch.no_grad():
+        below = (fitted._unbounded(patch, (slice(None), slice(None))).numpy() < lowest).any(0)
+    out = flagged(fitted, dark)
+    assert 5 < below.sum() < 500
+    assert np.array_equal(out[-1] == Quality.OUTSIDE_RANGE, below)
+    assert (out[:-1] >= lowest - 1e-6).all()
+    assert np.array_equal(out[:-1], apply(fitted, dark))

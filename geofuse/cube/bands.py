@@ -34,6 +34,11 @@ _NM_PER_UNIT = {
     1000.0: {"um", "µm", "μm", "micrometer", "micrometers", "micrometre", "micrometres", "micron", "microns"},
 }
 _GDAL_SUFFIX = re.compile(r"\s+\([\d.]+ (micro|nano)met(er|re)s\)$", re.IGNORECASE)
+# Bands in words: numbers from 1, and the wavelengths of a range.
+_NUMBERS = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
+_RANGE = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*(nm|um|µm|μm)", re.IGNORECASE)
+# A wavelength as people and ENVI write it into the name of a band; a number without a unit is only a number.
+_NAMED = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*(nm|um|µm|μm|nanomet(?:er|re)s?|micromet(?:er|re)s?|microns?)(?![a-z])", re.IGNORECASE)
 _NO_UNIT = {"", "unknown", "none", "undefined"}
 
 
@@ -147,6 +152,38 @@ class BandTable:
         return (2, 1, 0) if len(self) >= 3 else (0, 0, 0)
 
 
+def drawn(wavelength: ArrayLike, values: ArrayLike, good: ArrayLike | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A spectrum as a line to draw: by wavelength, and broken where there are no bands or none that are good.
+
+    Across strong water-vapour absorption there is no light: a line there would show a slope that nobody measured.
+
+    Parameters
+    ----------
+    wavelength, values : array_like, shape (B,)
+        Band centres (nm) or numbers, and what is drawn over them.
+    good : array_like, optional
+        Bool, shape (B,).
+
+    Returns
+    -------
+    ndarray, ndarray
+        Longer than B by one NaN a gap: a step of more than five times the median one, and more than 40 nm.
+
+    Examples
+    --------
+    >>> drawn([1300, 1310, 1320, 1450, 1460], [1, 2, 3, 4, 5])[1]
+    array([ 1.,  2.,  3., nan,  4.,  5.])
+    """
+    x, y = np.asarray(wavelength, float), np.asarray(values, float)
+    if good is not None:
+        y = np.where(np.asarray(good, bool), y, np.nan)
+    order = np.argsort(x, kind="stable")  # neighbouring detectors overlap, so files may step back
+    x, y = x[order], y[order]
+    steps = np.diff(x)
+    gaps = np.flatnonzero(steps > max(5 * np.median(steps), 40.0)) + 1 if len(steps) else np.array([], int)
+    return np.insert(x, gaps, np.nan), np.insert(y, gaps, np.nan)
+
+
 def nm_per_unit(wavelength: ArrayLike, units: str | None = None) -> float:
     """How many nanometres one unit of these wavelengths is: 1 or 1000.
 
@@ -216,6 +253,25 @@ def in_nm(values: ArrayLike, factor: float) -> NDArray[np.float64]:
     return scaled if factor == 1.0 else np.round(scaled, 9)
 
 
+def named_wavelengths(names: Sequence[str]) -> NDArray[np.float64] | None:
+    """Band centres (nm) that stand in band names; NaN for a band whose name holds none or several, None where no name holds one.
+
+    Examples
+    --------
+    >>> named_wavelengths(["460.00 nm", "Band 12 (0.4600 Micrometers)", "NIR"])
+    array([460., 460.,  nan])
+    """
+    found = [_NAMED.findall(name) for name in names]
+    centre = np.full(len(names), np.nan)
+    for k, numbers in enumerate(found):
+        if len(numbers) == 1:
+            value, unit = float(numbers[0][0]), numbers[0][1].lower()
+            factor = next(factor for factor, words in _NM_PER_UNIT.items() if unit in words)
+            nm = float(in_nm(value, factor))
+            centre[k] = nm if _PLAUSIBLE_NM[0] <= nm <= _PLAUSIBLE_NM[1] else np.nan
+    return None if np.isnan(centre).all() else centre
+
+
 def default_good(wavelength: ArrayLike) -> NDArray[np.bool_]:
     """Tell which bands lie outside strong water-vapour absorption; bands of unknown wavelength count as good.
 
@@ -239,7 +295,7 @@ def plain_name(name: str) -> str:
     >>> plain_name("band 8 (0.460000 Micrometers)")
     'band 8'
     """
-    return _GDAL_SUFFIX.sub("", name.strip())
+    return _GDAL_SUFFIX.sub("", name.strip()).rstrip()
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -261,3 +317,65 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
         taken.add(candidate)
         unique.append(candidate)
     return tuple(unique)
+
+
+def positions(table: BandTable, bands: Sequence[str | int]) -> list[int]:
+    """Positions of the bands that are asked for, in that order, each once.
+
+    Parameters
+    ----------
+    table : BandTable
+    bands : sequence of str or int
+        Each a name; a number from 1, or a range of them such as ``"1-50"``; or a range of wavelengths, ``"450-900nm"`` or ``"0.45-0.9um"``.
+        A name goes before a number that is spelled like it.
+
+    Raises
+    ------
+    InvalidCube
+        No such band, or nothing is asked for.
+
+    Examples
+    --------
+    >>> positions(BandTable.make(["blue", "green", "red", "nir"], [490, 560, 665, 842]), ["nir", "1-2", "600-700nm"])
+    [3, 0, 1, 2]
+    """
+    found = [position for band in bands for position in _positions(table, band)]
+    if not found:
+        raise InvalidCube("bands= is empty; name at least one band, or leave it out")
+    return list(dict.fromkeys(found))
+
+
+def _positions(table: BandTable, band: str | int) -> list[int]:
+    if isinstance(band, str) and band in table.names:
+        return [table.names.index(band)]
+    if isinstance(band, str) and (match := _RANGE.fullmatch(band.strip())):
+        factor = next(factor for factor, words in _NM_PER_UNIT.items() if match[3].lower() in words)
+        with np.errstate(invalid="ignore"):
+            inside = (table.wavelength >= float(match[1]) * factor) & (table.wavelength <= float(match[2]) * factor)
+        if inside.any():
+            return [int(k) for k in np.flatnonzero(inside)]
+    elif isinstance(band, str | int | np.integer) and not isinstance(band, bool) and (match := _NUMBERS.fullmatch(str(band).strip())):
+        first = int(match[1])
+        last = int(match[2] or first)
+        if 1 <= first <= last <= len(table):
+            return list(range(first - 1, last))
+    shown = ", ".join(table.names[:20]) + (", …" if len(table) > 20 else "")
+    known = (
+        f"{np.nanmin(table.wavelength):.4g} to {np.nanmax(table.wavelength):.4g} nm" if np.isfinite(table.wavelength).any() else "unknown"
+    )
+    raise InvalidCube(f"no band {band!r}; choose numbers from 1 to {len(table)}, names among {shown}, or wavelengths ({known})")
+
+
+def as_list(bands: Sequence[str | int] | str | int | None) -> list[str | int] | None:
+    """Bands as a list; a text holds several, separated by commas.
+
+    Examples
+    --------
+    >>> as_list("1-50,60"), as_list(3), as_list(["red"]), as_list(None)
+    (['1-50', '60'], [3], ['red'], None)
+    """
+    if bands is None:
+        return None
+    if isinstance(bands, str):
+        return [part.strip() for part in bands.split(",") if part.strip()]
+    return [bands] if isinstance(bands, int | np.integer) else list(bands)

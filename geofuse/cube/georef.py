@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import binascii
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyproj
 import xarray as xr
 from affine import Affine
+from numpy.typing import NDArray
 from pyproj.exceptions import CRSError
 
 from geofuse.errors import InvalidCube
@@ -20,6 +24,10 @@ CRS_COORD = "spatial_ref"
 _IRREGULAR = 0.05
 # A GeoTransform is believed over the coordinates where both agree this well (in pixels): it has no rounding.
 _SAME_LATTICE = 1e-4
+# Coordinates that differ from those of the geotransform by less than this part of a pixel differ by rounding only.
+_ROUNDING = 1e-6
+_TAG = {"y": "geofuse_y", "x": "geofuse_x"}
+COORDINATE_TAGS = tuple(_TAG.values())
 
 
 def crs_of(array: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
@@ -80,11 +88,29 @@ def lattice(array: xr.DataArray) -> Affine:
         The coordinates are missing, two-dimensional or unevenly spaced, or the grid is rotated.
     """
     written = _geotransform(array)
+    if labels_corners(array):
+        corner = array.attrs["transform"]
+        return Affine(corner[0], 0.0, float(array.x[0]), 0.0, corner[4], float(array.y[0]))
     if written is not None and (written.b or written.d):
         raise InvalidCube("the grid is rotated (GeoTransform); warp it to a north-up grid first, e.g. with gdalwarp")
     y = _axis(array, "y", None if written is None else (written.f, written.e))
     x = _axis(array, "x", None if written is None else (written.c, written.a))
     return Affine(x[1], 0.0, x[0], 0.0, y[1], y[0])
+
+
+def labels_corners(array: xr.DataArray) -> bool:
+    """Whether the coordinates are those of the upper left corners of pixels, as stackstac makes them and its ``transform`` shows.
+
+    An array that says where its grid lies in the attribute ``transform`` has centres half a pixel off that grid, or corners on it.
+    """
+    given = array.attrs.get("transform")
+    if CRS_COORD in array.coords or not {"y", "x"} <= set(array.coords) or not isinstance(given, tuple | list | Affine) or len(given) < 6:
+        return False
+    a, b, c, d, e, f = (float(value) for value in tuple(given)[:6])
+    if b or d or a <= 0 or e >= 0 or array.x.ndim != 1 or array.y.ndim != 1:
+        return False
+    places = np.array([(array.x.values[0] - c) / a, (array.y.values[0] - f) / e])
+    return bool(np.abs(places - np.round(places)).max() < _IRREGULAR)
 
 
 def _geotransform(array: xr.DataArray) -> Affine | None:
@@ -121,3 +147,52 @@ def _axis(array: xr.DataArray, dim: str, written: tuple[float, float] | None) ->
         if abs(step - written[1]) * len(centres) <= tolerance * abs(written[1]) and abs(pixels - round(pixels)) <= tolerance:
             return written[0] + round(pixels) * written[1], written[1]
     return float(centres[0] - step / 2), float(step)
+
+
+def centres(edge: float, step: float, count: int) -> NDArray[Any]:
+    """Pixel centres along an axis, to the last bit as rioxarray and odc-geo compute them from a geotransform.
+
+    Examples
+    --------
+    >>> centres(500000.0, 10.0, 3)
+    array([500005., 500015., 500025.])
+    """
+    return np.arange(count) * step + (edge + step / 2)
+
+
+def coordinate_tags(cube: xr.DataArray, transform: Affine) -> dict[str, str]:
+    """What a GeoTIFF has to say beside its geotransform for the coordinates of a cube to come back to the last bit.
+
+    A part of an image has another origin than the whole, and sums from there round differently (3.6 m, degrees): by units in the last
+    place, which the tags list. They are empty where the geotransform says it all.
+
+    Parameters
+    ----------
+    cube : xarray.DataArray
+        With coordinates ``y`` and ``x``.
+    transform : affine.Affine
+        As written into the file.
+    """
+    tags = {}
+    for dim, edge, step in (("y", transform.f, transform.e), ("x", transform.c, transform.a)):
+        own = cube[dim].values.astype(np.float64)
+        nominal = centres(edge, step, own.size)
+        if not np.array_equal(own, nominal) and np.abs(own - nominal).max() < _ROUNDING * abs(step):
+            places = own.view(np.int64) - nominal.view(np.int64)
+            tags[_TAG[dim]] = base64.b64encode(zlib.compress(places.astype("<i8").tobytes(), 9)).decode()
+    return tags
+
+
+def tagged_centres(tags: Mapping[str, str], dim: str, edge: float, step: float, count: int) -> NDArray[Any]:
+    """Pixel centres of a file along an axis, as `coordinate_tags` wrote them; those of its geotransform where it says nothing sensible."""
+    nominal = centres(edge, step, count)
+    try:
+        unpacked = zlib.decompressobj().decompress(base64.b64decode(tags.get(_TAG[dim], ""), validate=True), 8 * count)
+        places = np.frombuffer(unpacked, "<i8")
+    except (binascii.Error, zlib.error, ValueError):
+        return nominal
+    if places.size != count:
+        return nominal
+    with np.errstate(over="ignore", invalid="ignore"):
+        own = (nominal.view(np.int64) + places).view(np.float64)
+        return own if np.abs(own - nominal).max() < _ROUNDING * abs(step) else nominal

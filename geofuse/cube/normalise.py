@@ -5,38 +5,46 @@ Nothing is computed: renaming, turning and decoding are lazy where the data are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Hashable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from affine import Affine
 
-from geofuse.cube.bands import in_nm, nm_per_unit, plain_name
-from geofuse.cube.georef import CRS_COORD, crs_of, lattice
+from geofuse.cube.bands import in_nm, named_wavelengths, nm_per_unit, plain_name
+from geofuse.cube.georef import COORDINATE_TAGS, CRS_COORD, crs_of, labels_corners, lattice
+from geofuse.cube.masks import is_mask, is_understood, unusable
 from geofuse.cube.values import SCALE_KEYS, decode, integer_scale
 from geofuse.errors import InvalidCube
 
 _DIM_NAMES = {
-    "band": ("band", "bands", "wavelength", "wavelengths", "wl", "lambda", "channel", "channels", "spectral"),
+    "band": ("band", "bands", "wavelength", "wavelengths", "wl", "lambda", "channel", "channels", "spectral", "variable"),
     "y": ("y", "lat", "latitude", "northing"),
     "x": ("x", "lon", "long", "longitude", "easting"),
 }
 _WAVELENGTH = ("wavelength", "wavelengths", "center_wavelength", "central_wavelength", "wl", "lambda")
 _FWHM = ("fwhm", "full_width_half_max")
 _GOOD = ("good", "good_wavelengths", "bbl")
+# The one that is meant where a Dataset holds several cubes: products keep uncertainty and quality beside it, as geofuse does.
+MAIN_VARIABLE = "reflectance"
+REPORT_ATTRIBUTE = "geofuse_report"  # of a fused image
 _STORAGE = ("scale_factor", "add_offset", "_FillValue", "dtype", "source")
-_NAMES = ("band", "bands", "channel", "channels", "band_name", "band_names", "name", "long_name")
+_NAMES = ("band", "bands", "channel", "channels", "variable", "band_name", "band_names", "name", "long_name")
+# Coordinate (y, x) that goes with an array while it is renamed and turned: pixels that show no ground, by a layer of classes.
+_UNUSABLE = "geofuse_unusable"
 # Consumed here, or about the source's storage: they would contradict the cube.
 _DROPPED_ATTRS = {
     *("scale_factor", "add_offset", "scales", "offsets", "_FillValue", "missing_value", "nodata", "grid_mapping", "crs", "transform"),
     *("res", "is_tiled", "nodatavals", "long_name", "standard_name", "units"),
-    *("wavelength", "wavelengths", "wavelength_units", "fwhm", "bbl", *SCALE_KEYS),
+    *("wavelength", "wavelengths", "wavelength_units", "fwhm", "bbl", *SCALE_KEYS, *COORDINATE_TAGS),
 }
 
 
 def parts(obj: xr.DataArray | xr.Dataset) -> dict[str, Any]:
-    """Return what `geofuse.cube.schema.wrap` needs to make a cube of an array: data, transform, crs, band columns, attrs, encoding."""
+    """Return what `geofuse.cube.schema.wrap` needs to make a cube of an array: data, transform, crs, coordinates, band columns, attrs, encoding."""
     if isinstance(obj, xr.Dataset):
         obj = only_array(obj)
     if not isinstance(obj, xr.DataArray):
@@ -51,28 +59,103 @@ def parts(obj: xr.DataArray | xr.Dataset) -> dict[str, Any]:
         raise InvalidCube("the array has no CRS; add one with array.rio.write_crs('EPSG:…')")
     array, transform = _north_up(array)
     data, encoding = _reflectance(array)
+    if _UNUSABLE in array.coords:
+        data = _masked(data, array.coords[_UNUSABLE].data)
     attrs = {key: value for key, value in array.attrs.items() if key not in _DROPPED_ATTRS}
-    return {"data": data, "transform": transform, "crs": crs, "attrs": attrs, "encoding": encoding, **columns}
+    return {
+        **{"data": data, "transform": transform, "crs": crs, "attrs": attrs, "encoding": encoding},
+        **{"time": _time(array), **_own_coordinates(array), **columns},
+    }
+
+
+def _own_coordinates(array: xr.DataArray) -> dict[str, Any]:
+    """Pixel centres of the array itself, which must not be rounded in any other way; none where it labels corners."""
+    if labels_corners(array):
+        warnings.warn(
+            "the coordinates of the array are those of pixel corners (as stackstac makes them by default), and become those of centres; "
+            "stack with xy_coords='center' for coordinates that stay the same",
+            UserWarning,
+            stacklevel=4,
+        )
+        return {}
+    return {dim: _floats(array[dim].values) for dim in ("y", "x") if dim in array.coords}
+
+
+def _time(array: xr.DataArray) -> np.datetime64 | None:
+    time = array.coords.get("time")
+    if time is None or time.ndim or time.dtype.kind != "M" or np.isnat(time.values):
+        return None
+    return time.values.astype("datetime64[ns]")
+
+
+def _floats(centres: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return centres.astype(np.float64) if centres.dtype.kind in "iu" else centres
 
 
 def only_array(dataset: xr.Dataset) -> xr.DataArray:
-    """Return the one cube that a Dataset holds."""
+    """Return the one cube that a Dataset holds: one variable, or one variable a band; layers of classes beside it become its mask."""
     # netCDF keeps the grid mapping as a variable
     mappings = [name for name, v in dataset.data_vars.items() if v.ndim == 0 and {"crs_wkt", "spatial_ref"} & set(v.attrs)]
-    dataset = dataset.set_coords(mappings)
+    dataset = _without_single_dims(dataset.set_coords(mappings))
     dims = {name: set(_roles(variable.dims)) for name, variable in dataset.data_vars.items()}
     cubes = [name for name, roles in dims.items() if roles == {"band", "y", "x"}]
     planes = [name for name, roles in dims.items() if roles == {"y", "x"}]
+    cubes = [MAIN_VARIABLE] if MAIN_VARIABLE in cubes else cubes
+    own = len(cubes) == 1 and REPORT_ATTRIBUTE in dataset[cubes[0]].attrs  # whose quality layer says nothing new of it
+    classes = [] if own else _class_layers(dataset[planes], alone=not cubes)
     if len(cubes) == 1:
         # wavelengths and widths may be variables beside the cube
         band = _roles(dataset[cubes[0]].dims)["band"]
-        return dataset.set_coords([name for name, v in dataset.data_vars.items() if v.dims == (band,)])[cubes[0]]
-    if cubes or not planes:
+        array = dataset.set_coords([name for name, v in dataset.data_vars.items() if v.dims == (band,)])[cubes[0]]
+    elif cubes or len(planes) == len(classes):
         raise InvalidCube(
             f"expected a Dataset with one (band, y, x) variable or with (y, x) variables, found {[str(n) for n in cubes] or 'neither'} "
             f"among {[str(name) for name in dataset.data_vars]}; pass the DataArray that you mean"
         )
-    return _stack(dataset[planes])
+    else:
+        array = _stack(dataset[[name for name in planes if name not in classes]])
+    return _with_mask(array, {str(name): dataset[name] for name in classes})
+
+
+def _without_single_dims(dataset: xr.Dataset) -> xr.Dataset:
+    """Without the dims of length one that play no role, such as the ``time`` of one acquisition; they stay as scalar coordinates."""
+    extra = [dim for role, dim in _roles(dataset.dims).items() if role.startswith("?") and dataset.sizes[dim] == 1]
+    long = [
+        dim
+        for role, dim in _roles(dataset.dims).items()
+        if role == "?time" and dataset.sizes[dim] > 1 and any(dim in v.dims for v in dataset.data_vars.values())
+    ]
+    if long:
+        raise InvalidCube(
+            f"the Dataset holds {dataset.sizes[long[0]]} times; select one with dataset.isel({long[0]}=0), or take their median"
+        )
+    return dataset.squeeze(extra, drop=False)
+
+
+def _class_layers(planes: xr.Dataset, *, alone: bool) -> list[Hashable]:
+    """Names of the variables that hold classes: by name or flags, or bytes among bands of wider numbers (``alone``: no cube beside them)."""
+    wide = any(variable.dtype.itemsize > 1 for variable in planes.data_vars.values()) or not alone
+    return [
+        name
+        for name, variable in planes.data_vars.items()
+        if is_mask(str(name), variable.dtype, variable.attrs) or (wide and variable.dtype.itemsize == 1)
+    ]
+
+
+def _with_mask(array: xr.DataArray, layers: Mapping[str, xr.DataArray]) -> xr.DataArray:
+    """Give the array what is known of unusable pixels, as a coordinate, and say which layers are no bands."""
+    if not layers:
+        return array
+    known = [name for name in layers if is_understood(name)]
+    unread = [name for name in layers if name not in known]
+    said = [f"{', '.join(known)} used as a mask (clouds, their shadows, defects and fill become nodata)"] if known else []
+    said += [f"{', '.join(unread)} left out; mask with it yourself before, if it is one"] if unread else []
+    warnings.warn(f"layers of classes are no bands: {'; '.join(said)}", UserWarning, stacklevel=5)
+    for name in known:
+        layer = xr.apply_ufunc(partial(unusable, name), layers[name], dask="parallelized", output_dtypes=[bool]).variable
+        before = array.coords.get(_UNUSABLE)
+        array = array.assign_coords({_UNUSABLE: layer if before is None else before.variable | layer})
+    return array
 
 
 def _stack(planes: xr.Dataset) -> xr.DataArray:
@@ -120,11 +203,33 @@ def _named_dims(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, Any]]:
         array = array.drop_vars([*coords, "band"], errors="ignore").expand_dims(band=[name])
         array = array.assign_coords({key: ("band", [value.item()], value.attrs) for key, value in coords.items()})
         roles["band"] = "band"
+    array = _masks_taken_out(array, roles["band"])
     columns = _columns(array, roles["band"])
-    keep = {CRS_COORD, roles["y"], roles["x"], *(name for name, coord in array.coords.items() if coord.ndim == 0)}
+    keep = {CRS_COORD, _UNUSABLE, roles["y"], roles["x"], *(name for name, coord in array.coords.items() if coord.ndim == 0)}
     array = array.drop_vars([name for name in array.coords if name not in keep])
     array = array.rename({dim: role for role, dim in roles.items() if role != dim})
     return array.transpose("band", "y", "x"), columns
+
+
+def _masks_taken_out(array: xr.DataArray, dim: Any) -> xr.DataArray:
+    """Without the bands that are named as layers of classes; of those that are understood the mask is kept."""
+    names = array.coords[dim].values if dim in array.coords else np.array([], dtype=object)
+    layers = [k for k, name in enumerate(names) if isinstance(name, str) and is_mask(name)]
+    if not layers or len(layers) == len(names):
+        return array
+    bands = array.isel({dim: [k for k in range(len(names)) if k not in layers]})
+    for key, value in array.attrs.items():
+        if isinstance(value, list | tuple) and len(value) == len(names):
+            bands.attrs[key] = [item for k, item in enumerate(value) if k not in layers]
+    return _with_mask(bands, {str(names[k]): array.isel({dim: k}) for k in layers})
+
+
+def _masked(data: Any, unseen: Any) -> Any:
+    if not is_lazy(data):
+        return np.where(np.asarray(unseen)[None], np.float32(np.nan), data)
+    import dask.array as da
+
+    return da.where(da.asarray(unseen)[None], np.float32(np.nan), data)
 
 
 def _columns(array: xr.DataArray, dim: Any) -> dict[str, Any]:
@@ -141,7 +246,9 @@ def _columns(array: xr.DataArray, dim: Any) -> dict[str, Any]:
     names = next((found[key][0] for key in _NAMES if key in found and found[key][0].dtype.kind in "UTO"), [""] * count)
     columns: dict[str, Any] = {"names": ["" if name is None else plain_name(str(name)) for name in names]}
     wavelength, units = next((found[key] for key in _WAVELENGTH if key in found), (None, None))
-    if wavelength is not None:
+    if wavelength is None:
+        columns["wavelength"], columns["fwhm"] = named_wavelengths([str(name) for name in names]), None
+    else:
         centre = _numeric(wavelength, "wavelength")
         factor = nm_per_unit(centre, units)
         columns["wavelength"] = in_nm(centre, factor)

@@ -13,10 +13,10 @@ import numpy as np
 import pyproj
 import xarray as xr
 from affine import Affine
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from geofuse.cube.bands import BandTable
-from geofuse.cube.georef import CRS_COORD, crs_of, lattice, plain_crs
+from geofuse.cube.georef import CRS_COORD, centres, crs_of, lattice, plain_crs
 from geofuse.cube.normalise import parts, plain_attrs
 from geofuse.errors import InvalidCube
 
@@ -37,6 +37,9 @@ def wrap(
     good: ArrayLike | None = None,
     attrs: Mapping[str, Any] | None = None,
     encoding: Mapping[str, Any] | None = None,
+    y: NDArray[Any] | None = None,
+    x: NDArray[Any] | None = None,
+    time: Any = None,
 ) -> xr.DataArray:
     """Make a cube of reflectance values and what is known about them.
 
@@ -58,11 +61,16 @@ def wrap(
         Metadata to keep; only plain JSON values are.
     encoding : mapping, optional
         ``scale_factor``, ``add_offset``, ``_FillValue`` and ``dtype`` of the source.
+    y, x : numpy.ndarray, optional
+        Pixel centres, where they are known to the last bit: those of the image that this one is a part of. By default those that
+        rioxarray computes from the transform.
+    time : numpy.datetime64, optional
+        When it was acquired, UTC; becomes the scalar coordinate ``time``.
 
     Returns
     -------
     xarray.DataArray
-        The cube, as ``docs/design/architecture.md`` describes it.
+        The cube, as ``docs/architecture.md`` describes it.
 
     Raises
     ------
@@ -86,15 +94,17 @@ def wrap(
         raise InvalidCube(f"{bands} bands of data but {len(table)} band names")
     reference = plain_crs(crs)
     axes = {axis.get("axis", ""): axis for axis in reference.cs_to_cf()}
-    coords = {
+    coords: dict[str, Any] = {
         "band": ("band", np.array(table.names, dtype=np.str_)),
         "wavelength": ("band", table.wavelength, {"units": "nm", "long_name": "band centre"}),
         "fwhm": ("band", table.fwhm, {"units": "nm", "long_name": "full width at half maximum"}),
         "good": ("band", table.good, {"long_name": "band carries usable signal"}),
-        "y": ("y", transform.f + (np.arange(rows) + 0.5) * transform.e, axes.get("Y", {})),
-        "x": ("x", transform.c + (np.arange(cols) + 0.5) * transform.a, axes.get("X", {})),
+        "y": ("y", centres(transform.f, transform.e, rows) if y is None else y, axes.get("Y", {})),
+        "x": ("x", centres(transform.c, transform.a, cols) if x is None else x, axes.get("X", {})),
         CRS_COORD: ((), np.int64(0), _crs_attrs(reference, transform)),
     }
+    if time is not None:
+        coords["time"] = ((), np.datetime64(time, "ns"), {"long_name": "time of acquisition (UTC)"})
     cube = xr.DataArray(data.astype(np.float32, copy=False), dims=DIMS, coords=coords, name="reflectance")
     cube.attrs = {**plain_attrs(attrs or {}), "units": "1"}
     cube.encoding = {**(encoding or {}), "grid_mapping": CRS_COORD}
@@ -105,7 +115,9 @@ def as_cube(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Turn a DataArray or Dataset from elsewhere into a cube, lazily. A cube comes back as it is, its grid refreshed.
 
     Accepted are dims named ``wavelength``, ``bands``, ``lat``, ``lon`` and the like, in any order; rasters opened with rioxarray,
-    odc-stac or stackstac; grids that run north or west (turned); a Dataset with one 3-D variable or with one 2-D variable a band.
+    odc-stac or stackstac; grids that run north or west (turned); a Dataset with one 3-D variable or with one 2-D variable a band, or
+    ``dataset.to_array()``. Layers of classes among the bands (``SCL``, ``QA_PIXEL``, masks) are no bands; clouds, shadows and defects
+    of the two named become nodata. Wavelengths are read from band names where nothing else gives them.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ _ABSURD = 1e30
 # Ways in which files say, in words, that their integers are reflectance times a number.
 _DECLARATIONS = (
     re.compile(r"scaled\s+between\s+0\s+and\s+([\d.eE+]+)", re.IGNORECASE),
-    re.compile(r"reflectance\s*[\[(]?\s*[*x×]\s*([\d.eE+]+)", re.IGNORECASE),
+    re.compile(r"reflectance\s*(?:[\[(]\s*)?[*x×]\s*([\d.eE+]+)", re.IGNORECASE),
 )
 SCALE_KEYS = ("reflectance_scale", "reflectance_scale_factor", "reflectance scale factor")
 
@@ -127,6 +127,8 @@ class StoredType:
     def named(cls, dtype: str) -> StoredType:
         """Return the stored type of a name, ``"int16"`` (scale 1e-4, nodata -32768) or ``"float32"`` (nodata NaN).
 
+        ``"flags"`` is that of the quality layer: bytes as they are, nodata 0.
+
         Raises
         ------
         RefusedInput
@@ -136,7 +138,14 @@ class StoredType:
             return cls("int16", REFLECTANCE_SCALE, -32768.0)
         if dtype == "float32":
             return cls("float32", 1.0, float("nan"))
+        if dtype == "flags":
+            return cls("uint8", 1.0, 0.0)
         raise RefusedInput(f"An image cannot be stored as {dtype!r}; expected 'int16' or 'float32'.")
+
+    @property
+    def flags(self) -> bool:
+        """Whether the numbers are sums of flags, of which no mean can be taken."""
+        return self.dtype == "uint8"
 
     @property
     def limit(self) -> float:
@@ -155,6 +164,8 @@ class StoredType:
         valid = np.isfinite(plane)
         if self.dtype == "float32":
             return np.where(valid, plane, np.float32(np.nan)), valid, int(np.count_nonzero(np.isinf(plane)))
+        if self.flags:
+            return np.where(valid, plane, np.float32(self.nodata)).astype(self.dtype), valid, 0
         limit = np.iinfo(self.dtype).max
         # float64: in float32 the quotient of a large reflectance can fall on the wrong side of a half
         numbers = np.rint(plane / np.float64(self.scale))

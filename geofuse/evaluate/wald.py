@@ -96,7 +96,8 @@ def with_uncertainty(model: Model, ground: Ground, sample: Sample, settings: Set
 def reduce(ground: Ground, sample: Sample, settings: Settings, largest: int = LARGEST_STEP) -> tuple[Ground, np.ndarray] | None:
     """A window of the scene one step down, and its truth (B, h, w), NaN where unknown; None where it is too small to tell anything.
 
-    The step is the scene's ratio or ``largest``, or less where there are few coarse pixels.
+    The step is the scene's ratio or ``largest``, or less where there are few coarse pixels. Bands that were completed where they have gaps count as
+    they are: what all methods are compared with is the same.
     """
     builder = PsfBuilder(ground.pair, ground.geometry.sigma, ground.geometry.shift)
     patch = make_patch(sample.hsi, sample.msi, builder, sample.fine, sample.coarse, torch.zeros(1))

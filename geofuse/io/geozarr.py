@@ -60,8 +60,8 @@ def level_geobox(image: GeoBox, level: int) -> GeoBox:
     return GeoBox((rows, cols), Affine(t.a * factor, 0.0, t.c, 0.0, t.e * factor, t.f), image.crs)
 
 
-def root_attributes(image: GeoBox, levels: int) -> dict[str, Any]:
-    """Attributes of the root group, which holds the image as group ``0``, and overviews as ``1``, ``2`` and so on.
+def root_attributes(image: GeoBox, levels: int, variable: str) -> dict[str, Any]:
+    """Attributes of the root group, which holds the image itself, and overviews as groups ``1``, ``2`` and so on.
 
     Parameters
     ----------
@@ -69,12 +69,15 @@ def root_attributes(image: GeoBox, levels: int) -> dict[str, Any]:
         Grid of the image.
     levels : int
         Overviews.
+    variable : str
+        Name of the array in each of the groups.
     """
+    assets = [f"{level}/{variable}" if level else variable for level in range(levels + 1)]
     layout: list[dict[str, Any]] = []
-    for level in range(levels + 1):
-        step = {"derived_from": str(level - 1)} if level else {}
+    for level, asset in enumerate(assets):
+        step = {"derived_from": assets[level - 1]} if level else {}
         transform = {"scale": [2.0, 2.0] if level else [1.0, 1.0], "translation": [0.0, 0.0]}
-        layout.append({"asset": str(level), **step, "transform": transform, **_placed(level_geobox(image, level))})
+        layout.append({"asset": asset, **step, "transform": transform, **_placed(level_geobox(image, level))})
     return {
         "Conventions": "CF-1.11",
         "zarr_conventions": [_declared(name) for name in _CONVENTIONS],

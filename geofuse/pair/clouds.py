@@ -13,7 +13,7 @@ by Mahalanobis distance, is the one that is covered.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class Clouds:
         where = np.where(fringe, np.where(votes[0] >= votes[1], 1, 2), 0)
         hidden = seen.psf.upsample(torch.as_tensor(where == 1)[None].float())[0].numpy() > 0.5
         hsi, msi = np.where(where == 2, np.nan, sample.hsi), np.where(hidden, np.nan, sample.msi)
-        return Sample(hsi.astype(np.float32), msi.astype(np.float32), sample.fine, sample.coarse), where
+        return replace(sample, hsi=hsi.astype(np.float32), msi=msi.astype(np.float32)), where
 
     def _predicted(self, sample: Sample) -> np.ndarray:
         return np.tensordot(self.matrix, np.nan_to_num(sample.hsi), 1) + self.offset[:, None, None]

@@ -33,6 +33,8 @@ class Patch:
         The operator between both grids in this window.
     place : tuple of PsfBuilder, Window and Window, optional
         What the operator was built by, and the fine and the coarse window.
+    gaps : ndarray of bool, shape (B, h, w), optional
+        Where ``hsi`` is completed from other bands; None: nowhere.
     """
 
     hsi: Tensor
@@ -41,6 +43,15 @@ class Patch:
     msi_valid: Tensor
     psf: Psf
     place: tuple[PsfBuilder, Window, Window] | None = None
+    gaps: np.ndarray | None = None
+
+    @property
+    def measured(self) -> np.ndarray:
+        """How many of the valid coarse pixels every band was measured in, (B,)."""
+        valid = self.hsi_valid.cpu().numpy()
+        if self.gaps is None:
+            return np.full(len(self.hsi), int(valid.sum()))
+        return np.asarray((valid & ~self.gaps).sum((1, 2)))
 
     def at(self, geometry: np.ndarray) -> Patch:
         """The same images, seen through a PSF of other standard deviations and shift: (σy, σx, dy, dx), fine pixels."""
@@ -113,7 +124,9 @@ class Observation:
         return image if self.known is None else image * self.known
 
 
-def make_patch(hsi: np.ndarray, msi: np.ndarray, builder: PsfBuilder, fine: Window, coarse: Window, like: Tensor) -> Patch:
+def make_patch(
+    hsi: np.ndarray, msi: np.ndarray, builder: PsfBuilder, fine: Window, coarse: Window, like: Tensor, gaps: np.ndarray | None = None
+) -> Patch:
     """Make a patch of two NaN-masked arrays and a `PsfBuilder`."""
     hsi_valid, msi_valid = np.isfinite(hsi).all(0), np.isfinite(msi).all(0)
     psf = builder.build(fine, coarse, hsi_valid, like)
@@ -124,4 +137,4 @@ def make_patch(hsi: np.ndarray, msi: np.ndarray, builder: PsfBuilder, fine: Wind
     def flags(valid: np.ndarray) -> Tensor:
         return torch.as_tensor(valid, device=like.device)
 
-    return Patch(tensor(hsi, hsi_valid), tensor(msi, msi_valid), flags(hsi_valid), flags(msi_valid), psf, (builder, fine, coarse))
+    return Patch(tensor(hsi, hsi_valid), tensor(msi, msi_valid), flags(hsi_valid), flags(msi_valid), psf, (builder, fine, coarse), gaps)

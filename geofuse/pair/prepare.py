@@ -10,6 +10,7 @@ import torch
 
 from geofuse.errors import PairMismatch
 from geofuse.pair.clouds import Clouds, find_clouds
+from geofuse.pair.faults import Fault
 from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import GridPair
 from geofuse.pair.patch import Patch, make_patch
@@ -17,6 +18,7 @@ from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration, geometric_share, register
 from geofuse.pair.response import EffectiveResponse, estimate_response, scaled_table
 from geofuse.pair.scene import Sample
+from geofuse.pair.screen import Screen
 
 # Above this share the contradiction between the images is a matter of geometry, and the MSI is left as it is.
 GEOMETRIC = 0.25
@@ -47,7 +49,7 @@ class Ground:
 
     ``geometric`` is the share of the disagreement that looks like a wrong geometry; ``where`` maps its relative size over the scene, coarse
     pixels (or survey windows, where there are several) in rows. Samples and patches are without the pixels that only one image shows (``clouds``,
-    a share ``covered`` of the scene, mapped like ``where`` in ``covers``).
+    a share ``covered`` of the scene, mapped like ``where`` in ``covers``), and without the ``faults`` that the ``screen`` found.
     """
 
     pair: GridPair
@@ -60,9 +62,12 @@ class Ground:
     clouds: Clouds | None = None
     covered: float = 0.0
     covers: list[list[float]] = field(default_factory=list)
+    screen: Screen | None = None
+    faults: tuple[Fault, ...] = ()
 
     def cleared(self, sample: Sample) -> Sample:
-        """The sample without the pixels that only one image shows."""
+        """A raw sample without what is wrong in it, and without the pixels that only one image shows."""
+        sample = sample if self.screen is None else self.screen.clear(sample)
         return sample if self.clouds is None else self.clouds.clear(sample, self.builder)[0]
 
     @property
@@ -97,7 +102,7 @@ def lay_ground(
     like = torch.zeros(1, dtype=torch.float32, device=settings.device)
 
     def patch(s: Sample) -> Patch:
-        return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like)
+        return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like, s.gaps)
 
     tick("effective response")
     surveyed = [patch(s) for s in survey]

@@ -27,12 +27,15 @@ class Sample:
         Reflectance, NaN where there is no data.
     fine, coarse : Window
         Where they lie on the working grids.
+    gaps : ndarray of bool, shape (B, h, w), optional
+        Where ``hsi`` holds what other bands say, since it was without data there; None: nowhere.
     """
 
     hsi: np.ndarray
     msi: np.ndarray
     fine: Window
     coarse: Window
+    gaps: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,12 @@ class Scene:
         """Whether either cube is backed by dask."""
         return self.hsi.chunks is not None or self.msi.chunks is not None
 
+    @property
+    def output_coordinates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pixel centres of the fused image along y and x: a slice of the MSI's own, to the last bit."""
+        rows, cols = self.pair.output.offset(self.pair.fine_window.top, self.pair.fine_window.left).slices
+        return self.msi.y.values[rows], self.msi.x.values[cols]
+
     def hsi_window(self, coarse: Window) -> Any:
         """Pixels of the HSI (numpy or dask) in a window of the coarse working grid."""
         rows, cols = coarse.offset(self.pair.coarse_window.top, self.pair.coarse_window.left).slices
@@ -103,27 +112,13 @@ def pixels(image: Any) -> np.ndarray:
 
 
 def usable(samples: list[Sample]) -> list[Sample]:
-    """The samples in which both images hold data; bands without any data anywhere are refused.
+    """The samples in which both images hold data.
 
     Raises
     ------
     InvalidCube
-        One of the images is empty in every sample, or they never hold data in the same place.
+        They never hold data in the same place.
     """
-    for role in ("hsi", "msi"):
-        filled = np.any([np.isfinite(getattr(s, role)).any((1, 2)) for s in samples], axis=0)
-        if not filled.any():
-            raise InvalidCube(
-                f"The {role.upper()} holds no data where the two images overlap: every pixel is nodata. Check its nodata value."
-            )
-        if not filled.all():
-            empty = np.flatnonzero(~filled) + 1
-            listed = ", ".join(map(str, empty[:10])) + (" …" if len(empty) > 10 else "")
-            which = f"Band {listed} of the {role.upper()} holds" if len(empty) == 1 else f"Bands {listed} of the {role.upper()} hold"
-            raise InvalidCube(
-                f"{which} no data at all where the two images overlap; expected data in every band. Leave out what is empty: "
-                "cube.isel(band=…) in Python, gdal_translate -b … for a file."
-            )
     kept = [s for s in samples if np.isfinite(s.hsi).all(0).sum() >= 4 and np.isfinite(s.msi).all(0).any()]
     if not kept:
         raise InvalidCube("The two images never hold data in the same place. Check the nodata values and the overlap.")

@@ -12,6 +12,7 @@ import pandas as pd
 from geofuse.cube.bands import BandTable, to_nm
 from geofuse.errors import RefusedInput
 from geofuse.pair.scene import Scene
+from geofuse.pair.selection import kept_rows
 
 FWHM_TO_SIGMA = 1 / (2 * np.sqrt(2 * np.log(2)))
 
@@ -35,19 +36,19 @@ def response_table(srf: Any, scene: Scene) -> tuple[np.ndarray | None, str]:
         return None, "estimated"
     bands, msi = scene.bands, BandTable.from_cube(scene.msi)
     if not isinstance(srf, str | os.PathLike):
-        return _checked(_matrix(srf, (len(msi), len(bands))), "the given matrix"), "given matrix"
+        return _checked(_matrix(srf, (len(msi), len(bands)), scene), "the given matrix"), "given matrix"
     if not bands.has_wavelength:
         raise RefusedInput(
             "A response table needs the wavelengths of the HSI, and it has none. Use srf='auto', or give the HSI its wavelengths."
         )
     if str(srf).lower().endswith(".csv"):
-        return _checked(_onto_bands(*_from_csv(Path(srf), len(msi)), bands), str(srf)), Path(srf).name
+        return _checked(_onto_bands(*_from_csv(Path(srf), len(msi), scene), bands), str(srf)), Path(srf).name
     return _checked(_onto_bands(*_from_sensor(str(srf), msi), bands), str(srf)), str(srf)
 
 
-def _matrix(srf: Any, expected: tuple[int, int]) -> np.ndarray:
+def _matrix(srf: Any, expected: tuple[int, int], scene: Scene) -> np.ndarray:
     try:
-        matrix = np.asarray(srf, float)
+        matrix = kept_rows(np.asarray(srf, float), scene.msi)
     except (TypeError, ValueError):
         matrix = np.empty(())
     if matrix.shape != expected:
@@ -68,13 +69,14 @@ def _onto_bands(wavelength: np.ndarray, response: np.ndarray, bands: BandTable) 
     return weight
 
 
-def _from_csv(path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _from_csv(path: Path, count: int, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     try:
         table = pd.read_csv(path, comment="#").to_numpy(float)
     except (OSError, ValueError) as error:
         raise RefusedInput(
             f"The response table {path} cannot be read: {error}. Expected CSV: wavelength, then one column for each MSI band."
         ) from error
+    table = np.column_stack([table[:, :1], kept_rows(table[:, 1:].T, scene.msi).T])
     if table.shape[1] != count + 1:
         raise RefusedInput(f"The response table {path} has {table.shape[1] - 1} band columns; expected {count}, one for each MSI band.")
     if not np.isfinite(table).all() or not len(table):

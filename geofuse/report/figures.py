@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from geofuse.cube.bands import drawn
+
 INK, FAINT, MAIN, OTHER, BASELINE = "#22313f", "#d9dee3", "#1b7f8c", "#e07b39", "#a9b4bd"
 BASELINES = ("bicubic", "regression", "gsa", "cnmf", "hysure", "mlp")
 
@@ -37,7 +39,7 @@ def panels(report: Mapping[str, Any]) -> list[tuple[str, str, Draw]]:
     """
     disagreement, noise = _dict(report, "disagreement"), _dict(report, "noise")
     found: list[tuple[bool, str, str, Draw]] = [
-        (bool(scored(report)), "validation", "Reduced-resolution test on this scene: higher is better", _draw_validation),
+        (bool(scored(report)), "validation", "Test on this scene one resolution step down: higher is better", _draw_validation),
         (bool(_dict(report, "response").get("matrix")), "response", "Effective response, as this pair shows it", _draw_response),
         (bool(disagreement.get("per_band")), "disagreement", "Where the two images disagree, by band", _draw_disagreement),
         (bool(disagreement.get("map")), "map", "Where the two images disagree, on the ground", _draw_map),
@@ -150,11 +152,11 @@ def _draw_response(ax: Axes, report: Mapping[str, Any]) -> None:
     wavelengths = _wavelengths(report)
     known = len(wavelengths) == len(matrix[0]) and bool(np.isfinite(wavelengths).all())
     x = wavelengths if known else np.arange(1, len(matrix[0]) + 1)
-    order = np.argsort(x, kind="stable")  # neighbouring detectors overlap, so files may step back
     for at, row in enumerate(matrix):
         colour = colormaps["turbo"](0.1 + 0.8 * at / max(1, len(matrix) - 1))
-        ax.fill_between(x[order], row[order], color=colour, alpha=0.12, linewidth=0)
-        ax.plot(x[order], row[order], color=colour, linewidth=1.5, label=f"band {at + 1}")
+        line = _line(report, x, row)
+        ax.fill_between(*line, color=colour, alpha=0.12, linewidth=0)
+        ax.plot(*line, color=colour, linewidth=1.5, label=f"band {at + 1}")
     # The multispectral image sees a part of the spectrum: show that part, where any weight is above a tenth of its largest.
     seen = x[np.any([row > 0.1 * np.nanmax(row) for row in matrix], axis=0)]
     if len(seen):
@@ -176,7 +178,7 @@ def _draw_disagreement(ax: Axes, report: Mapping[str, Any]) -> None:
         ax.set_xlabel("multispectral band")
     else:
         x = _band_axis(report, len(percent), ax)
-        ax.plot(*_sorted(x, percent), color=MAIN, linewidth=1.4)
+        ax.plot(*_line(report, x, percent), color=MAIN, linewidth=1.4)
     overall = report["disagreement"].get("relative")
     if overall is not None:
         ax.axhline(100 * overall, color=OTHER, linewidth=1, linestyle="--")
@@ -204,7 +206,7 @@ def _draw_noise(ax: Axes, report: Mapping[str, Any]) -> None:
     hsi, msi = _numbers(noise.get("hsi_sigma")), _numbers(noise.get("msi_sigma"))
     x = _band_axis(report, len(hsi), ax)
     if len(hsi):
-        ax.plot(*_sorted(x, hsi), color=MAIN, linewidth=1.4, label="hyperspectral")
+        ax.plot(*_line(report, x, hsi), color=MAIN, linewidth=1.4, label="hyperspectral")
     centres = _msi_centres(report)
     if len(msi) and len(centres) == len(msi) and ax.get_xlabel().startswith("wavelength"):
         ax.plot(centres, msi, "o", color=OTHER, markersize=6, label="multispectral")
@@ -216,9 +218,9 @@ def _draw_noise(ax: Axes, report: Mapping[str, Any]) -> None:
     ax.legend(frameon=False, fontsize=8)
 
 
-def _sorted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.argsort(x, kind="stable")
-    return x[order], y[order]
+def _line(report: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    good = _dict(report, "bands").get("good")
+    return drawn(x, y, good if isinstance(good, list) and len(good) == len(y) else None)
 
 
 def _escape(text: object) -> str:

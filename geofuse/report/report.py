@@ -13,8 +13,12 @@ from geofuse.errors import InvalidCube
 from geofuse.report.plain import to_plain
 
 if TYPE_CHECKING:
+    import numpy as np
     from jinja2 import Environment
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from geofuse.report.sentences import Warned
 
 PAPER = (
     "Du, S., Zou, Y., Wang, Z., Li, X., Li, Y., Shang, C., Shen, Q. (2024): Unsupervised Hyperspectral and Multispectral Image Fusion "
@@ -23,8 +27,9 @@ PAPER = (
 
 _SHOWN = (
     "method", "seconds", "peak_rss_mb", "warnings", "bands", "geometry", "residuals", "disagreement", "response", "noise", "prior_weights",
-    "validation",
+    "validation", "pictures", "quality",
 )  # fmt: skip
+_LONGEST_LIST = 12  # values; longer ones stand in the JSON only
 
 
 class Report:
@@ -32,8 +37,11 @@ class Report:
 
     Any key may be absent until its stage has run. Those that the report knows how to show:
 
-    - ``method``, ``seconds`` {open, fit, apply, write}, ``peak_rss_mb``, ``versions``, ``seed``, ``warnings``
-    - ``bands`` {names, wavelength_nm}
+    - ``method``, ``seconds`` {open, fit, apply, write}, ``peak_rss_mb``, ``versions``, ``seed``
+    - ``warnings``: rows of code (which stays) and message (which may be worded anew)
+    - ``pictures`` {extent, crs, and hsi, msi, fused as small pictures}; see `geofuse.report.pictures.excerpt`
+    - ``bands`` {names, wavelength_nm, good}
+    - ``quality`` {name of a flag: share of the pixels that bear it}
     - ``geometry`` {ratio, shift_px: [dy, dx] in fine pixels, psf_sigma_px}
     - ``residuals`` {hsi_rel_rmse, msi_rel_rmse}, fractions
     - ``disagreement`` {relative, per_band, map: rows of coarse pixels, all fractions; rho; harmonised}
@@ -46,6 +54,8 @@ class Report:
     ----------
     values : mapping, optional
         Arrays, NumPy scalars, paths and dates are turned into plain values; numbers that are not finite become None.
+    quality : ndarray of uint8, shape (H, W), optional
+        The quality layer at the size of a picture, which the page then shows; it is not part of the record.
 
     Examples
     --------
@@ -56,8 +66,9 @@ class Report:
     <geofuse.Report: Fused with gem: on pixels 8.33 times finer than those of the hyperspectral image.>
     """
 
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, values: Mapping[str, Any] | None = None, *, quality: NDArray[np.uint8] | None = None) -> None:
         self._values: dict[str, Any] = to_plain(values or {})
+        self._quality = quality
 
     def to_dict(self) -> dict[str, Any]:
         """Return a copy of the record: dicts, lists, text, numbers, booleans and None."""
@@ -103,7 +114,8 @@ class Report:
         """Return the few values worth publishing beside the product, flat and plain; unknown ones are left out."""
         from geofuse.report.figures import scored
 
-        values, best = self._values, next(iter(scored(self._values)), {})
+        values, rows = self._values, scored(self._values)
+        used = next((row for row in rows if row.get("method") == values.get("method")), {})  # the scores of what was made, not of the best
         geometry, residuals, disagreement = (values.get(key) or {} for key in ("geometry", "residuals", "disagreement"))
         found = {
             "method": values.get("method"),
@@ -114,9 +126,9 @@ class Report:
             "msi_rel_rmse": residuals.get("msi_rel_rmse"),
             "disagreement": disagreement.get("relative"),
             "rho": disagreement.get("rho"),
-            "validation_winner": best.get("method"),
-            "validation_psnr_db": best.get("psnr_db"),
-            "validation_sam_deg": best.get("sam_deg"),
+            "validation_psnr_db": used.get("psnr_db"),
+            "validation_sam_deg": used.get("sam_deg"),
+            "validation_winner": rows[0].get("method") if rows else None,
             "seed": values.get("seed"),
         }
         return {key: value for key, value in found.items() if value is not None}
@@ -127,12 +139,11 @@ class Report:
 
         return summary_sentences(self._values)
 
-    def warnings(self) -> list[str]:
-        """Return what the run warned of and what the figures call for."""
-        from geofuse.report.sentences import derived_warnings
+    def warnings(self) -> list[Warned]:
+        """Return what the run warned of and what the figures call for: ``code`` and ``message`` of each."""
+        from geofuse.report.sentences import all_warnings
 
-        recorded = [str(text) for text in self._values.get("warnings") or []]
-        return recorded + [text for text in derived_warnings(self._values) if text not in recorded]
+        return all_warnings(self._values)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return the report as one self-contained page, for a reader who knows remote sensing and not this program.
@@ -148,12 +159,18 @@ class Report:
             HTML without scripts and without references to other files; text from the inputs is escaped.
         """
         from geofuse.report.figures import draw_panel, panels, to_data_uri
+        from geofuse.report.pictures import draw_pictures
 
+        scene = draw_pictures(self._values, self._quality)
         figures = [
             {"key": key, "caption": caption, "image": to_data_uri(draw_panel(draw, self._values))}
             for key, caption, draw in panels(self._values)
         ]
-        page = _templates().get_template("report.html.j2").render(**self._context(), figures=figures)
+        page = (
+            _templates()
+            .get_template("report.html.j2")
+            .render(**self._context(), figures=figures, picture=None if scene is None else to_data_uri(scene))
+        )
         if path is not None:
             Path(path).write_text(page, encoding="utf-8")
         return page
@@ -188,10 +205,23 @@ class Report:
             "validation": rows + [row for row in self._values.get("validation") or [] if row.get("psnr_db") is None],
             "winner": rows[0].get("method") if rows else None,
             "baselines": BASELINES,
-            "details": {key: value for key, value in self._values.items() if key not in _SHOWN and value not in (None, {}, [])},
+            "details": {key: _shortened(value) for key, value in self._values.items() if key not in _SHOWN and value not in (None, {}, [])},
             "version": (self._values.get("versions") or {}).get("geofuse") or version("geofuse"),
             "paper": PAPER,
         }
+
+
+def _shortened(value: Any) -> Any:
+    """Plain values with long lists told in a line: pages are for people, who read no 177 numbers."""
+    if isinstance(value, dict):
+        return {key: _shortened(inner) for key, inner in value.items()}
+    if not isinstance(value, list):
+        return value
+    if len(value) <= _LONGEST_LIST:
+        return [_shortened(inner) for inner in value]
+    numbers = [v for v in value if isinstance(v, int | float) and not isinstance(v, bool)]
+    span = f", {min(numbers):.4g} to {max(numbers):.4g}" if len(numbers) == len(value) else ""
+    return f"{len(value)} values{span} (in the JSON report)"
 
 
 @cache
@@ -201,6 +231,7 @@ def _templates() -> Environment:
     # Everything is escaped: band names, titles and paths come from other people's files.
     environment = Environment(loader=PackageLoader("geofuse.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
+    environment.filters["percent"] = lambda share: f"{100 * share:.2f} %" if isinstance(share, int | float) else "–"
     environment.filters["json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
     return environment
 

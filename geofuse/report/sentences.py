@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from geofuse.report.figures import BASELINES, scored
 
 NOTABLE_SHIFT = 0.05  # fine pixels
+
+
+class Warned(TypedDict):
+    """A warning: a code for programs, which stays, and a message for people, which may be worded anew."""
+
+    code: str
+    message: str
+
+
+def warned(code: str, message: str) -> Warned:
+    """Make a warning; the code is in lower case, its words joined by hyphens."""
+    return {"code": code, "message": message}
 
 
 def summary_sentences(report: Mapping[str, Any]) -> list[str]:
@@ -33,12 +45,20 @@ def summary_sentences(report: Mapping[str, Any]) -> list[str]:
     return [sentence for sentence in written if sentence]
 
 
-def derived_warnings(report: Mapping[str, Any]) -> list[str]:
-    """Say what the scores call for, beside the warnings that the run recorded."""
+def all_warnings(report: Mapping[str, Any]) -> list[Warned]:
+    """Warnings that the run recorded, and those that the scores call for; each once.
+
+    A recorded one that is plain text, as in reports of before, has the code ``other``.
+    """
+    recorded = [
+        warned(str(w.get("code", "other")), str(w.get("message", ""))) if isinstance(w, Mapping) else warned("other", str(w))
+        for w in report.get("warnings") or []
+    ]
     rows = scored(report)
-    if rows and rows[0].get("method") in BASELINES:
-        return [f"In the reduced-resolution test a baseline, {rows[0]['method']}, scored best on this scene: consider using it."]
-    return []
+    if rows and rows[0].get("method") in BASELINES and rows[0]["method"] != report.get("method"):
+        text = f"In the reduced-resolution test a baseline, {rows[0]['method']}, scored best on this scene: consider using it."
+        recorded.append(warned("baseline-scored-best", text))
+    return [w for k, w in enumerate(recorded) if w not in recorded[:k]]
 
 
 def _what(report: Mapping[str, Any]) -> str:

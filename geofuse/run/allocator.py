@@ -13,22 +13,12 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
 LARGEST = 2**31 - 1
 
 
-_kept = False
-
-
-def keeps_freed_memory() -> bool:
-    """Whether it was told."""
-    return _kept
-
-
 def keep_freed_memory() -> bool:
     """Tell the allocator; True where it listens."""
-    global _kept
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # not Linux, or not glibc
         return False
     settings = ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, LARGEST), (M_TRIM_THRESHOLD, LARGEST))
     heard = [mallopt(parameter, value) for parameter, value in settings]
-    _kept = all(heard)
-    return _kept
+    return all(heard)

@@ -7,8 +7,8 @@ held for a neighbouring group: memory stays bounded by the tasks that run at onc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from multiprocessing import parent_process
 from typing import Any, Literal
 
@@ -27,7 +27,8 @@ from geofuse.run.split import make_on
 from geofuse.run.threads import torch_threads
 from geofuse.run.tiles import tile_windows
 
-Output = Literal["reflectance", "uncertainty"]
+Output = Literal["reflectance", "flagged", "uncertainty"]
+"""What a mosaic holds: reflectance; the same and the quality layer (`geofuse.cube.flags`) as one plane more; standard deviations."""
 
 
 def fuse_tile(
@@ -54,14 +55,16 @@ def fuse_tile(
         What was read, on the fine and on the coarse working grid.
     device : str
     output : str
-        ``reflectance`` or ``uncertainty``.
+        One of `Output`.
 
     Returns
     -------
-    ndarray, shape (B, rows, cols), float32
+    ndarray, shape (B, rows, cols), float32; (B + 1, rows, cols) where it is flagged
     """
     _ready()
-    make = model.apply if output == "reflectance" else model.deviation
+    make: Callable[..., np.ndarray] = model.deviation if output == "uncertainty" else model.apply
+    if output == "flagged":
+        make = partial(model.apply, quality=True)
 
     def part(core: Window) -> np.ndarray:
         fine, coarse = windows_of(model, scene_pair, core)
@@ -84,7 +87,7 @@ def _cut(image: np.ndarray | _Apart, window: Window, read: Window) -> np.ndarray
 
 
 def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", group: int = 1, output: Output = "reflectance") -> da.Array:
-    """The fused image, or its standard deviation, as a lazy array, shape (B, H, W), chunked by tiles.
+    """The fused image, or its standard deviation, as a lazy array, shape (B, H, W) or (B + 1, H, W), chunked by tiles.
 
     Its name says what it is computed from: the same model on the same scene gives the same name, in another process too.
 
@@ -100,7 +103,7 @@ def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", grou
     group : int
         Tiles along each side of a group, which are read together.
     output : str
-        ``reflectance`` or ``uncertainty``.
+        One of `Output`.
     """
     pair = scene.pair
     if not model.tiled:
@@ -127,7 +130,8 @@ def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", grou
                 fuse_tile, shared.key, hsi, msi, shared_pair.key, tiles[i][j], read, device, output,
             )  # fmt: skip
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=dependencies)
-    chunks = ((len(scene.bands),), tuple(row[0].shape[0] for row in tiles), tuple(window.shape[1] for window in tiles[0]))
+    planes = len(scene.bands) + (output == "flagged")
+    chunks = ((planes,), tuple(row[0].shape[0] for row in tiles), tuple(window.shape[1] for window in tiles[0]))
     return da.Array(graph, name, chunks, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,15 +15,15 @@ from geofuse.cube.georef import crs_name
 from geofuse.errors import RefusedInput
 from geofuse.pair.grid import GridPair
 from geofuse.pair.scene import Scene
-from geofuse.run.allocator import keeps_freed_memory
 from geofuse.run.scheduling import Engine, engine
 from geofuse.run.tiles import cuts
 
 DEFAULT_MEMORY = 8 * 10**9
-# Smaller ones spend their time on halos. Larger ones spend theirs on getting memory from the system, unless what is freed is kept.
-TILES, LARGE_TILES = (512, 256, 128), (1024, 768)
+# Smaller ones spend their time on halos, larger ones on getting memory from the system. Not even whether the allocator keeps what is freed
+# (`geofuse.run.allocator`) counts here: the same call plans the same tiles, and so the same numbers, wherever it is made.
+TILES = (1024, 768, 512, 256, 128)
 # A GPU wants more work at once, and its memory decides.
-DEVICE_TILES = (2048, 1024)
+DEVICE_TILES = (2048,)
 RANK = 20  # coefficients
 # Images of coefficients that a task holds at its peak, what the allocator keeps for the next task included.
 IMAGES, IMAGES_CLOSED_FORM = 14, 5
@@ -134,8 +135,12 @@ class _Cost:
     blocks: Blocks
     """Rows and columns of a block of the HSI's file, and of the MSI's."""
 
-    def spans(self, side: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    @cached_property
+    def spans(self) -> Callable[[int], tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
         """Fine rows, and columns, from and to, that squares of the output see with their halos."""
+        return cache(self._spans)  # choices ask for the same few sides thousands of times
+
+    def _spans(self, side: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         output, fine = self.pair.output, self.pair.fine
         rows, cols = (
             [(max(start + first - self.halo, 0), min(stop + first + self.halo, size)) for start, stop in cuts(length, side)]
@@ -143,8 +148,12 @@ class _Cost:
         )
         return rows, cols
 
-    def windows(self, side: int) -> tuple[list[int], list[int]]:
+    @cached_property
+    def windows(self) -> Callable[[int], tuple[list[int], list[int]]]:
         """How many fine rows, and columns, these are."""
+        return cache(self._windows)
+
+    def _windows(self, side: int) -> tuple[list[int], list[int]]:
         rows, cols = ([stop - start for start, stop in spans] for spans in self.spans(side))
         return rows, cols
 
@@ -264,7 +273,8 @@ def make_plan(
     images, solve = (IMAGES_CLOSED_FORM, SOLVE_CLOSED_FORM) if closed_form else (IMAGES, SOLVE)
     where, blocks = engine(), (_block(scene.hsi), _block(scene.msi))
     cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, solve, where, blocks)
-    candidates = (max(height, width),) if whole else _tiles(device_memory is not None) if tile == "auto" else (tile,)
+    usual = TILES if device_memory is None else DEVICE_TILES + TILES
+    candidates: tuple[int, ...] = (max(height, width),) if whole else usual if tile == "auto" else (tile,)
     if device_memory is not None:
         candidates = tuple(t for t in candidates if cost.task(t) <= device_memory) or candidates[-1:]
     allowed, counts = _choices(where, memory, whole)
@@ -304,10 +314,6 @@ def make_plan(
 def _crs_name(crs: Any) -> str:
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else crs.to_wkt(pretty=False)
-
-
-def _tiles(on_device: bool) -> tuple[int, ...]:
-    return DEVICE_TILES + TILES if on_device else LARGE_TILES + TILES if keeps_freed_memory() else TILES
 
 
 def _block(cube: xr.DataArray) -> tuple[int, int]:

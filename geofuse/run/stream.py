@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import dask.base
@@ -11,6 +12,9 @@ import numpy as np
 
 from geofuse.errors import RunStopped
 from geofuse.run.scheduling import active_client
+
+# As often as dask.distributed lets a task end workers before it gives up.
+_LOST_POOLS = 3
 
 Place = tuple[int, int]
 """Row and column of a tile among the tiles."""
@@ -80,12 +84,34 @@ def _run_here(get: Any, graph: Any, keys: list[Any], done: Callable[[Place, Any]
     def after(key: Any, value: Any, *_: Any) -> None:
         if key in awaited:
             done(key[2:], value[0, 0, 0])
+            awaited.discard(key)
             value[0, 0, 0] = None  # the scheduler holds it to the end
 
-    # One task at a time: dask sends six to a process at once, whose inputs would all be packed at the same moment.
-    options = {"chunksize": 1} if get is dask.multiprocessing.get else {}
     with Callback(posttask=after):
-        get(graph, keys, **options)
+        if get is dask.multiprocessing.get:
+            _run_in_pools(graph, keys, awaited)
+        else:
+            get(graph, keys)
+
+
+def _run_in_pools(graph: Any, keys: list[Any], awaited: set[Any]) -> None:
+    """Processes; where one is killed its pool is lost, and what it has not done goes to another one, as workers of a cluster are replaced.
+
+    A tile that ends one pool after the other would do so for ever: so many in a row, without a tile between them, end the run.
+    """
+    lost = 0
+    while awaited:
+        before = len(awaited)
+        try:
+            # One task at a time: dask sends six to a process at once, whose inputs would all be packed at the same moment.
+            dask.multiprocessing.get(graph, [key for key in keys if key in awaited], chunksize=1)
+        except BrokenProcessPool as error:
+            lost = lost + 1 if len(awaited) == before else 1
+            if lost > _LOST_POOLS:
+                raise RunStopped(
+                    f"Processes that tried a tile were killed {lost} times in a row, likely for want of memory: give them more, or less work "
+                    "each (--memory-limit)"
+                ) from error
 
 
 def _run_there(client: Any, graph: Any, keys: list[Any], done: Callable[[Place, Any], None]) -> None:

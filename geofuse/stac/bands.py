@@ -1,8 +1,7 @@
-"""Per-band fields of a STAC asset, read from the raster itself, in today's and in the older spelling.
+"""Per-band fields of a STAC asset, read from the raster itself.
 
-STAC 1.1 describes bands in one array, `bands`. Readers in use today (odc-stac 0.5, pystac 1.15) take the names of the bands of a
-file from `eo:bands` and its value fields from `raster:bands`, so an item carries all three. The version 2 schemas of the eo and
-raster extensions forbid the older arrays, and the version 1.1 schemas leave `bands` alone: an item with all three declares 1.1.
+STAC 1.1 describes bands in one array, `bands`, whose objects hold the fields of the eo and raster extensions (both version 2). The arrays
+`eo:bands` and `raster:bands` of earlier versions are forbidden by these; what reads names from nowhere else numbers the bands in file order.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from geofuse.stac.written import Written, WrittenBand
 
 
 def band_fields(written: Written, spatial_resolution: float | None = None) -> dict[str, list[dict[str, Any]]]:
-    """`bands`, `eo:bands` and `raster:bands` of a raster's asset.
+    """`bands` of a raster's asset.
 
     Statistics are those of the stored numbers; scale and offset turn them into reflectance. In a Zarr store the bands are places along
     one array, which `bands` says as STAC's best practices for Zarr have it: ``reflectance[band=…]``.
@@ -29,21 +28,18 @@ def band_fields(written: Written, spatial_resolution: float | None = None) -> di
     Returns
     -------
     dict
-        The three arrays, each with one object a band, in file order.
+        The array, with one object a band, in file order.
     """
-    table, bands, eo_bands, raster_bands = written.table, [], [], []
+    table, bands = written.table, []
     for index, (name, band) in enumerate(zip(table.names, written.bands, strict=True)):
-        values = _values(band)
         spectral = _spectral(table.wavelength[index], table.fwhm[index])
         raster = {"scale": band.scale, "offset": band.offset}
         if spatial_resolution is not None:
             raster["spatial_resolution"] = spatial_resolution
-        about = {"name": name, "description": _sentence(spectral)}
-        place = {"name": f"{written.variable}[band={name}]"} if written.variable else {}
-        bands.append(about | place | values | {f"eo:{k}": v for k, v in spectral.items()} | {f"raster:{k}": v for k, v in raster.items()})
-        eo_bands.append(about | spectral)
-        raster_bands.append(values | raster)
-    return {"bands": bands, "eo:bands": eo_bands, "raster:bands": raster_bands}
+        about = {"name": f"{written.variable}[band={name}]" if written.variable else name, "description": _sentence(spectral)}
+        fields = {f"eo:{k}": v for k, v in spectral.items()} | {f"raster:{k}": v for k, v in raster.items()}
+        bands.append(about | _values(band) | fields)
+    return {"bands": bands}
 
 
 def _values(band: WrittenBand) -> dict[str, Any]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import json
 from typing import Any
 
+import antimeridian
+import numpy as np
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry
 from pyproj import Transformer
 from pyproj.exceptions import ProjError
-from rasterio.warp import transform_geom
+from shapely import Polygon, to_geojson, transform
 
 from geofuse.cube.georef import crs_name
 from geofuse.errors import InvalidCube
-
-Ring = list[list[float]]
 
 # Straight pixel edges are curves in longitude and latitude: 16 pieces a side keep the outline of a 100 km scene within 0.1 m.
 _PIECES_PER_SIDE = 16
@@ -25,7 +24,7 @@ _DECIMALS = 7
 def footprint(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     """Outline and bounding box of a grid in EPSG:4326, as STAC and GeoJSON (RFC 7946) want them.
 
-    The outline is densified before it is projected, cut at the antimeridian, and runs counter-clockwise.
+    The outline is densified before it is projected, cut at the antimeridian, led around a pole that it holds, and runs counter-clockwise.
 
     Parameters
     ----------
@@ -51,22 +50,20 @@ def footprint(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     >>> geometry["type"], bbox
     ('Polygon', [13.0, 52.0, 14.0, 53.0])
     """
-    _check_of_the_earth(geobox)
+    to_lonlat = _transformer(geobox)
     outline = geobox.extent
     box = outline.boundingbox
     dense = outline.segmented(max(box.span_x, box.span_y) / _PIECES_PER_SIDE)
-    lonlat = transform_geom(str(geobox.crs), "EPSG:4326", dense.json, antimeridian_cutting=True)
-    thin = Geometry(lonlat, "EPSG:4326").simplify(_TOLERANCE_DEG).json
-    polygons = thin["coordinates"] if thin["type"] == "MultiPolygon" else [thin["coordinates"]]
-    rings = [_counter_clockwise([[round(float(v), _DECIMALS) for v in point] for point in polygon[0]]) for polygon in polygons]
-    if len(rings) == 1:
-        return {"type": "Polygon", "coordinates": rings}, _bbox(rings)
-    return {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}, _bbox(rings)
+    ring = _counter_clockwise(np.column_stack(to_lonlat.transform(*np.asarray(dense.geom.exterior.coords).T)))
+    cut = antimeridian.fix_polygon(Polygon(ring), fix_winding=False, great_circle=False)
+    thin = transform(cut.simplify(_TOLERANCE_DEG), lambda lonlat: lonlat.round(_DECIMALS))
+    return json.loads(to_geojson(thin)), antimeridian.bbox(thin)
 
 
-def _check_of_the_earth(geobox: GeoBox) -> None:
+def _transformer(geobox: GeoBox) -> Transformer:
+    """From the CRS of a grid to longitude and latitude."""
     try:
-        Transformer.from_crs(str(geobox.crs), "EPSG:4326")
+        return Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
     except ProjError:
         name = crs_name(geobox.crs.proj)  # type: ignore[union-attr]
         raise InvalidCube(
@@ -75,21 +72,10 @@ def _check_of_the_earth(geobox: GeoBox) -> None:
         ) from None
 
 
-def _counter_clockwise(ring: Ring) -> Ring:
-    """The ring, reversed if its signed (shoelace) area is negative."""
-    twice_area = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairwise(ring))
-    return ring if twice_area > 0 else ring[::-1]
-
-
-def _bbox(rings: list[Ring]) -> list[float]:
-    lats = [y for ring in rings for _, y in ring]
-    lons = [[x for x, _ in ring] for ring in rings]
-    touches_east = [max(xs) >= 180 for xs in lons]
-    touches_west = [min(xs) <= -180 for xs in lons]
-    if len(rings) > 1 and any(touches_east) and any(touches_west):
-        # RFC 7946, 5.2: a box across the antimeridian starts in the east and ends in the west.
-        west = min(min(xs) for xs, east_part in zip(lons, touches_east, strict=True) if east_part)
-        east = max(max(xs) for xs, west_part in zip(lons, touches_west, strict=True) if west_part)
-    else:
-        west, east = min(map(min, lons)), max(map(max, lons))
-    return [west, min(lats), east, max(lats)]
+def _counter_clockwise(ring: np.ndarray) -> np.ndarray:
+    """The ring (N, 2), longitude and latitude, reversed if on the globe it runs clockwise; a CRS may have its axes mirrored."""
+    steps = (np.diff(ring[:, 0]) + 180) % 360 - 180
+    lon, lat = np.cumsum(steps), (ring[1:, 1] + ring[:-1, 1]) / 2
+    around = round(lon[-1] / 360)  # times around a pole
+    clockwise = around * lat.mean() < 0 if around else (steps * lat).sum() > 0
+    return ring[::-1] if clockwise else ring

@@ -14,27 +14,28 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+import numpy as np
 import pystac
-from odc.geo.geobox import GeoBox
-from pyproj import Geod
 
+from geofuse.cube.sources import pixel_size_m, utc
 from geofuse.errors import InvalidCube, OutputRefused
-from geofuse.io.read.fingerprint import content_size, file_sha256
+from geofuse.io.read.fingerprint import content_size, file_sha256, local_name
+from geofuse.redact import redact, redacted
 from geofuse.report.plain import to_plain
 from geofuse.stac.bands import band_fields
 from geofuse.stac.footprint import footprint
 from geofuse.stac.written import Written, read_written
 
 EXTENSIONS = (
-    "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
 )
-_ZARR_EXTENSION = "https://stac-extensions.github.io/zarr/v1.0.0/schema.json"
+_EO_EXTENSION = "https://stac-extensions.github.io/eo/v2.0.0/schema.json"
+_ZARR_EXTENSION = "https://stac-extensions.github.io/zarr/v1.1.0/schema.json"
 _ZARR = "application/vnd.zarr; version=3; profile=multiscales"
 
 _MEDIA_TYPES = {
@@ -52,10 +53,9 @@ _ROLES = {
     "overview": ["overview"],
     "thumbnail": ["thumbnail"],
     "uncertainty": ["uncertainty"],
+    "quality": ["data-mask", "metadata"],
     "model": ["metadata"],
 }
-# An item is published; what opens a private file must not travel in it.
-_SECRET_PARAMETERS = ("x-amz-", "x-goog-", "sig", "token", "access_token", "api_key", "apikey", "key", "awsaccesskeyid", "expires")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Source:
     Parameters
     ----------
     href : str
-        Path or URL of the raster.
+        Path or URL of the raster, or of its item; empty where that is not known.
     role : {"hsi", "msi"}
         What it gave: the bands, or the pixels.
     title : str, optional
@@ -76,6 +76,8 @@ class Source:
         When it was acquired; taken as UTC if it has no time zone.
     item_href : str, optional
         Its own STAC item, which is what the link then points at.
+    id : str, optional
+        Of its item, or its own.
     """
 
     href: str
@@ -84,6 +86,13 @@ class Source:
     gsd: float | None = None
     datetime: dt.datetime | None = None
     item_href: str | None = None
+    id: str | None = None
+
+    @classmethod
+    def known(cls, role: Literal["hsi", "msi"], about: Mapping[str, Any], title: str | None = None) -> Source:
+        """A source by what a cube says of it; see `geofuse.cube.sources.source_of`."""
+        time = dt.datetime.fromisoformat(about["datetime"]) if "datetime" in about else None
+        return cls(about.get("href", ""), role, title, about.get("gsd"), time, id=about.get("id"))
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,7 @@ def make_item(
     assets: Mapping[str, str | Path] | None = None,
     collection: pystac.Collection | None = None,
     properties: Mapping[str, Any] | None = None,
+    elsewhere: bool = False,
 ) -> pystac.Item:
     """Describe a written raster as a STAC 1.1 item.
 
@@ -142,11 +152,13 @@ def make_item(
         When the scene was acquired, or start and end. Without it: the sources' times, the file's own tag, or at last the
         processing time; `geofuse:datetime_source` says which.
     assets : mapping of str to path, optional
-        Further files beside the raster: "report", "report_html", "overview", "thumbnail", "uncertainty", "model".
+        Further files beside the raster: "report", "report_html", "overview", "thumbnail", "uncertainty", "quality", "model".
     collection : pystac.Collection, optional
         The collection that the item belongs to; it must have a self href.
     properties : mapping, optional
         Further properties, such as "license" or "platform"; these win over the computed ones.
+    elsewhere : bool
+        The item goes to another machine: sources that are files here are named, without a path that leads nowhere there.
 
     Returns
     -------
@@ -163,6 +175,7 @@ def make_item(
     written = read_written(raster)
     when = _datetime_properties(datetime, sources, written.tags, processing)
     geometry, bbox = footprint(written.geobox)
+    spectral = bool(np.isfinite([*written.table.wavelength, *written.table.fwhm]).any())
     item = pystac.Item(
         id=raster.stem,
         geometry=geometry,
@@ -174,7 +187,7 @@ def make_item(
         | _processing(processing)
         | _quality(quality or {})
         | dict(to_plain(properties or {})),
-        stac_extensions=[*EXTENSIONS, *([_ZARR_EXTENSION] if written.variable else [])],
+        stac_extensions=[*([_EO_EXTENSION] if spectral else []), *EXTENSIONS, *([_ZARR_EXTENSION] if written.variable else [])],
     )
     item.set_self_href(str(path.resolve()))
     fields = band_fields(written, pixel_size_m(written.geobox))
@@ -183,8 +196,8 @@ def make_item(
         item.add_link(pystac.Link("store", _relative(raster, path), _ZARR, "Zarr store"))
     for key, file in (assets or {}).items():
         item.add_asset(key, _asset(Path(file), path, _ROLES.get(key.partition("_")[0], ["metadata"]), key.replace("_", " ").capitalize()))
-    for source in sources:
-        item.add_link(_source_link(source, path))
+    for source in (s for s in sources if s.item_href or s.href):
+        item.add_link(_source_link(source, path, elsewhere))
     if collection is not None:
         item.set_collection(collection)
     return item
@@ -212,7 +225,8 @@ def write_item(item: pystac.Item, path: str | Path | None = None) -> Path:
         If the folder does not exist or cannot be written to.
     """
     target = Path(path if path is not None else str(item.self_href))
-    text = json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=2, ensure_ascii=False, allow_nan=False)
+    # an item is published; what opens a private file must not travel in it
+    text = json.dumps(redacted(item.to_dict(include_self_link=False, transform_hrefs=False)), indent=2, ensure_ascii=False, allow_nan=False)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
@@ -235,20 +249,6 @@ def _projection(written: Written) -> dict[str, Any]:
         "proj:transform": list(box.affine)[:6],
         "proj:bbox": list(box.boundingbox.bbox),
     }
-
-
-def pixel_size_m(geobox: GeoBox) -> float:
-    """Mean pixel side in metres; measured on the ellipsoid at the centre where the CRS is in degrees."""
-    dx, dy = abs(geobox.resolution.x), abs(geobox.resolution.y)
-    crs = geobox.crs
-    if crs is not None and crs.geographic:
-        lon, lat = geobox.extent.centroid.coords[0]
-        geod = Geod(ellps="WGS84")
-        dx, dy = geod.inv(lon, lat, lon + dx, lat)[2], geod.inv(lon, lat - dy / 2, lon, lat + dy / 2)[2]
-    elif crs is not None:
-        metres = crs.proj.axis_info[0].unit_conversion_factor
-        dx, dy = dx * metres, dy * metres
-    return round((dx + dy) / 2, 6)
 
 
 def _gsd(sources: Sequence[Source]) -> dict[str, float]:
@@ -278,29 +278,25 @@ def _datetime_properties(
     if isinstance(given, tuple):
         return {"datetime": None, **_range(given), "geofuse:datetime_source": "argument"}
     if given is not None:
-        return {"datetime": _utc(given), "geofuse:datetime_source": "argument"}
+        return {"datetime": utc(given), "geofuse:datetime_source": "argument"}
     dated = sorted((s for s in sources if s.datetime), key=lambda s: s.role)  # the HSI first: its light is what is shown
     if dated:
-        times = [_utc(s.datetime) for s in dated if s.datetime]
+        times = [utc(s.datetime) for s in dated if s.datetime]
         spread = _range((min(times), max(times))) if len(set(times)) > 1 else {}
         return {"datetime": times[0], **spread, "geofuse:datetime_source": dated[0].role}
     try:
         tagged = dt.datetime.strptime(tags["TIFFTAG_DATETIME"], "%Y:%m:%d %H:%M:%S")
     except (KeyError, ValueError):
-        return {"datetime": _utc(processing.datetime), "geofuse:datetime_source": "processing"}
-    return {"datetime": _utc(tagged), "geofuse:datetime_source": "TIFFTAG_DATETIME"}
+        return {"datetime": utc(processing.datetime), "geofuse:datetime_source": "processing"}
+    return {"datetime": utc(tagged), "geofuse:datetime_source": "TIFFTAG_DATETIME"}
 
 
 def _range(times: tuple[dt.datetime, dt.datetime]) -> dict[str, str]:
     return {"start_datetime": _rfc3339(times[0]), "end_datetime": _rfc3339(times[1])}
 
 
-def _utc(time: dt.datetime) -> dt.datetime:
-    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
-
-
 def _rfc3339(time: dt.datetime) -> str:
-    return _utc(time).isoformat().replace("+00:00", "Z")
+    return utc(time).isoformat().replace("+00:00", "Z")
 
 
 def _asset(file: Path, item_path: Path, roles: list[str], title: str, fields: Mapping[str, Any] | None = None) -> pystac.Asset:
@@ -318,28 +314,31 @@ def _asset(file: Path, item_path: Path, roles: list[str], title: str, fields: Ma
 
 
 def _relative(file: Path, item_path: Path) -> str:
-    href = os.path.relpath(file.resolve(), item_path.resolve().parent).replace(os.sep, "/")
+    try:
+        href = os.path.relpath(file.resolve(), item_path.resolve().parent).replace(os.sep, "/")
+    except ValueError:  # another drive
+        return file.resolve().as_uri()
     return href if href.startswith("../") else f"./{href}"
 
 
-def _source_link(source: Source, item_path: Path) -> pystac.Link:
+def _source_link(source: Source, item_path: Path, elsewhere: bool) -> pystac.Link:
     href = source.item_href or source.href
-    media_type: str | None = pystac.MediaType.GEOJSON
-    if source.item_href is None:
-        media_type = pystac.MediaType.GEOTIFF if Path(urlsplit(href).path).suffix.lower() in (".tif", ".tiff") else None
-    link = pystac.Link("derived_from", _source_href(href, item_path), media_type, source.title)
+    suffix = Path(urlsplit(href).path).suffix.lower()
+    media_type = pystac.MediaType.GEOTIFF if suffix in (".tif", ".tiff") else None
+    if source.item_href is not None or suffix in (".json", ".geojson"):
+        media_type = pystac.MediaType.GEOJSON
+    link = pystac.Link("derived_from", source_href(href, item_path, elsewhere=elsewhere), media_type, source.title)
     link.extra_fields["geofuse:role"] = source.role
+    if source.id:
+        link.extra_fields["geofuse:id"] = source.id
     return link
 
 
-def _source_href(href: str, item_path: Path) -> str:
-    """Relative for a file in the item's folder or below it, otherwise absolute; without what opens a private file."""
+def source_href(href: str, item_path: Path, *, elsewhere: bool = False) -> str:
+    """What an item says of the place of a source: a file by its path from the item, an address without what opens a private file."""
     for prefix, replacement in (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://")):
         href = replacement + href.removeprefix(prefix) if href.startswith(prefix) else href
-    if "://" in href:
-        parts = urlsplit(href)
-        query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not k.lower().startswith(_SECRET_PARAMETERS)]
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit((parts.scheme, host, parts.path, urlencode(query), ""))
-    file = Path(href).expanduser().resolve()
-    return _relative(file, item_path) if file.is_relative_to(item_path.resolve().parent) else file.as_uri()
+    if "://" in href and not href.startswith("file://"):
+        return redact(href).partition("#")[0]
+    file = Path(local_name(href)).expanduser()
+    return file.name if elsewhere else _relative(file, item_path)

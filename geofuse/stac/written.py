@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
@@ -16,6 +16,7 @@ from rasterio.errors import RasterioIOError
 
 from geofuse.cube.bands import BandTable
 from geofuse.errors import InvalidCube
+from geofuse.io.read.gdal import open_raster
 from geofuse.io.read.metadata import describe
 from geofuse.io.read.zarr import describe_store
 from geofuse.io.write.output import is_zarr
@@ -72,19 +73,22 @@ def read_written(raster: Path) -> Written:
 
 def _geotiff(raster: Path) -> Written:
     try:
-        dataset = rasterio.open(raster)
+        with open_raster(raster) as dataset:
+            return _described(raster, dataset)
     except RasterioIOError as error:
         raise InvalidCube(f"Cannot describe {raster}: {error}. Expected a GeoTIFF that was written completely.") from error
-    with dataset:
-        if dataset.crs is None:
-            raise InvalidCube(f"Cannot describe {raster}: it has no coordinate reference system. Write it with one.")
-        columns = zip(dataset.dtypes, dataset.nodatavals, dataset.scales, dataset.offsets, dataset.units, strict=True)
-        bands = tuple(
-            WrittenBand(dtype, nodata, float(scale), float(offset), unit or "1", _tagged(dataset.tags(index)))
-            for index, (dtype, nodata, scale, offset, unit) in enumerate(columns, start=1)
-        )
-        geobox = GeoBox(dataset.shape, dataset.transform, dataset.crs.to_wkt())
-        return Written(geobox, dataset.crs, describe(dataset, every_band=False).table, bands, dataset.tags())
+
+
+def _described(raster: Path, dataset: Any) -> Written:
+    if dataset.crs is None:
+        raise InvalidCube(f"Cannot describe {raster}: it has no coordinate reference system. Write it with one.")
+    columns = zip(dataset.dtypes, dataset.nodatavals, dataset.scales, dataset.offsets, dataset.units, strict=True)
+    bands = tuple(
+        WrittenBand(dtype, nodata, float(scale), float(offset), unit or "1", _tagged(dataset.tags(index)))
+        for index, (dtype, nodata, scale, offset, unit) in enumerate(columns, start=1)
+    )
+    geobox = GeoBox(dataset.shape, dataset.transform, dataset.crs.to_wkt())
+    return Written(geobox, dataset.crs, describe(dataset, every_band=False).table, bands, dataset.tags())
 
 
 def _tagged(tags: Mapping[str, str]) -> dict[str, float]:
@@ -116,11 +120,9 @@ def _store(folder: Path) -> Written:
 
 
 def _stored_statistics(folder: Path, group: str, bands: int) -> list[dict[str, float]]:
-    with xr.open_zarr(folder, group=group or None, consolidated=False, chunks=None) as dataset:
-        if "band_statistics" not in dataset or dataset.band_statistics.shape[1:] != (bands,):
-            return [{} for _ in range(bands)]
-        rows = {str(name): dataset.band_statistics.values[i] for i, name in enumerate(dataset.statistic.values)}
-    return [
-        {key: float(column[band]) for key, column in rows.items() if key in STATISTICS and np.isfinite(column[band])}
-        for band in range(bands)
-    ]
+    place = folder / group / "statistics"
+    if not (place / "zarr.json").is_file():
+        return [{} for _ in range(bands)]
+    with xr.open_zarr(place, consolidated=False, chunks=None) as dataset:
+        columns = {key: dataset[key].values for key in STATISTICS if key in dataset and dataset[key].shape == (bands,)}
+    return [{key: float(column[band]) for key, column in columns.items() if np.isfinite(column[band])} for band in range(bands)]

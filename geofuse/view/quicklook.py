@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from pyproj import Transformer
 
-from geofuse.cube.bands import BandTable
+from geofuse.cube.bands import BandTable, drawn
 from geofuse.cube.schema import as_cube, geobox
 
 MAX_PIXELS = 1200  # along the longer side of a panel
@@ -123,11 +123,7 @@ def _spectra(ax: Axes, cubes: Sequence[xr.DataArray], place: tuple[float, float]
     for cube, shade, label in ((hsi, "0.6", "hyperspectral pixel"), (fused, colour, "fused pixel")):
         table, values = BandTable.from_cube(cube), _spectrum(cube, place, crs)
         axis = table.wavelength if table.has_wavelength else np.arange(len(table))
-        order = np.argsort(axis)
-        line = np.where(table.good, values, np.nan)[order]
-        # A gap in the wavelengths is a gap in the line, not a slope across absorbed light.
-        gaps = np.flatnonzero(np.diff(axis[order]) > 5 * np.median(np.diff(axis[order]))) + 1
-        ax.plot(np.insert(axis[order], gaps, np.nan), np.insert(line, gaps, np.nan), color=shade, lw=1.4, label=label)
+        ax.plot(*drawn(axis, values, table.good), color=shade, lw=1.4, label=label)
     table = BandTable.from_cube(msi)
     if table.has_wavelength:
         ax.plot(table.wavelength, _spectrum(msi, place, crs), "ks", ms=5, label="multispectral pixel")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from geofuse.cube.bands import BandTable
+from geofuse.cube.bands import BandTable, drawn
 from geofuse.cube.schema import geobox, wrap
 from geofuse.errors import RefusedInput
 
@@ -43,6 +43,8 @@ def resample_spectral(cube: xr.DataArray, srf: ArrayLike) -> xr.DataArray:
         names=[f"band {k + 1}" for k in range(len(rows))],
         wavelength=[centre for _, centre in rows],
         attrs=cube.attrs,
+        y=cube.y.values,
+        x=cube.x.values,
     )
 
 
@@ -59,7 +61,7 @@ def _response(srf: ArrayLike, bands: int) -> np.ndarray:
 
 
 def plot_spectrum(cube: xr.DataArray, x: float, y: float, ax: Axes | None = None) -> Axes:
-    """Plot the spectrum of the pixel at (x, y); bands that are not good are left out.
+    """Plot the spectrum of the pixel at (x, y); bands that are not good are left out, and gaps in the wavelengths drawn as gaps.
 
     Raises
     ------
@@ -73,10 +75,9 @@ def plot_spectrum(cube: xr.DataArray, x: float, y: float, ax: Axes | None = None
             "expected coordinates in the cube's own CRS."
         )
     table = BandTable.from_cube(cube)
-    values = np.where(table.good, cube.sel(x=x, y=y, method="nearest").values, np.nan)
+    values = cube.sel(x=x, y=y, method="nearest").values
     axis = table.wavelength if table.has_wavelength else np.arange(1, len(table) + 1)
-    order = np.argsort(axis)
     ax = Figure(figsize=(6, 3.5), layout="constrained").add_subplot() if ax is None else ax
-    ax.plot(axis[order], values[order])
+    ax.plot(*drawn(axis, values, table.good))
     ax.set(xlabel="wavelength (nm)" if table.has_wavelength else "band", ylabel="reflectance", title=f"x {x:.10g}, y {y:.10g}")
     return ax

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.cases import DEFAULT_METHODS, REFERENCE, Case, all_cases, is_random, quick_cases
 from geofuse.pipeline import METHODS
+from geofuse.simulate import SCENES
 
 
 def test_every_combination_once() -> None:
@@ -11,7 +12,7 @@ def test_every_combination_once() -> None:
     assert len(set(cases)) == len(cases)
     noisy = [case for case in cases if case.noise == "noisy"]
     # scenes × ratios × responses × operators × seeds × (methods + the reference)
-    assert len(noisy) == 3 * 2 * 2 * 2 * 3 * (len(METHODS) - 1 + 1)
+    assert len(noisy) == len(SCENES) * 2 * 2 * 2 * 3 * (len(METHODS) - 1 + 1)
     assert set(quick_cases()) <= set(cases)
 
 

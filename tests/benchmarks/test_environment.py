@@ -34,7 +34,7 @@ def test_version_changes_with_the_code_that_counts(copy: Path) -> None:
     assert edit("geofuse/cli.py", "import", "import sys\nimport") == before
     changed = edit("geofuse/methods/gem/estimator.py", "\nCLASSES = 12", "\nCLASSES = 13")
     assert changed != before
-    assert edit("tests/scenes.py", "HSI_SNR_DB, MSI_SNR_DB = 35.0", "HSI_SNR_DB, MSI_SNR_DB = 36.0") not in (before, changed)
+    assert edit("geofuse/simulate/pairs.py", "HSI_SNR_DB, MSI_SNR_DB = 35.0", "HSI_SNR_DB, MSI_SNR_DB = 36.0") not in (before, changed)
 
 
 def test_bare_code_keeps_what_runs() -> None:

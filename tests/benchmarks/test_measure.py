@@ -9,10 +9,9 @@ import pytest
 
 from benchmarks.cases import Case
 from benchmarks.measure import MEASURED, SCORES, cubes, measure, settings_of
-from benchmarks.told import told_closed_form
 from geofuse import api
 from geofuse.pipeline import fit_scene
-from tests.scenes import simulate
+from geofuse.simulate import simulate
 
 CASE = Case("jasper", 4, "qb4", "noisy", "known", "gem")
 
@@ -42,22 +41,3 @@ def test_known_operators_are_taken_as_they_are(tiny_data: Path) -> None:
     assert model.response.method == "known"
     estimated = fit_scene(api.pair(*cubes(pair)), settings_of(Case("jasper", 4, "qb4", "noisy", "estimated", "gem"), pair))
     assert estimated.geometry.sigma != (2, 2)
-
-
-def test_reference_solves_its_own_equations(tiny_data: Path) -> None:
-    """What it says explains both images to within the noise that it was told of, and better than interpolation explains the fine one."""
-    pair = simulate("jasper", 4, "qb4", tiny_data)
-    fused = told_closed_form(pair)
-    hsi_error = (pair.dh @ fused @ pair.dw.T - pair.hsi) / pair.hsi_noise[:, None, None]
-    msi_error = (np.tensordot(pair.srf, fused, 1) - pair.msi) / pair.msi_noise[:, None, None]
-    assert np.sqrt((hsi_error**2).mean()) < 1.2
-    assert np.sqrt((msi_error**2).mean()) < 1.2
-
-
-def test_reference_without_noise(tiny_data: Path) -> None:
-    """It is told of little noise then, and does better than with the real one."""
-    errors = []
-    for noise in (True, False):
-        pair = simulate("jasper", 4, "qb4", tiny_data, noise=noise)
-        errors.append(np.sqrt(((told_closed_form(pair) - pair.truth) ** 2).mean()))
-    assert errors[1] < errors[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import ablation
+from benchmarks import ablation, compression
 from benchmarks.robustness import psnr
+from geofuse.io.write.cog import write_cog
+from tests.crops import small_cubes
 
 PAIR = ["--scenes", "jasper", "--responses", "qb4"]
 
@@ -20,10 +23,10 @@ PAIR = ["--scenes", "jasper", "--responses", "qb4"]
     [
         ("baselines", ["--scenes", "jasper", "--ratios", "4", "--methods", "bicubic,raw gsa,fuse,gem"], 4),
         ("geometry", PAIR, 6),
-        ("oracle", [], 6),
+        ("oracle", PAIR[:2], 2),
         ("paper", ["--seconds", "1"], 1),
         ("robustness", [*PAIR, "--troubles", "none", "cloud in the MSI"], 2),
-        ("uncertainty", ["--method", "gem"], 12),
+        ("uncertainty", ["--method", "gem", *PAIR[:2]], 4),
     ],
 )
 def test_a_script_prints_its_table(
@@ -36,6 +39,18 @@ def test_a_script_prints_its_table(
     assert len(lines) == rows
     assert {line.count("|") for line in (header, rule, *lines)} == {header.count("|")}
     assert "nan" not in "".join(lines)
+
+
+def test_compression_is_measured_on_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    hsi, _ = small_cubes()
+    path = write_cog(hsi, tmp_path / "a.tif", progress=False).path
+    (tmp_path / "r.json").write_text(json.dumps({"noise": {"hsi_sigma": [0.01] * hsi.sizes["band"]}}))
+    monkeypatch.setattr(sys, "argv", ["compression", str(path), "--report", str(tmp_path / "r.json")])
+    compression.main()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
+    megabytes = [float(line.split("|")[2]) for line in lines]
+    assert len(lines) == len(compression.WAYS) + 2
+    assert 0 < megabytes[-1] <= megabytes[-2] <= megabytes[1], "coarser numbers take less"
 
 
 def row(seed: int, variant: str, psnr_db: float, sam_deg: float = 1.0) -> dict[str, str]:
@@ -65,7 +80,7 @@ def test_a_stopped_ablation_goes_on(tiny_data: Path, tmp_path: Path, monkeypatch
     for seeds in ("1", "2"):
         monkeypatch.setattr(sys, "argv", ["ablation", "--ratios", "4", "--seeds", seeds])
         ablation.main()
-    assert asked == [0] * 6 + [1] * 6
+    assert asked == [0] * 12 + [1] * 12
 
 
 def test_psnr_of_some_pixels() -> None:

@@ -12,13 +12,24 @@ from geofuse.errors import RefusedInput
 from tests.benchmarks.test_summary import HAND, line
 
 
-def test_readme_names_the_best_peer_and_what_auto_took() -> None:
-    told = line("told", 40.0)
+def test_readme_has_a_row_a_method_and_none_a_pair() -> None:
     part = readme_part(
-        measured([told, line("gsa", 30.0), line("cnmf", 35.0, 1.0), line("auto", 41.25, 1.5, used="gem"), line("bicubic", 20.0)])
+        measured(
+            [
+                line("told", 40.0),
+                line("told", 30.0, 4.0, ratio="8"),
+                line("cnmf", 35.0, 1.0),
+                line("auto", 41.25, 1.5, used="gem"),
+                line("auto", 29.5, 3.0, ratio="8", used="gem"),
+            ]
+        )
     )
-    assert "| Jasper Ridge, 4 bands, 1:4 | 20.00 / 2.00 | 35.00 / 1.00 (cnmf) | 40.00 / 2.00 | – | – | 41.25 / 1.50 (gem) |" in part
-    assert "| `auto` | +1.25 | +1.25 | × 0.750 | 0 of 1 | 1.5 | 300 |" in part
+    assert "| method | 1:4 gain | 1:4 worst | 1:4 SAM | 1:8 gain | 1:8 worst | 1:8 SAM |" in part
+    assert "| `auto` | +1.25 | +1.25 | 0.75 | -0.50 | -0.50 | 0.75 |" in part
+    assert "| `cnmf` | -5.00 | -5.00 | 0.50 | – | – | – |" in part
+    assert "told" not in part
+    assert "1 AVIRIS scene (Jasper Ridge)" in part
+    assert "the code has changed since" in part
     with pytest.raises(RefusedInput, match="estimated operators"):
         readme_part(measured([line("told", 40.0, operators="known")]))
 

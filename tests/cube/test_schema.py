@@ -202,7 +202,8 @@ class TestAsCube:
         cube = cube_of(3)
         plain = cube.drop_vars(["band", "wavelength", "fwhm", "good"]).rename(band="bands")
         beside = {"wavelengths": ("bands", [490.0, 560.0, 665.0]), "fwhm": ("bands", [10.0] * 3), "good_wavelengths": ("bands", [1, 0, 1])}
-        result = as_cube(xr.Dataset({"reflectance": plain, "mask": plain[0], **beside}))
+        with pytest.warns(UserWarning, match="layers of classes are no bands: mask left out"):
+            result = as_cube(xr.Dataset({"reflectance": plain, "mask": plain[0], **beside}))
         np.testing.assert_array_equal(result.wavelength, [490.0, 560.0, 665.0])
         np.testing.assert_array_equal(result.good, [True, False, True])
         np.testing.assert_array_equal(result.fwhm, [10.0] * 3)

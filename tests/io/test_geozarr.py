@@ -28,7 +28,7 @@ def array(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_conventions_accept_the_root_group() -> None:
-    root = group(root_attributes(GRID, 2))
+    root = group(root_attributes(GRID, 2, "reflectance"))
     for convention in (zarr_cm.multiscales, zarr_cm.proj, zarr_cm.spatial):
         convention.validate_group_metadata(root)
     declared = {entry["name"]: entry for entry in root["attributes"]["zarr_conventions"]}
@@ -52,13 +52,13 @@ def test_the_conventions_accept_the_array() -> None:
 )
 def test_the_check_itself_can_fail(convention: Any, broken: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
-        convention.validate_group_metadata(group(root_attributes(GRID, 2) | broken))
+        convention.validate_group_metadata(group(root_attributes(GRID, 2, "reflectance") | broken))
 
 
 def test_levels_share_the_corner_and_cover_the_image() -> None:
-    root = root_attributes(GRID, 2)
+    root = root_attributes(GRID, 2, "reflectance")
     assert [level["spatial:shape"] for level in root["multiscales"]["layout"]] == [[701, 600], [351, 300], [176, 150]]
-    assert [level.get("derived_from") for level in root["multiscales"]["layout"]] == [None, "0", "1"]
+    assert [level.get("derived_from") for level in root["multiscales"]["layout"]] == [None, "reflectance", "1/reflectance"]
     for level in root["multiscales"]["layout"]:
         assert level["spatial:transform"][2] == 383469.97
         assert level["spatial:transform"][5] == 5818303.55

@@ -17,8 +17,8 @@ from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration, geometric_share, register, unexplained_share
 from geofuse.pair.response import estimate_response
 from geofuse.pair.scene import Sample
+from geofuse.simulate import simulate
 from tests.pairs import Pair, bell_responses, made_up_scene, on_grids, simulated
-from tests.scenes import simulate
 
 PIXEL = 0.05  # wanted accuracy, fine pixels
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofuse.pair.response import estimate_response, relative_misfit, scaled_table
+from geofuse.simulate import simulate
 from tests.pairs import bell_responses, made_up_scene
-from tests.scenes import simulate
 
 BANDS, COUNT = 60, 4
 HSI_NOISE, MSI_NOISE = 0.004, 0.001

@@ -43,7 +43,7 @@ def record() -> dict[str, Any]:
         "validation": VALIDATION,
         "versions": {"geofuse": "9.9.9"},
         "seed": np.int64(7),
-        "warnings": ["The registration drifts."],
+        "warnings": [{"code": "drift", "message": "The registration drifts."}],
         "disagreement": {
             "relative": 0.064,
             "rho": 0.15,
@@ -176,8 +176,15 @@ def test_best_baseline_is_named_and_warned_of() -> None:
     values = record() | {"validation": [*VALIDATION, {"method": "cnmf", "psnr_db": 37.0}]}
     report = Report(values)
     assert any("cnmf came closest" in sentence and "gem, used here, scored 36.40 dB" in sentence for sentence in report.sentences())
-    assert any("a baseline, cnmf, scored best" in warning for warning in report.warnings())
-    assert not any("baseline" in warning for warning in Report(record()).warnings())
+    assert [w["code"] for w in report.warnings()] == ["drift", "baseline-scored-best"]
+    assert "cnmf" in report.warnings()[1]["message"]
+    assert [w["code"] for w in Report(record()).warnings()] == ["drift"]
+    chosen = Report(values | {"method": "cnmf"})
+    assert [w["code"] for w in chosen.warnings()] == ["drift"], "it was taken"
+
+
+def test_warnings_of_an_older_report_are_text_without_a_code() -> None:
+    assert Report({"warnings": ["Mind the gap."]}).warnings() == [{"code": "other", "message": "Mind the gap."}]
 
 
 @pytest.mark.parametrize("harmonised", [True, False, None])
@@ -190,6 +197,10 @@ def test_whom_the_product_believes_is_claimed_only_where_it_was_done(harmonised:
 def test_summary_is_flat_and_holds_known_values_only() -> None:
     summary = Report(record()).summary()
     assert summary["validation_winner"] == "gem"
+    other = Report(record() | {"method": "gsa"}).summary()
+    assert (other["method"], other["validation_psnr_db"], other["validation_sam_deg"]) == ("gsa", 33.2, 5.3), "its own scores"
+    assert other["validation_winner"] == "gem"
+    assert "validation_psnr_db" not in Report(record() | {"method": "mlp"}).summary()
     assert summary["shift_px"] == [-0.9, -1.2]
     assert summary["disagreement"] == 0.064
     assert Report({"method": "fuse", "geometry": {"ratio": None}}).summary() == {"method": "fuse"}
@@ -222,16 +233,36 @@ def test_page_is_complete_in_itself(tmp_path: Path) -> None:
 
 def test_reduced_test_at_a_smaller_ratio_says_so() -> None:
     reduced = [{"method": "gem", "psnr_db": 44.0, "ratio": 2.0}]
-    assert (
-        "Coarsened by 2.00; the scene's own ratio is 8.33, where scores are lower."
-        in Page(Report(record() | {"validation": reduced}).to_html()).text
-    )
+    text = " ".join(Page(Report(record() | {"validation": reduced}).to_html()).text.split())
+    assert "coarsened 2 times, so that the pixels of the hyperspectral image are the fine ones of the test" in text
+    assert "The scene's own ratio is 8.33, where scores are lower." in text
     same = [{"method": "gem", "psnr_db": 44.0, "ratio": 25 / 3}]
     assert "where scores are lower" not in Report(record() | {"validation": same}).to_html()
 
 
 def test_keys_that_the_report_does_not_know_are_shown_as_they_are() -> None:
     assert '"fine_pixels": 108578' in Page(Report({"sample": {"fine_pixels": 108578}}).to_html()).text
+
+
+def test_the_page_lists_no_hundred_numbers() -> None:
+    shifts = np.linspace(-0.19, 0.11, 177)
+    page = Page(Report({"coregistration": {"band_shift_px": shifts}, "plan": {"tiles": [1, 2, 3]}}).to_html()).text
+    assert "177 values, -0.19 to 0.11 (in the JSON report)" in page
+    assert re.search(r"1,\s*2,\s*3", page)
+    assert page.count("0.1") < 5
+
+
+def test_curves_have_gaps_where_there_are_no_bands_or_no_good_ones() -> None:
+    wavelengths = np.r_[np.arange(450.0, 1350, 10), np.arange(1460.0, 2400, 10)]
+    good = np.ones(len(wavelengths), bool)
+    good[30] = False
+    sigma = np.full(len(wavelengths), 0.002)
+    values = {"noise": {"hsi_sigma": sigma}, "bands": {"wavelength_nm": wavelengths, "good": good}}
+    line = np.asarray(Report(values).plot().axes[0].lines[0].get_xydata())
+    broken = np.flatnonzero(np.isnan(line[:, 1]))
+    assert len(broken) == 2
+    assert line[broken[0], 0] == 750.0
+    assert (line[broken[1] - 1, 0], line[broken[1] + 1, 0]) == (1340.0, 1460.0)
 
 
 def test_best_row_comes_first_and_is_the_only_one_marked() -> None:
@@ -258,7 +289,14 @@ def test_any_section_may_be_empty_or_unknown(section: str) -> None:
 
 def test_text_from_inputs_is_escaped_everywhere() -> None:
     attack = "<img src=x onerror=alert(1)>$\\frac$"
-    values = record() | {"method": attack, "warnings": [attack], "inputs": {attack: attack}, "plan": attack, "prior_weights": {attack: 1.0}}
+    values = record() | {
+        "method": attack,
+        "warnings": [attack, {"code": attack, "message": attack}],
+        "quality": {attack: 0.1},
+        "inputs": {attack: attack},
+        "plan": attack,
+        "prior_weights": {attack: 1.0},
+    }
     values["validation"] = [{"method": attack, "psnr_db": 40.0}]
     values["bands"] = {"names": [attack], "wavelength_nm": None}
     report = Report(values)

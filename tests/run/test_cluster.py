@@ -68,7 +68,7 @@ def test_a_cluster_writes_the_same_file_under_the_same_bar(
             job(out, model, progress=True).run()
         bars[name] = written(capsys.readouterr().err)
         assert out.read_bytes() == undisturbed
-        assert sorted(p.name for p in out.parent.iterdir()) == ["a.json", "a.tif"]
+        assert sorted(p.name for p in out.parent.iterdir()) == ["a.json", "a.tif", "a_quality.tif"]
     assert len(set(bars.values())) == 1
     assert f"{TILES}/{TILES}" in bars["threads"]
 

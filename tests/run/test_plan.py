@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,9 +14,11 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.transform import from_origin
 
 import geofuse
 from geofuse.cube.schema import wrap
@@ -48,12 +53,6 @@ def cube(bands: int, rows: int, cols: int, pixel: float, west: float = 383_472.3
 BERLIN = cube(177, 80, 60, 30.0), cube(4, 660, 494, 3.6, 383_469.97, 5_818_303.55)
 
 
-@pytest.fixture(autouse=True)
-def _as_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever other tests have told the allocator of this process."""
-    monkeypatch.setattr("geofuse.run.plan.keeps_freed_memory", lambda: False)
-
-
 def test_reading_is_noticed() -> None:
     with pytest.raises(AssertionError, match="a pixel was read"):
         BERLIN[0].compute()
@@ -79,13 +78,42 @@ def test_berlin_by_hand() -> None:
     assert plan.memory > BASE_MEMORY + 2 * plan.memory_per_task + plan.bytes_read
 
 
-def test_large_tiles_where_freed_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_are_large_where_they_keep_the_workers_busy() -> None:
     large = Scene.of(cube(64, 1200, 1200, 30.0), cube(4, 10000, 10000, 3.6, 383_469.97, 5_818_303.55))
     with dask.config.set(num_workers=2):
-        small = make_plan(large)
-        monkeypatch.setattr("geofuse.run.plan.keeps_freed_memory", lambda: True)
-        assert make_plan(large).tile == 1024 > small.tile == 512
+        assert make_plan(large).tile == 1024
         assert geofuse.plan(*BERLIN).tile == 512, "a scene of one tile would keep one worker busy"
+
+
+def test_library_and_command_line_plan_the_same(tmp_path: Path) -> None:
+    """In that order, since the command line tells the allocator of the process to keep freed memory."""
+    for name, (bands, side, pixel) in {"hsi": (64, 1200, 30.0), "msi": (4, 10_000, 3.6)}.items():
+        about = {"count": bands, "height": side, "width": side, "dtype": "int16", "crs": "EPSG:32633"}
+        grid = from_origin(383_470, 5_818_303, pixel, pixel)
+        with rasterio.open(tmp_path / f"{name}.tif", "w", transform=grid, sparse_ok=True, tiled=True, **about) as file:  # no pixel on disk
+            for band in range(1, bands + 1):
+                file.update_tags(band, wavelength=400 + 10 * band, wavelength_units="nm")
+    program = """
+import geofuse
+from geofuse.cli import main
+print(geofuse.plan(geofuse.open_hsi("hsi.tif"), geofuse.open_msi("msi.tif"), method="gem"), flush=True)
+main(["fuse", "hsi.tif", "msi.tif", "-o", "out.tif", "--method", "gem", "--plan"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 14, done.stderr
+    assert lines[:7] == lines[7:]
+
+
+def test_plan_has_the_parameters_of_fuse() -> None:
+    assert inspect.signature(geofuse.plan).parameters == inspect.signature(geofuse.fuse).parameters
+
+
+@pytest.mark.parametrize(("options", "said"), [({"seed": -1}, "seed"), ({"method": "gsa", "uncertainty": True}, "uncertainty")])
+def test_plan_refuses_what_fuse_refuses(options: dict[str, Any], said: str) -> None:
+    for verb in (geofuse.plan, geofuse.fuse):
+        with pytest.raises(RefusedInput, match=said):
+            verb(*BERLIN, **options)
 
 
 @pytest.mark.parametrize("block", [256, 512, 1024])

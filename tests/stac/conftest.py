@@ -18,7 +18,7 @@ PROJJSON = "https://proj.org/schemas/v0.7/projjson.schema.json"
 
 
 def _address(name: str) -> str:
-    """`eo-v1.1.0` → the address that items declare."""
+    """`eo-v2.0.0` → the address that items declare."""
     extension, _, version = name.partition("-")
     return f"https://stac-extensions.github.io/{extension}/{version}/schema.json"
 

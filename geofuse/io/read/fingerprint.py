@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from geofuse.errors import InvalidCube
+from geofuse.io.read import envi
+from geofuse.redact import redact
+
 _PIECE, _PIECES = 64 * 2**10, 16
+# GDAL's ways into a file that holds others
+_ARCHIVES = ("/vsizip/", "/vsitar/", "/vsigzip/")
 
 
 def local_name(source: str | os.PathLike[str]) -> str:
@@ -29,22 +36,59 @@ def local_name(source: str | os.PathLike[str]) -> str:
 def fingerprint(source: str | os.PathLike[str]) -> dict[str, Any]:
     """Plain values that change when a file does: path, size, time of change, and a checksum of its beginning, its end and pieces between.
 
-    Of a folder: sizes and times of change of all files in it. Of what is nothing local only the name is known.
+    Of a folder: sizes and times of change of all files in it. Of what is nothing local only the name is known; a checksum tells addresses
+    apart that differ in their credentials alone.
 
     Examples
     --------
-    >>> fingerprint("https://example.com/a.tif")
-    {'path': 'https://example.com/a.tif'}
+    >>> fingerprint("https://example.com/a.tif")["path"]
+    'https://example.com/a.tif'
     """
-    path = Path(local_name(source)).expanduser()
+    path = _local_file(source)
     if path.is_dir():
         return _listed(path)
     if not path.is_file():
-        return {"path": os.fspath(source)}
+        name = os.fspath(source)
+        return {"path": redact(name), "address": sha256(name.encode()).hexdigest()[:32]}
     found = path.stat()
     known = {"path": str(path.absolute()), "bytes": found.st_size, "modified": found.st_mtime_ns, "content": _sampled(path, found.st_size)}
-    header = path.with_suffix(".hdr")  # of an ENVI file
-    return known | ({"header": file_sha256(header)} if header.is_file() and header != path else {})
+    return known | {beside.suffix.lower().lstrip("."): file_sha256(beside) for beside in _beside(path)}
+
+
+def content_stamp(source: str | os.PathLike[str]) -> str | None:
+    """A checksum that changes when the content of a file or of its header does; None for what is no file here.
+
+    The pieces that `fingerprint` looks at are read once for each size and time of change; a copy of the file has the same stamp.
+    """
+    path = _local_file(source)
+    if not path.is_file():
+        return None
+    states = [(file, file.stat()) for file in (path, *_beside(path))]
+    return _stamp(tuple((file, status.st_size, status.st_mtime_ns, status.st_ino) for file, status in states))
+
+
+@lru_cache(maxsize=256)
+def _stamp(states: tuple[tuple[Path, int, int, int], ...]) -> str:
+    return " ".join(f"{size} {_sampled(file, size)}" for file, size, *_ in states)
+
+
+def _local_file(source: str | os.PathLike[str]) -> Path:
+    """The file that a name leads to: that of an ENVI header is the data file, that of a member of an archive the archive."""
+    name = local_name(source)
+    for archive in _ARCHIVES:
+        if name.startswith(archive):
+            inside = Path("/" + name.removeprefix(archive).lstrip("/"))
+            return next((path for path in (inside, *inside.parents) if path.is_file()), Path(name))
+    path = Path(name).expanduser()
+    try:
+        return envi.data_file(path)
+    except InvalidCube:
+        return path
+
+
+def _beside(path: Path) -> list[Path]:
+    """Files that decide with it about the pixels: the header of an ENVI file, and a mask."""
+    return [file for file in (*envi.headers(path), path.with_name(path.name + ".msk")) if file.is_file()]
 
 
 def file_sha256(path: Path) -> str:

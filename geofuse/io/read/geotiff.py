@@ -16,11 +16,15 @@ from geofuse.errors import InvalidCube
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
 _INTEGERS = {3: "u2", 4: "u4", 16: "u8"}
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_MOST_IFDS = 1024
+_MOST_IFDS, _MOST_ENTRIES = 1024, 4096
+# ImageWidth, ImageLength, BitsPerSample, SamplesPerPixel, RowsPerStrip, PlanarConfiguration, TileWidth and TileLength
+_LAYOUT = (256, 257, 258, 277, 278, 284, 322, 323)
+# A block is decoded as a whole. Few bytes that claim a large one are damaged (DEFLATE makes at most 1032 bytes of one).
+_LARGE_BLOCK, _LARGEST_BLOCK, _MOST_COMPRESSED = 2**28, 2**31, 2000
 
 
 def check_complete(path: Path) -> None:
-    """Refuse a TIFF whose strips, tiles or tags lie beyond the end of the file.
+    """Refuse a TIFF whose strips, tiles or tags lie beyond the end of the file, or whose blocks would fill the memory.
 
     Reads the directories only, which give the place and size of every strip and tile of the image, its overviews and masks.
     Tags matter as much: GDAL drops those that it cannot reach, and with them nodata, scale and wavelengths.
@@ -28,22 +32,18 @@ def check_complete(path: Path) -> None:
     Raises
     ------
     InvalidCube
-        The file ends before its directories or its pixels do.
+        The file ends before its directories or its pixels do, or a block is larger than 2 GiB or than what the file can hold.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         try:
             needed = max((end for end in _ends(file, size)), default=0)
-        except (struct.error, ValueError, KeyError, OverflowError):
+        except InvalidCube:
+            raise
+        except (struct.error, ValueError, KeyError, IndexError, OverflowError, MemoryError):
             raise InvalidCube(f"truncated or damaged TIFF: its directory cannot be read in {size} bytes; fetch the file again") from None
     if needed > size:
         raise InvalidCube(f"truncated TIFF: {size} bytes of at least {needed}; fetch the file again")
-
-
-def is_tiff(path: Path) -> bool:
-    """Whether a file starts as a TIFF or BigTIFF does."""
-    with path.open("rb") as file:
-        return file.read(4) in (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+")
 
 
 def _ends(file: BinaryIO, size: int) -> Iterator[int]:
@@ -54,23 +54,44 @@ def _ends(file: BinaryIO, size: int) -> Iterator[int]:
     entry, word = (20, "Q") if big else (12, "I")
     place = struct.unpack_from(order + word, head, 8 if big else 4)[0]
     seen: set[int] = set()
+    budget = 16 * size + 2**20  # directories may share what they point at, and no file needs to be read this often
     while place and place not in seen and len(seen) < _MOST_IFDS:
         seen.add(place)
         count = struct.unpack(order + ("Q" if big else "H"), _bytes(file, place, 8 if big else 2, size))[0]
+        if count > _MOST_ENTRIES:
+            raise ValueError("no directory has so many tags")
         body = _bytes(file, place + (8 if big else 2), count * entry + struct.calcsize(word), size)
-        arrays = {}
+        arrays, layout = {}, {}
         for at in range(0, count * entry, entry):
             tag, kind, number = struct.unpack_from(order + "HH" + word, body, at)
             inline = body[at + entry - (8 if big else 4) : at + entry]
             if (length := _TYPE_SIZES.get(kind, 0) * number) > len(inline):
                 yield _place(inline, order) + length
             if tag in _OFFSETS + _COUNTS:
+                budget -= length
                 arrays[tag in _OFFSETS] = _numbers(file, inline, order, kind, number, size)
+            if tag in _LAYOUT and kind in _INTEGERS and number:
+                layout[tag] = int(_numbers(file, inline, order, kind, number, size)[0])
+        if budget < 0:
+            raise ValueError("its directories point at the same tables again and again")
+        _check_block(layout, size)
         if len(arrays) == 2:
             offsets, counts = arrays[True], arrays[False]
             written = (offsets > 0) & (counts > 0)  # a sparse file leaves out tiles without data
             yield int((offsets + counts)[written].max(initial=0))  # float64: no overflow, exact to 2**53 bytes
         place = struct.unpack_from(order + word, body, count * entry)[0]
+
+
+def _check_block(layout: dict[int, int], size: int) -> None:
+    """Refuse a strip or tile that is too large to be decoded; one of all bands, where they are interleaved."""
+    width, length, bits, samples = (layout.get(tag, default) for tag, default in ((256, 0), (257, 0), (258, 1), (277, 1)))
+    across, down = layout.get(322, width), layout.get(323, min(layout.get(278, length), length))
+    block = across * down * max(bits, 8) // 8 * (samples if layout.get(284, 1) == 1 else 1)
+    if block > _LARGEST_BLOCK or block > max(_LARGE_BLOCK, size * _MOST_COMPRESSED):
+        raise InvalidCube(
+            f"its strips or tiles take {block / 2**30:.3g} GiB each, in a file of {size} bytes; it is damaged, or must be rewritten in tiles, "
+            "e.g. with gdal_translate -co TILED=YES"
+        )
 
 
 def _numbers(file: BinaryIO, inline: bytes, order: str, kind: int, number: int, size: int) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ is last because GDAL rounds it to a nanometre for ENVI files.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,13 +17,16 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from geofuse.cube.bands import BandTable, default_good, in_nm, nm_per_unit, plain_name
+from geofuse.cube.bands import BandTable, default_good, in_nm, named_wavelengths, nm_per_unit, plain_name
+from geofuse.cube.georef import COORDINATE_TAGS
 from geofuse.cube.values import SCALE_KEYS, declared_scale, integer_scale
 from geofuse.errors import InvalidCube
-from geofuse.io.read.envi import header_list
+from geofuse.io.read.envi import fields_of, header_list
+from geofuse.io.write.output import RUN_TAG
+from geofuse.redact import redact
 
 # Tags about the file and not about the scene.
-_HOUSEKEEPING = ("AREA_OR_POINT", "TIFFTAG_", "OVR_", "LAYOUT", "Band_", "wavelength_units", *SCALE_KEYS)
+_HOUSEKEEPING = ("AREA_OR_POINT", "TIFFTAG_", "OVR_", "LAYOUT", "Band_", "wavelength_units", RUN_TAG, *SCALE_KEYS, *COORDINATE_TAGS)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def describe(source: rasterio.DatasetReader, *, every_band: bool, hints: BandHin
     wavelength, factor = _wavelength(source, tags, every_band, hints)
     fwhm = _fwhm(source, tags, factor, hints)
     good = default_good(wavelength)
-    bad_bands = header_list(source.tags(ns="ENVI"), "bbl", source.count) or [tag.get("bbl", "1") for tag in tags]
+    bad_bands = header_list(fields_of(source), "bbl", source.count) or [tag.get("bbl", "1") for tag in tags]
     good &= np.array([_number(value) != 0 for value in bad_bands])
     # the tag that geofuse writes holds the decision itself, not only the file's list of bad bands
     good = np.array([flag if tag.get("good") not in ("0", "1") else tag["good"] == "1" for flag, tag in zip(good, tags, strict=True)])
@@ -99,7 +103,7 @@ def describe(source: rasterio.DatasetReader, *, every_band: bool, hints: BandHin
     scale, offset = _scaling(source, hints)
     nodata = [_first(value, *hints.nodata[i : i + 1]) for i, value in enumerate(source.nodatavals)]
     attrs = {key: value for key, value in source.tags().items() if not key.startswith(_HOUSEKEEPING)}
-    if "description" in (header := source.tags(ns="ENVI")):
+    if "description" in (header := fields_of(source)):
         attrs.setdefault("description", header["description"].strip("{} "))
     return Described(table, scale, offset, np.array([np.nan if v is None else v for v in nodata], dtype=np.float64), attrs)
 
@@ -118,15 +122,25 @@ def _number(text: Any) -> float:
 def _names(source: rasterio.DatasetReader, hints: BandHints) -> list[str]:
     if source.driver == "ENVI":
         try:
-            return header_list(source.tags(ns="ENVI"), "band_names", source.count) or [plain_name(n or "") for n in source.descriptions]
+            return header_list(fields_of(source), "band_names", source.count) or [plain_name(n or "") for n in _descriptions(source)]
         except InvalidCube:
             return [""] * source.count  # names with commas in them: the header cannot be split into one name a band
-    return [_first(name or None, *hints.names[i : i + 1]) or "" for i, name in enumerate(source.descriptions)]
+    return [_first(name or None, *hints.names[i : i + 1]) or "" for i, name in enumerate(_descriptions(source))]
+
+
+def _descriptions(source: rasterio.DatasetReader) -> Sequence[str | None]:
+    """Names of the bands; none where they are not UTF-8, as which rasterio reads them."""
+    try:
+        found: Sequence[str | None] = source.descriptions
+    except UnicodeDecodeError:
+        warnings.warn(f"{redact(source.name)}: the names of its bands are not UTF-8, and were left out", UserWarning, stacklevel=2)
+        return [None] * int(source.count)
+    return found
 
 
 def _column(source: rasterio.DatasetReader, tags: list[dict[str, str]], key: str, imagery: str) -> tuple[list[str | None], str | None]:
     """Return one raw value a band, and the unit it is in where the place it was found in fixes that."""
-    header = source.tags(ns="ENVI")
+    header = fields_of(source)
     if header.get("wavelength_units", "").strip().lower() == "index":
         return [None] * source.count, None  # ENVI numbers the bands where it knows no wavelengths
     listed = header_list(header, key, source.count)
@@ -149,6 +163,10 @@ def _wavelength(
     values, unit = _column(source, tags, "wavelength", "CENTRAL_WAVELENGTH_UM")
     if all(value is None for value in values):
         values, unit = [None if v is None else str(v) for v in hints.wavelength_um] or values, "um"
+    if all(value is None for value in values):
+        named = named_wavelengths([name or "" for name in source.descriptions])
+        if named is not None and not (every_band and np.isnan(named[spectral(source)]).any()):
+            values, unit = [None if np.isnan(v) else repr(float(v)) for v in named], "nm"
     given, wanted = np.array([value is not None for value in values]), spectral(source)
     if every_band and given.any() and not given[wanted].all():
         raise InvalidCube(f"wavelengths are given for {given[wanted].sum()} of {wanted.sum()} bands; give all or none in the metadata")
@@ -159,7 +177,7 @@ def _wavelength(
     units = {text.strip().lower() for tag in tags if (text := _ignoring_case(tag, "wavelength_units"))}
     if unit is None and len(units) > 1:
         raise InvalidCube(f"wavelengths of one file in several units ({', '.join(sorted(units))}); give all in nanometres")
-    declared = unit or next(iter(units), source.tags(ns="ENVI").get("wavelength_units"))
+    declared = unit or next(iter(units), fields_of(source).get("wavelength_units"))
     factor = nm_per_unit(centre, declared) if given.any() else 1.0
     return in_nm(centre, factor), factor
 
@@ -194,9 +212,9 @@ def _scaling(source: rasterio.DatasetReader, hints: BandHints) -> tuple[NDArray[
     if any(value is not None for value in hints.scale):
         offsets = hints.offset or [None] * len(hints.scale)
         return _filled(hints.scale, 1.0), _filled(offsets, 0.0)
-    metadata = {**source.tags(), **source.tags(ns="ENVI")}
+    metadata = {**source.tags(), **fields_of(source)}
     if all(np.dtype(dtype).kind in "iu" for dtype in source.dtypes):
-        return np.full_like(scale, integer_scale(metadata, source.name)), offset
+        return np.full_like(scale, integer_scale(metadata, redact(source.name))), offset
     return np.full_like(scale, declared_scale(metadata) or 1.0), offset
 
 

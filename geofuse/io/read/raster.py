@@ -7,33 +7,27 @@ opening a 177-band file takes milliseconds against the second that a tile of all
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geofuse.cube.values import decode
 from geofuse.errors import RunFailed
-from geofuse.io.read.fingerprint import fingerprint
+from geofuse.io.read.fingerprint import content_stamp, fingerprint
+from geofuse.io.read.gdal import open_raster
+from geofuse.redact import redact
 
 # A chunk of all bands, decoded. Large enough for sequential reads, small enough that a few workers fit in a laptop.
 CHUNK_BYTES = 128 * 2**20
 # A header may claim any size. Above this, local files must hold at least one byte for each 2000 claimed (DEFLATE reaches 1032).
 _LARGE = 2**40
 _MOST_COMPRESSED = 2000
-
-
-@contextmanager
-def gdal() -> Iterator[None]:
-    """GDAL as geofuse wants it while reading: leaving no side files beside the user's data."""
-    with rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO", GDAL_PAM_ENABLED="YES"):
-        yield
+# Pixels along a side: more than the Earth has at 10 m; every one of them is a coordinate in memory.
+LONGEST_AXIS = 2**22
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class RasterArray:
     Picklable; holds no open file. Indexing reads only the bands and the window that are asked for.
     """
 
-    path: str
+    path: str = field(repr=False)  # an address may hold credentials
     indexes: tuple[int, ...]
     height: int
     width: int
@@ -54,6 +48,10 @@ class RasterArray:
     """The file brings a mask of its own (an alpha band or a .msk file)."""
     alpha: int | None = None
     """Number of the band that is zero where there is no data, of a type that GDAL takes for no mask."""
+    trusted: bool = False
+    """Open it with every driver of GDAL."""
+    stamp: str | None = None
+    """What `content_stamp` said of the file when it was opened; None where it says nothing."""
 
     dtype = np.dtype(np.float32)
     ndim = 3
@@ -83,18 +81,25 @@ class RasterArray:
     def _read(self, bands: NDArray[np.intp], window: Window) -> NDArray[np.float32]:
         indexes = [self.indexes[band] for band in bands]
         try:
-            with gdal(), rasterio.open(self.path) as source:
+            with open_raster(self.path, trusted=self.trusted) as source:
                 raw = source.read(indexes, window=window)
                 mask = source.read_masks(indexes, window=window) if self.has_mask else None
                 mask = mask if self.alpha is None else np.broadcast_to(source.read(self.alpha, window=window), raw.shape)
         except (RasterioError, OSError) as error:
             (top, bottom), (left, right) = window.toranges()
             where = f"rows {top}-{bottom}, columns {left}-{right}"
-            raise RunFailed(f"{self.path}: could not read {where} ({error}); the file is damaged or was changed while in use") from error
+            reason = RasterioError(redact(str(error)))
+            raise RunFailed(f"{self.path}: could not read {where} ({error}); the file is damaged or was changed while in use") from reason
+        self._check_unchanged()
         values = decode(raw, *([column[band] for band in bands] for column in (self.scale, self.offset, self.nodata)))
         if mask is not None:
             values[mask == 0] = np.nan
         return values
+
+    def _check_unchanged(self) -> None:
+        """Refuse pixels of another file than the one that was opened: an image would be made of both."""
+        if self.stamp is not None and content_stamp(self.path) != self.stamp:
+            raise RunFailed(f"{self.path} was replaced or changed while it was in use; run again once the inputs stay as they are")
 
 
 def _within(places: NDArray[np.intp], start: int) -> Any:
@@ -141,7 +146,7 @@ def natural_chunks(shape: tuple[int, int, int], block: tuple[int, int], *, seque
     return bands, min(height, side * rows), min(width, side * cols)
 
 
-def first_data(array: RasterArray, chunk: tuple[int, int, int], budget: int = 4 * 2**30) -> NDArray[np.float32] | None:
+def first_data(array: RasterArray, chunk: tuple[int, int, int], budget: int = 2**30) -> NDArray[np.float32] | None:
     """Return the first block with data that is found, or None where no pixel holds any.
 
     Blocks are tried in scattered order, eight bands of the file first: a scene with data answers after one or two blocks. Only a

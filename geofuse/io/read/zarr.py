@@ -25,10 +25,9 @@ from geofuse.cube.normalise import parts
 from geofuse.cube.values import decode
 from geofuse.errors import InvalidCube, RunFailed
 from geofuse.io.read.fingerprint import content_size
-from geofuse.io.read.raster import RasterArray, claims_too_much
+from geofuse.io.read.raster import LONGEST_AXIS, RasterArray, claims_too_much
 
 _METADATA_BYTES = 64 * 2**20
-_LONGEST_AXIS = 2**22
 _CHUNK_BYTES, _CHUNKS_IN_SHARD = 2**30, 2**20
 _CODECS = {"bytes", "blosc", "zstd", "gzip", "crc32c", "transpose", "vlen-utf8", "sharding_indexed"}
 _NUMBERS = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64))}
@@ -82,6 +81,8 @@ class Store:
         As the rows are in the store; they may run north.
     crs : pyproj.CRS
     attrs, encoding : dict
+    coords : dict
+        Pixel centres ``y`` and ``x`` as stored, rows turned to run south.
     """
 
     array: StoreArray
@@ -91,6 +92,7 @@ class Store:
     crs: Any
     attrs: dict[str, Any]
     encoding: dict[str, Any]
+    coords: dict[str, NDArray[Any]]
 
 
 def describe_store(folder: Path) -> Store:
@@ -146,9 +148,9 @@ def _described(folder: Path, group: str, dataset: xr.Dataset, chunks: dict[str, 
     table = BandTable.make(*(known.get(key) for key in ("names", "wavelength", "fwhm", "good")))  # type: ignore[arg-type]
     attrs = {key: value for key, value in known["attrs"].items() if not str(key).startswith(_ABOUT_THE_STORE)}
     rows, cols = chunks[names[0]][1:]
-    return Store(
-        array, (rows, cols), table, transform, known["crs"], attrs, {**encoding, "dtype": variable.dtype.name, "source": str(folder)}
-    )
+    coords: dict[str, Any] = {dim: known[dim] for dim in ("y", "x") if dim in known}
+    encoding = {**encoding, "dtype": variable.dtype.name, "source": str(folder)}
+    return Store(array, (rows, cols), table, transform, known["crs"], attrs, encoding, coords)
 
 
 def finest_group(folder: Path) -> Path:
@@ -198,8 +200,8 @@ def checked_chunk(node: Path) -> tuple[int, ...]:
     inner = _checked_codecs(node, metadata.get("codecs"), outer)
     if metadata.get("storage_transformers") or len(outer) != len(shape):
         raise InvalidCube(f"{node.name} has storage transformers or an odd grid of chunks; {_BY_YOURSELF}")
-    if max(shape, default=0) > _LONGEST_AXIS or (len(shape) < 2 and prod(shape) * itemsize > _COORDINATE_BYTES):
-        raise InvalidCube(f"{node.name} claims a shape of {shape}; expected at most {_LONGEST_AXIS} pixels along a side")
+    if max(shape, default=0) > LONGEST_AXIS or (len(shape) < 2 and prod(shape) * itemsize > _COORDINATE_BYTES):
+        raise InvalidCube(f"{node.name} claims a shape of {shape}; expected at most {LONGEST_AXIS} pixels along a side")
     if prod(inner) * itemsize > _CHUNK_BYTES:
         raise InvalidCube(f"{node.name} has chunks of {prod(inner) * itemsize / 1e9:.1f} GB; expected at most {_CHUNK_BYTES / 1e9:.1f} GB")
     if claims_too_much(prod(shape) * itemsize, content_size(node)):
@@ -212,7 +214,7 @@ def _checked_codecs(node: Path, codecs: Any, outer: tuple[int, ...]) -> tuple[in
     inner = outer
     for codec in codecs if isinstance(codecs, list) else [None]:
         name = codec if isinstance(codec, str) else codec.get("name") if isinstance(codec, dict) else None
-        if name not in _CODECS:
+        if not isinstance(name, str) or name not in _CODECS:
             raise InvalidCube(f"{node.name} is stored with the codec {name!r}; expected one of {', '.join(sorted(_CODECS))}")
         if name == "sharding_indexed":
             within = _configuration(codec)

@@ -22,17 +22,20 @@ from zlib import crc32
 import numpy as np
 import rasterio
 import xarray as xr
+from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geofuse.cube.bands import BandTable
+from geofuse.cube.georef import coordinate_tags
 from geofuse.cube.schema import check_cube, geobox
 from geofuse.cube.values import StoredType
 from geofuse.errors import OutputRefused, RunFailed
 from geofuse.io.read.fingerprint import content_sha256, content_size
+from geofuse.io.read.gdal import open_raster
 from geofuse.io.write.output import is_zarr
 from geofuse.io.write.remote import check_remote, is_remote, leave, local_place, upload
 from geofuse.io.write.space import check_space, disk_space
-from geofuse.io.write.staging import Corner, Draft
+from geofuse.io.write.staging import Corner, Draft, Flagged
 from geofuse.io.write.statistics import BandStatistics
 from geofuse.io.write.translate import copy_here, translate
 from geofuse.io.write.vrt import software, write_vrt
@@ -45,6 +48,8 @@ _BLOCKS = (64, 128, 256, 512, 1024, 2048, 4096)
 _GDAL_CACHE = 16 * 2**20
 # Up to this many values a copy takes a second or two; a process of its own would take longer to start than it saves.
 _COPY_HERE = 2**24
+# Lossless both. Level 1, because after the predictor it finds nearly all there is (docs/benchmarks/compression.md).
+_COMPRESSIONS = {"deflate": {"COMPRESS": "DEFLATE", "ZLEVEL": "1"}, "zstd": {"COMPRESS": "ZSTD", "ZSTD_LEVEL": "1"}}
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,9 @@ def write_cog(
     block: int = BLOCK,
     extra_tags: dict[str, str] | None = None,
     resume: bool = True,
+    compression: str = "deflate",
 ) -> Receipt:
-    """Write a cube as a Cloud-Optimized GeoTIFF without ever holding it.
+    """Write a cube as a Cloud-Optimized GeoTIFF without ever holding it; red, green and blue are marked (`geofuse.io.write.vrt.colours_of`).
 
     Parameters
     ----------
@@ -111,6 +117,8 @@ def write_cog(
         More tags for the file.
     resume : bool
         Go on from what an interrupted run with the same lazy cube left; False starts again. A cube in memory is always written afresh.
+    compression : str
+        ``"deflate"``, which every reader of GeoTIFF knows, or ``"zstd"``, which is read in half the time by those that know it.
 
     Returns
     -------
@@ -138,7 +146,8 @@ def write_cog(
     """
     if is_zarr(path):
         raise OutputRefused(f"The output {path} would be a Zarr store; write it with to_zarr, or let its name end in .tif.")
-    return write_raster(cube, path, dtype=dtype, overwrite=overwrite, progress=progress, block=block, extra_tags=extra_tags, resume=resume)
+    options: Any = {"dtype": dtype, "overwrite": overwrite, "progress": progress, "block": block, "resume": resume}
+    return write_raster(cube, path, **options, extra_tags=extra_tags, compression=compression)
 
 
 def write_raster(
@@ -151,12 +160,15 @@ def write_raster(
     block: int,
     resume: bool,
     extra_tags: dict[str, str] | None = None,
+    compression: str = "deflate",
 ) -> Receipt:
     """Write what the name of the output says: a COG, or a Zarr store; see `write_cog` and `geofuse.io.write.zarr.write_zarr`."""
     check_cube(cube, "output")
     StoredType.named(dtype)
     if block not in _BLOCKS:
         raise ValueError(f"block must be a power of two from 64 to 4096, not {block}")
+    if compression not in _COMPRESSIONS:
+        raise OutputRefused(f"the compression is {compression!r}; expected {' or '.join(_COMPRESSIONS)}")
     bands, rows, cols = cube.shape
     resume = resume and cube.chunks is not None
     remote = str(path) if is_remote(path) else None
@@ -166,8 +178,8 @@ def write_raster(
         overwrite = True  # what lies where an object is made is our own
     target = check_target(path, overwrite=overwrite)
     check_space([target], disk_space((bands, rows, cols), dtype), resume=resume)
-    with workspace(target, _key(cube, dtype, block, extra_tags), resume=resume, overwrite=overwrite) as work:
-        receipt = fill_draft(cube, work, dtype=dtype, block=block, progress=progress).finish(extra_tags or {}, progress)
+    with workspace(target, _key(cube, dtype, block, extra_tags) | {"compression": compression}, resume=resume, overwrite=overwrite) as work:
+        receipt = fill_draft(cube, work, dtype=dtype, block=block, progress=progress).finish(extra_tags or {}, progress, compression)
         work.publish()
         if remote:
             upload(target, remote, receipt.sha256)
@@ -185,6 +197,7 @@ def _key(cube: xr.DataArray, dtype: str, block: int, tags: dict[str, str] | None
         "pixels": getattr(cube.data, "name", "in memory"),
         "shape": list(cube.shape),
         "grid": [repr(float(v)) for v in tuple(box.affine)[:6]],
+        "coordinates": coordinate_tags(cube, box.affine),
         "crs": cube.spatial_ref.attrs["crs_wkt"],
         "bands": bands,
         "dtype": dtype,
@@ -193,7 +206,9 @@ def _key(cube: xr.DataArray, dtype: str, block: int, tags: dict[str, str] | None
     }
 
 
-def fill_draft(cube: xr.DataArray, work: Workspace, *, dtype: str = "int16", block: int = BLOCK, progress: bool = True) -> Filled:
+def fill_draft(
+    cube: xr.DataArray, work: Workspace, *, dtype: str = "int16", block: int = BLOCK, progress: bool = True, flagged: Any = None
+) -> Filled:
     """Compute the tiles of a cube that the journal does not hold yet, and write them into the draft.
 
     Parameters
@@ -202,6 +217,8 @@ def fill_draft(cube: xr.DataArray, work: Workspace, *, dtype: str = "int16", blo
         As for `write_cog`.
     work : Workspace
         Where; its key must decide about all of these.
+    flagged : dask.array.Array, shape (B + 1, H, W), optional
+        What to compute instead of the cube's own pixels: the same, and the quality layer as the last plane (see `Filled.quality`).
 
     Returns
     -------
@@ -211,13 +228,14 @@ def fill_draft(cube: xr.DataArray, work: Workspace, *, dtype: str = "int16", blo
     bands, rows, cols = cube.shape
     # an image smaller than a block needs no block of that size: 177 bands of 60 x 80 pixels would fill 90 MB
     side = min(block, -(-max(rows, cols) // 16) * 16)
-    data = as_tiles(cube.data, side)
+    data = as_tiles(cube.data if flagged is None else flagged, side)
     draft = Draft(work.folder, (bands, rows, cols), StoredType.named(dtype), side, starts(data))
     places = [(i, j) for i in range(len(draft.starts[0])) for j in range(len(draft.starts[1]))]
-    filled = Filled(cube, draft, work, places)
+    tiles = draft if flagged is None else Flagged.beside(draft)
+    filled = Filled(cube, draft, work, places, tiles)
     if "final" in work.journal:
         return filled
-    draft.allocate()
+    tiles.allocate()
     missing = filled.missing(progress)
     with bar(len(places), desc="writing", unit="tile", enabled=progress) as steps:
         steps.update(len(places) - len(missing))
@@ -226,7 +244,7 @@ def fill_draft(cube: xr.DataArray, work: Workspace, *, dtype: str = "int16", blo
             work.journal.append(_name(place), **record)
             steps.update()
 
-        run_tiles(data, draft.store, missing, done)
+        run_tiles(data, tiles.store, missing, done)
     return filled
 
 
@@ -242,6 +260,7 @@ class Filled:
     draft: Draft
     work: Workspace
     places: list[Place]
+    tiles: Draft | Flagged
 
     def missing(self, progress: bool) -> list[Place]:
         """Tiles that the journal does not tell of, or tells of in vain: what it says is compared with what is on file."""
@@ -254,14 +273,20 @@ class Filled:
         return [place for place in self.places if _name(place) not in self.work.journal]
 
     def _holds(self, place: Place) -> bool:
-        return self.draft.holds(self._record(place))
+        return self.tiles.holds(self._record(place))
 
     def _record(self, place: Place) -> dict[str, Any]:
         record = self.work.journal.get(_name(place))
         assert record is not None
         return record
 
-    def finish(self, tags: dict[str, str], progress: bool) -> Receipt:
+    @property
+    def quality(self) -> NDArray[np.uint8]:
+        """The quality layer, (rows, columns), from the disk; only where it was computed with the image."""
+        assert isinstance(self.tiles, Flagged)
+        return self.tiles.layer()
+
+    def finish(self, tags: dict[str, str], progress: bool, compression: str = "deflate") -> Receipt:
         """Make the output in the workspace, read it back, and say what was made; what an earlier run verified is not made again."""
         statistics, clipped = BandStatistics(self.draft.shape[0]), 0
         for place in self.places:  # always in this order: the same rounding, whoever was first
@@ -272,7 +297,7 @@ class Filled:
             if "final" not in self.work.journal:
                 self.draft.complete_overviews()
                 steps.update()
-                self._make(statistics, tags)
+                self._make(statistics, tags, compression)
                 steps.update()
                 self.verify(self.work.final)
                 steps.update()
@@ -285,17 +310,19 @@ class Filled:
         windows = sum(1 for _ in self._windows()) * self.draft.shape[0]
         return Receipt(self.work.target, final["sha256"], final["size"], windows, clipped, statistics.valid_percent)
 
-    def _make(self, statistics: BandStatistics, tags: dict[str, str]) -> None:
+    def _make(self, statistics: BandStatistics, tags: dict[str, str], compression: str) -> None:
         if is_zarr(self.work.target):
             from geofuse.io.write.zarr import fill_store
 
-            fill_store(self.work.final, self.draft, self.cube, statistics)
+            fill_store(self.work.final, self.draft, self.cube, statistics, tags)
         else:
-            _compress(self._show(statistics, tags), self.work.final, self.draft)
+            _compress(self._show(statistics, tags), self.work.final, self.draft, compression)
 
     def _show(self, statistics: BandStatistics, tags: dict[str, str]) -> Path:
         crs_wkt = self.cube.spatial_ref.attrs["crs_wkt"]
-        return write_vrt(self.draft, BandTable.from_cube(self.cube), statistics, geobox(self.cube).affine, crs_wkt, tags)
+        transform = geobox(self.cube).affine
+        tags = {**tags, **coordinate_tags(self.cube, transform)}
+        return write_vrt(self.draft, BandTable.from_cube(self.cube), statistics, transform, crs_wkt, tags)
 
     def _tell(self, clipped: int) -> None:
         name, limit = self.work.target.name, self.draft.stored.limit
@@ -336,7 +363,7 @@ class Filled:
 
     def _check_cog(self, path: Path) -> None:
         stored, box = self.draft.stored, geobox(self.cube)
-        with rasterio.open(path) as file:
+        with open_raster(path) as file:
             same_nodata = file.nodata is not None and np.array_equal([file.nodata], [stored.nodata], equal_nan=True)
             if file.transform != box.affine or not same_nodata:
                 raise RunFailed(f"the grid or nodata value read back differs ({file.transform!r}, {file.nodata}); nothing was left")
@@ -364,7 +391,7 @@ def _reader(path: Path) -> Iterator[Callable[[Corner], Iterable[Any]]]:
 
         yield lambda corner: stored_window(path, corner)
         return
-    with rasterio.open(path) as file:
+    with open_raster(path) as file:
         yield lambda corner: (file.read(band, window=Window(corner[1], corner[0], corner[3], corner[2])) for band in file.indexes)
 
 
@@ -372,14 +399,15 @@ def _threads() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _compress(draft: Path, final: Path, layout: Draft) -> None:
+def _compress(draft: Path, final: Path, layout: Draft, compression: str) -> None:
     """Copy the draft in the order of a COG: directories, smallest overview first, full image last.
 
-    Level 1, because after the predictor it finds nearly all there is: on a fused scene two thirds of the time of level 6, and 3 % smaller.
+    Band by band: pixel by pixel would be a fifth smaller, and whoever looks at three bands would decode all of them.
     """
     options = {
         **{"COPY_SRC_OVERVIEWS": "YES", "TILED": "YES", "BLOCKXSIZE": str(layout.side), "BLOCKYSIZE": str(layout.side)},
-        **{"COMPRESS": "DEFLATE", "ZLEVEL": "1", "PREDICTOR": "3" if layout.stored.dtype == "float32" else "2", "INTERLEAVE": "BAND"},
+        **_COMPRESSIONS[compression],
+        **{"PREDICTOR": "3" if layout.stored.dtype == "float32" else "2", "INTERLEAVE": "BAND"},
         **{"PHOTOMETRIC": "MINISBLACK", "ALPHA": "NO", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"},
     }
     final.unlink(missing_ok=True)

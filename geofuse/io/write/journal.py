@@ -160,6 +160,8 @@ def differences(was: Any, now: Any, name: str = "") -> list[str]:
     if isinstance(was, dict) and isinstance(now, dict):
         keys = dict.fromkeys((*was, *now))
         return [text for key in keys for text in differences(was.get(key), now.get(key), f"{name} {key}".strip())]
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now) == 1:
+        return differences(was[0], now[0], name)
     return [] if was == now else [f"{name} was {_short(was)} and is {_short(now)}"]
 
 

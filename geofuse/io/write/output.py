@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
 
-from geofuse.errors import OutputRefused
+from rasterio.errors import RasterioError
+
+from geofuse.errors import GeofuseError, OutputRefused
+from geofuse.io.read import geotiff
+from geofuse.io.read.gdal import is_tiff, open_raster
+
+# Says which run wrote an output: a checksum of the command and its inputs, among the tags of a COG or the attributes of a store.
+RUN_TAG = "GEOFUSE_RUN"
 
 
 def is_zarr(path: str | os.PathLike[str]) -> bool:
@@ -23,6 +31,22 @@ def is_zarr(path: str | os.PathLike[str]) -> bool:
 def is_store(folder: Path) -> bool:
     """Whether a folder is a node of a Zarr store, of any version."""
     return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+def run_of(path: Path) -> str | None:
+    """What an output says of the run that wrote it; None where it says nothing, or is not whole."""
+    try:
+        if is_zarr(path):
+            found = json.loads((path / "zarr.json").read_bytes())["attributes"].get(RUN_TAG)
+        elif is_tiff(path):
+            geotiff.check_complete(path)
+            with open_raster(path) as file:
+                found = file.tags().get(RUN_TAG)
+        else:
+            return None
+    except (OSError, RasterioError, ValueError, LookupError, AttributeError, TypeError, GeofuseError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:

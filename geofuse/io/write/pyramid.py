@@ -41,6 +41,17 @@ def halved(plane: NDArray[Any], nodata: float) -> NDArray[Any]:
     return np.where(count > 0, mean, nodata).astype(plane.dtype)
 
 
+def every_other(plane: NDArray[Any]) -> NDArray[Any]:
+    """Every other row and column, for numbers of which no mean can be taken; as many as `halved` gives.
+
+    Examples
+    --------
+    >>> every_other(np.array([[1, 2, 9], [4, 8, 16]], dtype="uint8"))
+    array([[1, 9]], dtype=uint8)
+    """
+    return plane[::2, ::2]
+
+
 def _quadruples(plane: NDArray[Any], wide: Any) -> NDArray[Any]:
     """Sum over blocks of 2 × 2."""
     pairs = np.add(plane[::2], plane[1::2], dtype=wide)

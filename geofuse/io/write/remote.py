@@ -1,6 +1,8 @@
-"""Outputs in object storage (``s3://bucket/key``): made locally, then uploaded in parts that the server checks one by one.
+"""Outputs in object storage (``s3://bucket/key``): made locally, then uploaded by boto3's transfer manager, in parts if large.
 
-The object appears when its last part is there and all of them were found right, or not at all: that is what a multipart upload is.
+Every request travels with a SHA-256 that the server compares with what arrived. The object appears when its last part is there, or not at all:
+that is what a multipart upload is. What the manager does not do is done here: to look afterwards whether what is there is what was sent, and to
+give up the upload of a run that was killed.
 A Zarr store is many objects: what makes it one, the ``zarr.json`` at its root, goes first from the old store and comes last to the new one.
 The object, or that root, bears the SHA-256 of the whole among its metadata, by which a run that was stopped knows its own again.
 Credentials, region and endpoint are those that boto3 finds (``AWS_PROFILE``, ``AWS_ENDPOINT_URL``, …).
@@ -29,7 +31,7 @@ _PART, _MOST_PARTS = 64 * 2**20, 9_999
 _UPLOADS = 4
 # What makes a store one, and what marks one that is being uploaded: no name sorts before it.
 _ROOT, _UNFINISHED = "zarr.json", "!geofuse"
-_CHECKSUM = "geofuse-sha256"
+_CHECKSUM, _RUN = "geofuse-sha256", "geofuse-run"
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -122,7 +124,16 @@ def _find_store(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
     return root
 
 
-def upload(made: Path, address: str, sha256: str | None = None) -> None:
+def run_of_object(address: str) -> str | None:
+    """What an object, or the root of a store, says of the run that wrote it; None where it says nothing, or cannot be asked."""
+    bucket, key = _split(address)
+    client = _client()
+    with suppress(*_failures()):
+        return str(client.head_object(Bucket=bucket, Key=f"{key}/{_ROOT}" if is_zarr(address) else key)["Metadata"].get(_RUN))
+    return None
+
+
+def upload(made: Path, address: str, sha256: str | None = None, run: str | None = None) -> None:
     """Upload a file, or a Zarr store in place of the one that is there; nothing where a run that was stopped has done so.
 
     Parameters
@@ -131,6 +142,8 @@ def upload(made: Path, address: str, sha256: str | None = None) -> None:
     address : str
     sha256 : str, optional
         As `geofuse.io.read.fingerprint.content_sha256` takes it, where it is known.
+    run : str, optional
+        For `run_of_object`.
 
     Raises
     ------
@@ -139,7 +152,7 @@ def upload(made: Path, address: str, sha256: str | None = None) -> None:
     """
     bucket, key = _split(address)
     client = _client()
-    metadata = {_CHECKSUM: sha256 or content_sha256(made)}
+    metadata = {_CHECKSUM: sha256 or content_sha256(made)} | ({_RUN: run} if run else {})
     failures: tuple[type[Exception], ...] = (*_failures(), OSError)
     try:
         (_upload_store if made.is_dir() else _upload_file)(client, made, bucket, key, metadata)
@@ -149,7 +162,7 @@ def upload(made: Path, address: str, sha256: str | None = None) -> None:
 
 def _upload_file(client: Any, file: Path, bucket: str, key: str, metadata: dict[str, str]) -> None:
     if not _is_marked(client, bucket, key, metadata):
-        (_send_whole if file.stat().st_size <= _PART else _send_parts)(client, file, bucket, key, metadata)
+        _send_file(client, file, bucket, key, metadata)
 
 
 def _upload_store(client: Any, store: Path, bucket: str, key: str, metadata: dict[str, str]) -> None:
@@ -185,60 +198,72 @@ def _listed(client: Any, bucket: str, prefix: str) -> dict[str, int]:
 
 def _send_whole(client: Any, file: Path, bucket: str, key: str, metadata: dict[str, str] | None = None) -> None:
     """Upload a file by one request, of which nothing can stay half done; so go all files of a store, whose shards have at most 1 GiB."""
-    checksum = _base64(bytes.fromhex(file_sha256(file)))
-    about = {"Bucket": bucket, "Key": key, "ContentType": _content_type(file), "Metadata": metadata or {}}
-    with file.open("rb") as content:
-        client.put_object(**about, Body=content, ChecksumSHA256=checksum)
-    _check_size(client, file, bucket, key)
+    _send(client, file, bucket, key, metadata or {}, part=max(file.stat().st_size, _PART), use_threads=False)
 
 
-def _send_parts(client: Any, file: Path, bucket: str, key: str, metadata: dict[str, str]) -> None:
-    """Upload a file; every part travels with its SHA-256, which the server compares with what arrived.
+def _send_file(client: Any, file: Path, bucket: str, key: str, metadata: dict[str, str]) -> None:
+    """Upload a file, in parts if it is large.
 
     A note beside the file names the upload while it is under way: the next run gives up one that was killed, whose parts would be kept
     by the server, and paid for.
     """
-    size, where, note = file.stat().st_size, {"Bucket": bucket, "Key": key}, file.with_name(f".{file.name}.upload")
-    part = max(_PART, -(-size // _MOST_PARTS))
+    begun, note = "after-call.s3.CreateMultipartUpload", file.with_name(f".{file.name}.upload")
     if note.exists():
-        _give_up(client, where | {"UploadId": note.read_text()}, note)
-    begun = client.create_multipart_upload(**where, ContentType=_content_type(file), Metadata=metadata, ChecksumAlgorithm="SHA256")
-    where["UploadId"] = begun["UploadId"]
+        _give_up(client, bucket, key, note.read_text())
 
-    def send(number: int) -> dict[str, Any]:
-        with file.open("rb") as source:
-            source.seek((number - 1) * part)
-            content = source.read(part)
-        checksum = _base64(hashlib.sha256(content).digest())
-        answer = client.upload_part(**where, PartNumber=number, Body=content, ChecksumSHA256=checksum)
-        if answer.get("ChecksumSHA256", checksum) != checksum:
-            raise OSError(f"part {number} arrived damaged")
-        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+    def write_down(parsed: dict[str, Any], **_: Any) -> None:
+        if "UploadId" in parsed:
+            note.write_text(parsed["UploadId"])
 
+    client.meta.events.register(begun, write_down)
     try:
-        note.write_text(where["UploadId"])
-        with ThreadPoolExecutor(_UPLOADS) as pool:
-            parts = list(pool.map(send, range(1, -(-size // part) + 1)))
-        client.complete_multipart_upload(**where, MultipartUpload={"Parts": parts})
-    except BaseException:  # Ctrl-C too
-        _give_up(client, where, note)
-        raise
-    note.unlink()
-    _check_size(client, file, bucket, key)
+        _send(client, file, bucket, key, metadata, part=max(_PART, -(-file.stat().st_size // _MOST_PARTS)))
+    finally:
+        client.meta.events.unregister(begun, write_down)
+    note.unlink(missing_ok=True)
 
 
-def _give_up(client: Any, where: dict[str, str], note: Path) -> None:
-    """Let the server forget an upload; where it cannot be told now, the note stays for the next run."""
-    with suppress(*_failures()):
-        client.abort_multipart_upload(**where)
-        note.unlink(missing_ok=True)
+def _send(client: Any, file: Path, bucket: str, key: str, metadata: dict[str, str], *, part: int, use_threads: bool = True) -> None:
+    from boto3.s3.transfer import TransferConfig
+
+    config = TransferConfig(
+        multipart_threshold=part + 1,
+        multipart_chunksize=part,
+        max_concurrency=_UPLOADS,
+        use_threads=use_threads,
+        preferred_transfer_client="classic",  # the other one does not say what it begins
+    )
+    about = {"ContentType": _content_type(file), "Metadata": metadata, "ChecksumAlgorithm": "SHA256"}
+    client.upload_file(str(file), bucket, key, ExtraArgs=about, Config=config)
+    _check_sent(client, file, bucket, key, part)
 
 
-def _check_size(client: Any, file: Path, bucket: str, key: str) -> None:
-    size, found = file.stat().st_size, client.head_object(Bucket=bucket, Key=key)["ContentLength"]
-    if found != size:
+def _give_up(client: Any, bucket: str, key: str, upload_id: str) -> None:
+    """Let the server forget an upload; no fault if it has none of that name."""
+    try:
+        client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+    except _failures() as error:
+        if _status(error) != 404:
+            raise
+
+
+def _check_sent(client: Any, file: Path, bucket: str, key: str, part: int) -> None:
+    """Compare size and, where the server keeps it, checksum of the object with the file."""
+    there = client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+    sent = {"ContentLength": str(file.stat().st_size), "ChecksumSHA256": _s3_checksum(file, part)}
+    found = {name: str(there.get(name, sent[name])).partition("-")[0] for name in sent}  # behind a dash S3 gives the number of parts
+    if found != sent:
         client.delete_object(Bucket=bucket, Key=key)  # its metadata would say that it is whole
-        raise OSError(f"{found} bytes are there, and {size} were sent")
+        raise OSError(f"what is there is not what was sent: found {found}, expected {sent}")
+
+
+def _s3_checksum(file: Path, part: int) -> str:
+    """The SHA-256 that S3 gives an object: of its content, or of the digests of its parts."""
+    if file.stat().st_size <= part:
+        return _base64(bytes.fromhex(file_sha256(file)))
+    with file.open("rb") as content:
+        digests = [hashlib.sha256(piece).digest() for piece in iter(lambda: content.read(part), b"")]
+    return _base64(hashlib.sha256(b"".join(digests)).digest())
 
 
 def _base64(digest: bytes) -> str:
@@ -262,10 +287,11 @@ def _client() -> Any:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What an S3 client raises."""
+    """What an S3 client and its transfer manager raise."""
+    from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
-    return BotoCoreError, ClientError
+    return Boto3Error, BotoCoreError, ClientError
 
 
 def _status(error: Any) -> int | None:

@@ -11,7 +11,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geofuse.cube.values import StoredType
-from geofuse.io.write.pyramid import halved, overview_factors
+from geofuse.io.write.pyramid import every_other, halved, overview_factors
 from geofuse.io.write.statistics import BandStatistics
 
 Corner = tuple[int, int, int, int]
 """First row, first column, height, width."""
 
 _STRIP_ROWS = 256
+FLAGS = StoredType.named("flags")
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,10 @@ class Draft:
         content = b"".join(os.pread(file, length, start) for length, start in runs)
         return np.frombuffer(content, self.stored.dtype).reshape(height, width)
 
+    def halve(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Half as many rows and columns: means, or of flags every other one."""
+        return every_other(numbers) if self.stored.flags else halved(numbers, self.stored.nodata)
+
     def windows(self, corner: Corner) -> Iterator[Corner]:
         """Cut a tile along the blocks of the finished file, so that reading a window there never takes two."""
         top, left, height, width = corner
@@ -138,7 +143,7 @@ class Draft:
                 checksums.append([_checksum(numbers[r - top : r - top + h, c - left : c - left + w]) for r, c, h, w in windows])
                 self.write(files[0], 0, band, top, left, numbers)
                 for level in range(1, len(files)):
-                    numbers = halved(numbers, self.stored.nodata)
+                    numbers = self.halve(numbers)
                     self.write(files[level], level, band, top >> level, left >> level, numbers)
         finally:
             for file in files:
@@ -168,7 +173,7 @@ class Draft:
             for band in range(self.shape[0] if files else 0):
                 numbers = self.read(image, 0, band, corner)
                 for level, file in enumerate(files, start=1):
-                    numbers = halved(numbers, self.stored.nodata)
+                    numbers = self.halve(numbers)
                     self.write(file, level, band, corner[0] >> level, corner[1] >> level, numbers)
         finally:
             for file in files:
@@ -186,10 +191,43 @@ class Draft:
         try:
             for top in range(0, rows, _STRIP_ROWS):
                 strip = self.read(below, level, band, (top, 0, min(_STRIP_ROWS, rows - top), cols))
-                self.write(above, level + 1, band, top // 2, 0, halved(strip, self.stored.nodata))
+                self.write(above, level + 1, band, top // 2, 0, self.halve(strip))
         finally:
             os.close(below)
             os.close(above)
+
+
+@dataclass(frozen=True)
+class Flagged:
+    """Tiles whose last plane is the quality layer: that goes into a raster of its own, the other planes into theirs."""
+
+    image: Draft
+    quality: Draft
+
+    @staticmethod
+    def beside(image: Draft) -> Flagged:
+        """The quality layer in a folder of its own; as a plain raster without overviews, which its file gets when it is written."""
+        folder = image.folder / "quality"
+        return Flagged(image, replace(image, folder=folder, shape=(1, *image.shape[1:]), stored=FLAGS, side=max(image.shape[1:])))
+
+    def allocate(self) -> None:
+        """As `Draft.allocate`."""
+        self.quality.folder.mkdir(exist_ok=True)
+        self.quality.allocate()
+        self.image.allocate()
+
+    def store(self, tile: NDArray[np.float32], top: int, left: int) -> dict[str, Any]:
+        """As `Draft.store`, with the record of the quality layer in that of the image."""
+        flags = np.where(tile[-1:] == FLAGS.nodata, np.float32(np.nan), tile[-1:])
+        return self.image.store(tile[:-1], top, left) | {"quality": self.quality.store(flags, top, left)}
+
+    def holds(self, record: dict[str, Any]) -> bool:
+        """As `Draft.holds`, for both."""
+        return "quality" in record and self.quality.holds(record["quality"]) and self.image.holds(record)
+
+    def layer(self) -> NDArray[np.uint8]:
+        """The quality layer as it is on file, (rows, columns)."""
+        return np.memmap(self.quality.path(0), np.uint8, "r", shape=self.quality.shape[1:])
 
 
 def _write_whole(file: int, content: memoryview, place: int) -> None:

@@ -10,11 +10,12 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement
 
 import numpy as np
 
-from geofuse.cube.bands import BandTable
+from geofuse.cube.bands import RED_GREEN_BLUE, BandTable
 from geofuse.io.write.staging import Draft
 from geofuse.io.write.statistics import BandStatistics
 
-_GDAL_TYPES = {"int16": "Int16", "float32": "Float32"}
+_GDAL_TYPES = {"int16": "Int16", "float32": "Float32", "uint8": "Byte"}
+_COLOUR_TOLERANCE_NM = 50.0
 
 
 def write_vrt(draft: Draft, table: BandTable, statistics: BandStatistics, transform: Any, crs_wkt: str, tags: dict[str, str]) -> Path:
@@ -42,11 +43,16 @@ def write_vrt(draft: Draft, table: BandTable, statistics: BandStatistics, transf
     t = transform
     SubElement(root, "GeoTransform").text = ", ".join(repr(float(v)) for v in (t.c, t.a, t.b, t.f, t.d, t.e))
     # reflectance_scale says that the numbers of a float file are reflectance, whatever an extra tag seems to declare
-    own = {"AREA_OR_POINT": "Area", "TIFFTAG_SOFTWARE": software(), "reflectance_scale": f"{1 / draft.stored.scale:.10g}"}
+    own = {"AREA_OR_POINT": "Area", "TIFFTAG_SOFTWARE": software()}
+    if not draft.stored.flags:
+        own["reflectance_scale"] = f"{1 / draft.stored.scale:.10g}"
     _metadata(root, {**tags, **own})
+    colours = colours_of(table)
     for band in range(draft.shape[0]):
         element = _raw_band(root, draft, 0, band)
         SubElement(element, "Description").text = table.names[band]
+        if band in colours:
+            SubElement(element, "ColorInterp").text = colours[band]
         SubElement(element, "Offset").text, SubElement(element, "Scale").text = "0.0", repr(draft.stored.scale)
         plain, imagery = _band_tags(table, band)
         _metadata(element, plain | statistics.tags(band))
@@ -57,6 +63,32 @@ def write_vrt(draft: Draft, table: BandTable, statistics: BandStatistics, transf
             SubElement(overview, "SourceBand").text = str(band + 1)
     ElementTree(root).write(_path(draft, 0))
     return _path(draft, 0)
+
+
+def colours_of(table: BandTable) -> dict[int, str]:
+    """Which band viewers shall show as red, green and blue: those nearest to 665, 560 and 490 nm, no more than 50 nm away.
+
+    Parameters
+    ----------
+    table : BandTable
+
+    Returns
+    -------
+    dict of int to str
+        GDAL's name of the colour, by position of the band; empty where one of the three is missing.
+
+    Examples
+    --------
+    >>> colours_of(BandTable.make(["b", "g", "r", "nir"], [484.3, 558.4, 646.5, 804.6]))
+    {2: 'Red', 1: 'Green', 0: 'Blue'}
+    >>> colours_of(BandTable.make(["a", "b", "c"], [1610.0, 2190.0, 10_900.0]))
+    {}
+    """
+    if not np.isfinite(table.wavelength).any():
+        return {}
+    chosen = table.rgb()
+    near = np.abs(table.wavelength[list(chosen)] - RED_GREEN_BLUE) <= _COLOUR_TOLERANCE_NM
+    return dict(zip(chosen, ("Red", "Green", "Blue"), strict=True)) if near.all() and len(set(chosen)) == 3 else {}
 
 
 def software() -> str:

@@ -3,8 +3,8 @@
 Tiles go into the same draft as for a COG (`geofuse.io.write.cog`), by the same journal, and the overviews are the same numbers. When all tiles
 are there, shards are filled from the draft one after the other, read back and compared, and the store appears by one rename.
 
-The root group holds one group a level, ``0`` (the image), ``1``, ``2``, … (overviews), each of which xarray opens by itself.
-What says where it lies: `geofuse.io.geozarr`.
+The root group holds the image and nothing else, so that whoever opens the store sees it; overviews are the groups ``1``, ``2``, …, each of
+which xarray opens by itself, and the group ``statistics`` holds those of the bands. What says where it lies: `geofuse.io.geozarr`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geofuse.cube.bands import BandTable
-from geofuse.cube.georef import CRS_COORD, lattice
+from geofuse.cube.georef import CRS_COORD
 from geofuse.cube.schema import geobox, wrap
 from geofuse.errors import OutputRefused, RunFailed
 from geofuse.io.geozarr import array_attributes, chunking, level_geobox, root_attributes
@@ -32,8 +32,8 @@ from geofuse.io.write.output import is_zarr
 from geofuse.io.write.staging import Corner, Draft
 from geofuse.io.write.statistics import BandStatistics
 
-VARIABLE = "reflectance"
-STATISTICS = "band_statistics"
+VARIABLE, FLAGS_VARIABLE = "reflectance", "quality"
+STATISTICS = "statistics"
 
 
 def write_zarr(
@@ -84,7 +84,7 @@ def write_zarr(
     >>> msi = open_msi(files("geofuse") / "data" / "berlin_hires_3p6m.tif")
     >>> folder = tempfile.TemporaryDirectory()
     >>> receipt = write_zarr(msi[:, :64, :64], Path(folder.name) / "corner.zarr", progress=False)
-    >>> receipt.windows_checked, xr.open_zarr(receipt.path, group="0").reflectance.shape
+    >>> receipt.windows_checked, xr.open_zarr(receipt.path).reflectance.shape
     (4, (4, 64, 64))
     """
     check_zarr(store)
@@ -108,7 +108,7 @@ def check_zarr(store: str | os.PathLike[str]) -> None:
         raise OutputRefused(f"Writing Zarr needs zarr 3 or newer, found {zarr.__version__}: pip install 'geofuse[zarr]'.")
 
 
-def fill_store(store: Path, draft: Draft, cube: xr.DataArray, statistics: BandStatistics) -> None:
+def fill_store(store: Path, draft: Draft, cube: xr.DataArray, statistics: BandStatistics, tags: dict[str, str]) -> None:
     """Make a store of a complete draft; what lies at its place goes.
 
     Parameters
@@ -120,22 +120,38 @@ def fill_store(store: Path, draft: Draft, cube: xr.DataArray, statistics: BandSt
         Of which the grid and the band table are taken.
     statistics : BandStatistics
         Of the stored numbers.
+    tags : dict
+        Of the store, beside the attributes that say where it lies.
     """
     import zarr
 
     shutil.rmtree(store, ignore_errors=True)
     with _as_settled():
-        zarr.create_group(store, zarr_format=3, attributes=root_attributes(geobox(cube), draft.levels))
         for level in range(draft.levels + 1):
-            _describe(store, draft, cube, level, statistics)
+            _describe(store, draft, cube, level)
             array = _stored(store, level, "r+")
             for corner, region in _shards(draft, level, array.shards):
                 array[region] = _window(draft, level, region[0], corner)
-            zarr.consolidate_metadata(store, path=str(level))
+            if level:
+                zarr.consolidate_metadata(store, path=str(level))
+        _add_statistics(store, cube, statistics)
+        zarr.open_group(store, mode="r+").attrs.update(tags | root_attributes(geobox(cube), draft.levels, VARIABLE))
         zarr.consolidate_metadata(store)
 
 
-def _describe(store: Path, draft: Draft, cube: xr.DataArray, level: int, statistics: BandStatistics) -> None:
+def _add_statistics(store: Path, cube: xr.DataArray, statistics: BandStatistics) -> None:
+    """A group of its own: beside the image it would be a second variable to those who look for one."""
+    columns = {name: ("band", column) for name, column in statistics.table().items()}
+    names = np.array(BandTable.from_cube(cube).names, dtype=object)
+    table = xr.Dataset(columns, {"band": names}, {"long_name": "statistics of the stored numbers"})
+    table.to_zarr(store, group=STATISTICS, zarr_format=3, consolidated=False)
+
+
+def _group(level: int) -> str | None:
+    return str(level) if level else None
+
+
+def _describe(store: Path, draft: Draft, cube: xr.DataArray, level: int) -> None:
     """Write the group of a level, without its pixels."""
     import dask.array as da
     from zarr.codecs import BloscCodec
@@ -151,14 +167,18 @@ def _describe(store: Path, draft: Draft, cube: xr.DataArray, level: int, statist
         fwhm=table.fwhm,
         good=table.good,
         attrs={"long_name": cube.attrs.get("long_name", "surface reflectance"), **array_attributes(grid)},
+        **({} if level else {"y": cube.y.values, "x": cube.x.values}),
     )
+    name = FLAGS_VARIABLE if stored.flags else VARIABLE
+    if stored.flags:
+        described.attrs |= {key: value for key, value in cube.attrs.items() if key.startswith("flag_")}
     # as objects: Zarr 3 has a type for text of any length, and none for text of one length
-    dataset = described.assign_coords(band=described.band.astype(object)).to_dataset(name=VARIABLE)
-    dataset[VARIABLE].encoding = {
+    dataset = described.assign_coords(band=described.band.astype(object)).to_dataset(name=name)
+    dataset[name].encoding = {
         "dtype": stored.dtype,
         "_FillValue": np.dtype(stored.dtype).type(stored.nodata),
         "fill_value": np.dtype(stored.dtype).type(stored.nodata),
-        **({"scale_factor": stored.scale, "add_offset": 0.0} if stored.dtype != "float32" else {}),
+        **({"scale_factor": stored.scale, "add_offset": 0.0} if stored.scale != 1 else {}),
         "chunks": chunk,
         "shards": shard,
         "compressors": [BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")],
@@ -166,11 +186,7 @@ def _describe(store: Path, draft: Draft, cube: xr.DataArray, level: int, statist
         "coordinates": f"wavelength fwhm good {CRS_COORD}",
         "grid_mapping": CRS_COORD,
     }
-    if level == 0:
-        rows = statistics.table()
-        dataset["statistic"] = ("statistic", np.array(list(rows), dtype=object))
-        dataset[STATISTICS] = (("statistic", "band"), np.stack(list(rows.values())), {"long_name": "statistics of the stored numbers"})
-    dataset.to_zarr(store, group=str(level), zarr_format=3, consolidated=False, compute=False)
+    dataset.to_zarr(store, group=_group(level), zarr_format=3, consolidated=False, compute=False)
 
 
 def _shards(draft: Draft, level: int, shard: tuple[int, ...]) -> Iterator[tuple[Corner, tuple[slice, slice, slice]]]:
@@ -195,7 +211,11 @@ def _window(draft: Draft, level: int, bands: slice, corner: Corner) -> NDArray[A
 def _stored(store: Path, level: int, mode: Any = "r") -> Any:
     import zarr
 
-    return zarr.open_array(store, path=f"{level}/{VARIABLE}", mode=mode, zarr_format=3)
+    return zarr.open_array(store, path=f"{level}/{_variable(store)}" if level else _variable(store), mode=mode, zarr_format=3)
+
+
+def _variable(store: Path) -> str:
+    return FLAGS_VARIABLE if (store / FLAGS_VARIABLE).is_dir() else VARIABLE
 
 
 def stored_window(store: Path, corner: Corner) -> Iterator[NDArray[Any]]:
@@ -213,12 +233,14 @@ def check_store(store: Path, draft: Draft, cube: xr.DataArray) -> None:
     RunFailed
         Grid, bands, scale, nodata value or an overview differs.
     """
-    with _as_settled(), xr.open_zarr(store, group="0", consolidated=True, mask_and_scale=False, chunks=None) as dataset:
-        image, table = dataset[VARIABLE], BandTable.from_cube(cube)
+    with _as_settled(), xr.open_zarr(store, consolidated=True, mask_and_scale=False, chunks=None) as dataset:
+        image, table = dataset[_variable(store)], BandTable.from_cube(cube)
         expected = {"_FillValue": draft.stored.nodata, "scale_factor": draft.stored.scale, "add_offset": 0.0}
         found = {"scale_factor": 1.0, "add_offset": 0.0} | image.attrs
         same = all(np.array_equal(found[key], value, equal_nan=True) for key, value in expected.items())
-        same &= lattice(image) == geobox(cube).affine and image.spatial_ref.attrs["crs_wkt"] == cube.spatial_ref.attrs["crs_wkt"]
+        written = tuple(map(float, image.spatial_ref.attrs["GeoTransform"].split()))
+        same &= written == geobox(cube).affine.to_gdal() and image.spatial_ref.attrs["crs_wkt"] == cube.spatial_ref.attrs["crs_wkt"]
+        same &= all(np.array_equal(image[dim], cube[dim]) for dim in ("y", "x"))
         same &= tuple(map(str, image.band.values)) == table.names
         same &= all(np.array_equal(image[key], getattr(table, key), equal_nan=True) for key in ("wavelength", "fwhm", "good"))
     if not same:

@@ -3,7 +3,7 @@
 X = W Hh and Y = (S W) Hm with endmember spectra W and abundances H, and Hh = P(Hm). Yokoya, Yairi and Iwasaki 2012, "Coupled nonnegative
 matrix factorization unmixing for hyperspectral and multispectral data fusion", doi:10.1109/TGRS.2011.2161320.
 
-The numbers below are the best single setting over the benchmark scenes (docs/benchmarks/baselines.md). The authors' program takes 30 endmembers
+The numbers below are the best single setting over the benchmark scenes (docs/research/baselines.md). The authors' program takes 30 endmembers
 or more and one to three alternations of 200 updates.
 """
 

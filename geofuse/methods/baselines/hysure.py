@@ -11,7 +11,7 @@ What follows the paper: the objective, the subspace found in the coarse image, t
 - The paper leaves the basis open (its program takes 10 endmembers as columns) and weighs both images by hand (λ_m = 1, λ_φ = 5e-4). Here the
   bands are divided by their noise, the basis is that of the principal components, each scaled to unit variance, and the coefficients
   are deviations from the mean spectrum. Then λ_m = λ_φ = 1 is within 0.02 dB of the best setting over the benchmark scenes, 1 to 9 dB above the paper's
-  own on the three cases compared (docs/benchmarks/baselines.md).
+  own on the three cases compared (docs/research/baselines.md).
 - The paper's splitting needs a circular blur on a regular grid. Here the two data terms are one block, solved exactly in the coarse image's
   eigenvectors of AAᵀ at any ratio and offset, and the differences end at the edges of the image instead of wrapping around.
 - It stops on the primal and dual residuals instead of after 200 iterations.

@@ -24,7 +24,7 @@ from geofuse.pair.patch import Observation
 WARNING_RHO = 0.05
 # Interpolation passes on only part of a field that varies from pixel to pixel; this share of the loss is made good. Making good all
 # of it (1.0) brings the fused radiometry from 2.6 % to 2.1 % of the HSI on the Berlin pair, but writes more of the contradiction
-# into the MSI's detail (11.1 % to 12.4 %); see docs/design/trust.md.
+# into the MSI's detail (11.1 % to 12.4 %); see docs/explanation/consistency.md.
 SHARPENING = 0.5
 
 

@@ -6,7 +6,7 @@ in the bands near those of the MSI and displaced in the others, and no prior wit
 
 A displacement by δ changes a band by -δ·∇x. The innovation of the first stage is regressed on that (`geofuse.methods.gem.evidence`), all bands at
 once: neighbours share their displacement (an Ornstein-Uhlenbeck prior along the spectrum, which allows for steps at the detectors), and its
-size is set by the evidence, within what instruments do. See docs/design/coregistration.md.
+size is set by the evidence, within what instruments do. See docs/research/coregistration.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from geofuse.pair.patch import Observation
 CORRELATION = 20.0  # bands over which displacements are alike
 WAVES = 40  # leading components of the prior along the spectrum
 # Standard deviation, fine pixels, that the evidence may ask for at most. Without a limit a scene of few coarse pixels explains with
-# displacements whatever is not symmetric in it, shadows above all (docs/design/coregistration.md).
+# displacements whatever is not symmetric in it, shadows above all (docs/research/coregistration.md).
 LARGEST = 0.08
 
 

@@ -16,13 +16,12 @@ from torch import Tensor
 
 from geofuse.methods.gem.blends import ALIKE
 from geofuse.methods.gem.coordinates import Coordinates
-from geofuse.methods.gem.noise import FLOOR
+from geofuse.methods.gem.noise import FLOOR, MIN_RELATIVE_MSI_NOISE
 from geofuse.methods.gem.posterior import GivenMsi, Prior, Solution, given_msi, solve
 from geofuse.pair.images import as_like, mix
 from geofuse.pair.patch import Observation, Patch
 
 JITTER = 1e-3
-MIN_RELATIVE_MSI_NOISE = 1e-3
 FIT_TOLERANCE = 1e-3
 
 

@@ -7,7 +7,7 @@
 
 Every stage ends in the same MAP solve, so that the result explains both observations whatever the guide proposed. After stage A the
 displacement of the HSI's bands against each other is estimated and taken apart; the stages behind work on bands that lie on each other.
-`fit` estimates; what it returns is frozen, and `Gem.apply` is a local operator (how far it reaches: docs/design/tiles.md).
+`fit` estimates; what it returns is frozen, and `Gem.apply` is a local operator (how far it reaches: docs/explanation/tiles.md).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from geofuse.methods.gem.em import calibrate, refine_classes, second_moment
 from geofuse.methods.gem.evidence import apart_from
 from geofuse.methods.gem.geometry import correct_geometry
 from geofuse.methods.gem.guided import GuidedFilter, bilateral
+from geofuse.methods.gem.innovation import innovation_distance, widening
 from geofuse.methods.gem.posterior import Prior, solve
 from geofuse.methods.gem.start import detail_covariance, start_coordinates
 from geofuse.pair.images import as_like, mix
@@ -161,6 +162,14 @@ class Gem:
         """Encode a patch and harmonise its MSI."""
         patch = patch if self.geometry is None else patch.at(self.geometry)
         return harmonised(patch.encode(self.coordinates), self.coordinates, self.trust)
+
+    def surprise(self, seen: Observation, weights: Tensor) -> Tensor:
+        """Squared distance of the MSI from what was to be expected, shape (H, W); see `geofuse.methods.gem.innovation`."""
+        return innovation_distance(seen, weights, self.stages[0].prior, self.coordinates.mixing)
+
+    def widening(self, seen: Observation, weights: Tensor) -> Tensor:
+        """Factor of the variance, shape (H, W): above 1 where spectra are extrapolated."""
+        return widening(self.surprise(seen, weights), len(seen.m))
 
     def filled(self, seen: Observation, z: Tensor) -> Observation:
         """The observation with gaps of its MSI showing what the estimate ``z`` predicts, so that the filters see no edge there."""

@@ -9,7 +9,7 @@ What can be learned from one scene without truth is what its coarse pixels can t
 (blur, sharpening) they show next to nothing that is not confused with the detail itself, of antisymmetric ones (one direction against
 the other) they show the phase. So the filters are antisymmetric, at two scales, and their weights maximise the posterior given the
 innovation of the coarse pixels (`geofuse.methods.gem.evidence`); a fifth of the coarse pixels, held out, decides whether anything was
-learned at all. See docs/design/learned-step.md.
+learned at all. See docs/research/learned-filters.md.
 """
 
 from __future__ import annotations

@@ -2,13 +2,16 @@
 
 HSI: spectrally, by factor analysis (what a low-rank model cannot explain is noise, band by band), starting from the
 regression of every band on its neighbours (Roger and Arnold 1996, doi:10.1080/01431169608949070). The rank comes from the
-Marchenko-Pastur edge of the whitened singular values. MSI: spatially, from the flattest blocks of the image.
+Marchenko-Pastur edge of the whitened singular values. MSI: what its bands do not tell of each other within small windows, where few
+materials mix.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import median_filter
+from scipy.stats import chi2
 
 ROUNDS = 6
 MIN_RANK, MAX_RANK = 10, 20
@@ -16,15 +19,24 @@ EDGE = 1.1  # singular values must exceed the Marchenko-Pastur edge by this fact
 RELATIVE_FLOOR = 3e-3  # of a band's root mean square: no sensor is better calibrated than that
 NOISY, AROUND = 3.0, 41  # times the level of that many bands around, beyond which a band is noisy
 FLOOR = 1e-6  # reflectance: what is left of a band that is zero everywhere
+# MSI: the side of a window, the degrees of freedom that its regressions leave at least, the quantile of the windows that is taken for noise, and
+# how many windows of an image are looked at.
+WINDOW, FREEDOM, QUANTILE, MOST_WINDOWS = 7, 16, 0.05, 8000
+MIN_RELATIVE_MSI_NOISE = 1e-3  # of a band's root mean square
+ALIKE = 1.5  # times the median of the bands, relative to their brightness: no band of a sensor is noisier
+# Of a band's root mean square: a signal-to-noise ratio of 100, as sensors are specified, after atmospheric correction.
+USUAL_MSI_NOISE = 1e-2
 
 
-def hsi_noise(pixels: np.ndarray) -> tuple[np.ndarray, int]:
+def hsi_noise(pixels: np.ndarray, measured: np.ndarray | None = None) -> tuple[np.ndarray, int]:
     """Noise standard deviation per band, and the rank of the signal.
 
     Parameters
     ----------
     pixels : ndarray, shape (B, N)
         Spectra of a sample of the scene, reflectance, without gaps.
+    measured : ndarray, shape (B,), optional
+        In how many of them each band was measured; in the others it was completed, which adds no noise. None: in all.
 
     Returns
     -------
@@ -40,6 +52,8 @@ def hsi_noise(pixels: np.ndarray) -> tuple[np.ndarray, int]:
     if count >= 2 * bands:
         for _ in range(ROUNDS):
             sigma, rank = _factor_round(centred, sigma, start)
+    if measured is not None:
+        sigma = sigma * np.sqrt(count / np.maximum(measured, 1))
     floor = RELATIVE_FLOOR * np.sqrt((pixels**2).mean(1))
     supported = max(1, min(bands, count // 4))
     return np.maximum(sigma, np.maximum(floor, FLOOR)), min(max(rank, MIN_RANK), MAX_RANK, supported)
@@ -85,8 +99,11 @@ def _factor_round(centred: np.ndarray, sigma: np.ndarray, start: np.ndarray) -> 
     return np.clip(sigma, np.maximum(0.4 * smooth, 0.05 * np.median(sigma)), highest), rank
 
 
-def msi_noise(images: list[np.ndarray], block: int = 8, quantile: float = 0.1) -> np.ndarray:
-    """First guess of the MSI noise: second differences in the flattest blocks.
+def msi_noise(images: list[np.ndarray]) -> np.ndarray:
+    """First guess of the MSI noise: the geometric mean of what the images allow at most and of what is usual, where that is less.
+
+    The pair itself hardly tells noise from detail that the model cannot explain, so that expectation-maximisation stays near where it starts;
+    and images allow two to nine times the noise where every pixel is another mixture (`python -m benchmarks.noise`).
 
     Parameters
     ----------
@@ -98,18 +115,58 @@ def msi_noise(images: list[np.ndarray], block: int = 8, quantile: float = 0.1) -
     ndarray, shape (M,)
         Noise standard deviation, reflectance, never below a thousandth of the band's root mean square.
     """
-    energies, power = [], []
-    for image in images:
-        mixed = (image[:, 1:, 1:] - image[:, :-1, 1:] - image[:, 1:, :-1] + image[:, :-1, :-1]) / 2
-        m, rows, cols = mixed.shape
-        size = max(1, min(block, rows, cols))
-        rows, cols = rows // size * size, cols // size * size
-        blocks = (mixed[:, :rows, :cols] ** 2).reshape(m, rows // size, size, cols // size, size).mean((2, 4)).reshape(m, -1)
-        energies.append(blocks[:, np.isfinite(blocks).all(0)])
-        power.append(np.nanmean(image**2, axis=(1, 2)))
-    energy = np.concatenate(energies, axis=1)
-    level = np.maximum(np.sqrt(np.mean(power, axis=0)), 1e3 * FLOOR)
-    if energy.shape[1] == 0:
-        return 0.01 * level
-    # 1.22 undoes the bias of taking a low quantile of 64-pixel means.
-    return np.maximum(np.sqrt(1.22 * np.quantile(energy, quantile, axis=1)), 1e-3 * level)
+    most, level = msi_noise_bound(images)
+    return np.asarray(np.maximum(np.sqrt(most * np.minimum(most, USUAL_MSI_NOISE * level)), MIN_RELATIVE_MSI_NOISE * level))
+
+
+def msi_noise_bound(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """How much noise the bands of the MSI hold at most, and the bands' root mean squares; both of shape (M,), reflectance.
+
+    Where few materials mix, every band is an affine function of the others and of the place, but for noise. So each band is regressed on them in
+    small windows, and the windows that leave least tell: their residual is the band's noise, and that of the others which the regression
+    carries over. A band that the others do not predict (near infrared beside visible bands) is held to half as much again as the
+    median of the bands, relative to their brightness: a sensor's bands are alike in this.
+
+    Parameters
+    ----------
+    images : list of ndarray, each of shape (M, H, W)
+        Samples of the MSI, reflectance; NaN where there is no data.
+    """
+    level = np.sqrt(np.mean([np.nanmean(image**2, axis=(1, 2)) for image in images], axis=0))
+    level = np.maximum(level, 1e3 * FLOOR)
+    bands = len(level)
+    side = WINDOW
+    while side**2 - 3 - (bands - 1) < FREEDOM:
+        side += 2
+    windows = [found for image in images if len(found := _windows(image, side, MOST_WINDOWS // len(images)))]
+    if not windows:
+        return USUAL_MSI_NOISE * level, level
+    variance, freedom = _unpredicted(np.concatenate(windows), side)
+    # The low quantile of windows that hold nothing but noise lies this far below their mean.
+    most = np.sqrt(np.quantile(variance, QUANTILE, axis=0) * freedom / chi2.ppf(QUANTILE, freedom))
+    return np.minimum(most, ALIKE * np.median(most / level) * level), level
+
+
+def _windows(image: np.ndarray, side: int, count: int) -> np.ndarray:
+    """Windows without gaps, spread evenly over an image (M, H, W); shape (N, side², M)."""
+    bands, height, width = image.shape
+    if min(height, width) < side:
+        return np.empty((0, side**2, bands))
+    step = max(2, int(np.ceil(np.sqrt((height - side + 1) * (width - side + 1) / max(count, 1)))))
+    view = sliding_window_view(image, (side, side), axis=(1, 2))[:, ::step, ::step]
+    flat = view.transpose(1, 2, 3, 4, 0).reshape(-1, side**2, bands)
+    return flat[np.isfinite(flat).all((1, 2))]
+
+
+def _unpredicted(windows: np.ndarray, side: int) -> tuple[np.ndarray, int]:
+    """Variance of every band in every window, given the other bands and the place, (N, M); and the degrees of freedom behind it."""
+    row, col = np.mgrid[:side, :side].reshape(2, -1) - (side - 1) / 2
+    plane = np.stack([np.ones(side**2), row, col], 1)
+    plane /= np.linalg.norm(plane, axis=0)
+    left = windows - plane @ (plane.T @ windows)
+    products = left.transpose(0, 2, 1) @ left
+    bands = products.shape[-1]
+    ridge = 1e-12 * np.trace(products, axis1=1, axis2=2) + FLOOR**2
+    precision = np.linalg.inv(products + ridge[:, None, None] * np.eye(bands))
+    freedom = side**2 - 3 - (bands - 1)
+    return 1 / np.diagonal(precision, axis1=1, axis2=2) / freedom, freedom

@@ -28,7 +28,7 @@ def start_coordinates(patches: Sequence[Patch], srf: np.ndarray, msi_offset: np.
         Dimension of the subspace; estimated by default.
     """
     pixels = np.concatenate([p.hsi[:, p.hsi_valid].double().cpu().numpy() for p in patches], axis=1)
-    sigma, estimated = hsi_noise(pixels)
+    sigma, estimated = hsi_noise(pixels, np.sum([p.measured for p in patches], axis=0))
     mean = pixels.mean(1)
     whitened = (pixels - mean[:, None]) / sigma[:, None]
     _, vector = np.linalg.eigh(whitened @ whitened.T)

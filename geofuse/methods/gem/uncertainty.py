@@ -6,6 +6,8 @@ upsampled HSI alone and calls itself too uncertain: the geometric mean of both v
 factor, found where the truth is known, one resolution step down on the same scene, makes nine tenths of its pixels lie within the
 interval that says nine tenths. To that comes what the subspace leaves out, which nothing but the noise of the HSI bounds.
 
+Where the MSI is far from what was to be expected the variance is scaled by how far (`geofuse.methods.gem.innovation`): spectra are extrapolated there.
+
 Where only one image is believed, since the other shows a cloud, the variance is that of what remains unknown: of the detail that the HSI does
 not resolve, or of all that the scene's spectra may be when their values in the MSI's bands are known.
 """
@@ -53,7 +55,7 @@ class Uncertainty:
     msi_only: np.ndarray
     factor: float = 1.0
 
-    def deviation(self, weights: Tensor, valid: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+    def deviation(self, weights: Tensor, valid: Tensor | None = None, known: Tensor | None = None, factor: Tensor | None = None) -> Tensor:
         """Standard deviation, reflectance, shape (B, H, W).
 
         Parameters
@@ -62,8 +64,12 @@ class Uncertainty:
             Soft class weights.
         valid, known : Tensor of bool, shape (H, W), optional
             Pixels where the MSI, and where both images are believed; None: all of them.
+        factor : Tensor, shape (H, W), optional
+            Of the variance where the MSI is far from what was to be expected (see `Gem.widening`).
         """
         total = mix(as_like(self.factor * self.variance.T, weights), weights)
+        if factor is not None:
+            total *= factor
         if known is not None:
             total = torch.where(known, total, as_like(self.msi_only, total)[:, None, None])
         if valid is not None:
@@ -130,7 +136,10 @@ def calibration(gem: Gem, patch: Patch, fused: np.ndarray, truth: np.ndarray, no
         Standard deviation of the truth's own noise, reflectance.
     """
     own = posterior_uncertainty(gem, [patch])
-    variance = own.deviation(gem.weights(gem.observe(patch))).square().double().cpu().numpy() - own.floor[:, None, None]
+    seen = gem.observe(patch)
+    weights = gem.weights(seen)
+    claimed = own.deviation(weights, factor=gem.widening(seen, weights))
+    variance = claimed.square().double().cpu().numpy() - own.floor[:, None, None]
     error = (fused - truth) ** 2
     known = np.isfinite(error)
     error, variance, floor = error[known], variance[known], np.broadcast_to(noise[:, None, None] ** 2, error.shape)[known]

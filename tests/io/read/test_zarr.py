@@ -84,14 +84,14 @@ class TestReading:
     def test_a_changed_shard_is_another_input(self, store: Path) -> None:
         before, name = fingerprint(store), geofuse.open_hsi(store).data.name
         assert geofuse.open_hsi(store).data.name == name
-        array = zarr.open_array(store, path="0/reflectance", mode="r+")
+        array = zarr.open_array(store, path="reflectance", mode="r+")
         array[0, 150, 150] = 7
         assert fingerprint(store) != before
         assert geofuse.open_hsi(store).data.name != name
 
 
 def image(store: Path) -> Path:
-    return store / "0" / "reflectance"
+    return store / "reflectance"
 
 
 def sharding(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -107,33 +107,33 @@ def layout(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 SPOILED: dict[str, tuple[str, Callable[[dict[str, Any]], Any], str]] = {
-    "a codec that unpickles": ("0/reflectance", lambda m: m.update(codecs=[{"name": "numcodecs.pickle"}]), "codec 'numcodecs.pickle'"),
-    "one within the shards": ("0/reflectance", lambda m: sharding(m)["codecs"].append({"name": "pickle"}), "codec 'pickle'"),
-    "one in the index": ("0/reflectance", lambda m: sharding(m).update(index_codecs=[{"name": "pickle"}]), "codec 'pickle'"),
-    "no codecs": ("0/x", lambda m: m.pop("codecs"), "codec None"),
-    "objects": ("0/band", lambda m: m.update(data_type="object"), "holds 'object'"),
+    "a codec that unpickles": ("reflectance", lambda m: m.update(codecs=[{"name": "numcodecs.pickle"}]), "codec 'numcodecs.pickle'"),
+    "one within the shards": ("reflectance", lambda m: sharding(m)["codecs"].append({"name": "pickle"}), "codec 'pickle'"),
+    "one in the index": ("reflectance", lambda m: sharding(m).update(index_codecs=[{"name": "pickle"}]), "codec 'pickle'"),
+    "no codecs": ("x", lambda m: m.pop("codecs"), "codec None"),
+    "objects": ("band", lambda m: m.update(data_type="object"), "holds 'object'"),
     "text of a gigabyte": (
-        "0/band",
+        "band",
         lambda m: m.update(data_type={"name": "fixed_length_utf32", "configuration": {"length_bytes": 2**30}}),
         "expected numbers or text",
     ),
-    "a coordinate of a trillion": ("0/x", lambda m: m.update(shape=[10**12]), "claims a shape"),
-    "a petabyte": ("0/reflectance", lambda m: m.update(shape=[3000, 4 * 10**6, 4 * 10**6]), "which its files cannot hold"),
+    "a coordinate of a trillion": ("x", lambda m: m.update(shape=[10**12]), "claims a shape"),
+    "a petabyte": ("reflectance", lambda m: m.update(shape=[3000, 4 * 10**6, 4 * 10**6]), "which its files cannot hold"),
     "a chunk of a terabyte": (
-        "0/reflectance",
+        "reflectance",
         lambda m: (sharding(m).update(chunk_shape=[10**4] * 3), grid(m).update(chunk_shape=[10**4] * 3)),
         "has chunks of",
     ),
-    "shards of too many chunks": ("0/reflectance", lambda m: grid(m).update(chunk_shape=[3, 10**6, 10**6]), "too many"),
-    "a shape of text": ("0/reflectance", lambda m: m.update(shape="many"), "positive whole numbers"),
-    "a negative shape": ("0/reflectance", lambda m: m.update(shape=[3, -1, 180]), "positive whole numbers"),
+    "shards of too many chunks": ("reflectance", lambda m: grid(m).update(chunk_shape=[3, 10**6, 10**6]), "too many"),
+    "a shape of text": ("reflectance", lambda m: m.update(shape="many"), "positive whole numbers"),
+    "a negative shape": ("reflectance", lambda m: m.update(shape=[3, -1, 180]), "positive whole numbers"),
     "a way out": ("", lambda m: layout(m).update(asset="../b.zarr/0"), "no place in the store"),
     "an absolute way out": ("", lambda m: layout(m).update(asset="/etc"), "no place in the store"),
     "a level that is not there": ("", lambda m: layout(m).update(asset="9"), "not there"),
     "version 2": ("", lambda m: m.update(zarr_format=2), "version 3"),
-    "storage transformers": ("0/reflectance", lambda m: m.update(storage_transformers=[{"name": "x"}]), "storage transformers"),
-    "coordinates of no grid": ("0/y", lambda m: m.update(shape=[7]), "cannot open"),
-    "no CRS": ("0/spatial_ref", lambda m: m.update(attributes={}), "no CRS"),
+    "storage transformers": ("reflectance", lambda m: m.update(storage_transformers=[{"name": "x"}]), "storage transformers"),
+    "coordinates of no grid": ("y", lambda m: m.update(shape=[7]), "cannot open"),
+    "no CRS": ("spatial_ref", lambda m: m.update(attributes={}), "no CRS"),
 }
 
 
@@ -148,14 +148,14 @@ def test_refused(what: str, store: Path) -> None:
 
 def test_links_are_not_followed(store: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
-    (store / "0" / "reflectance" / "c" / "0" / "0" / "0").rename(secret)
-    (store / "0" / "reflectance" / "c" / "0" / "0" / "0").symlink_to(secret)
+    (store / "reflectance" / "c" / "0" / "0" / "0").rename(secret)
+    (store / "reflectance" / "c" / "0" / "0" / "0").symlink_to(secret)
     with pytest.raises(InvalidCube, match="is a link"):
         geofuse.open_hsi(store)
 
 
 def test_damage(store: Path) -> None:
-    for shard in (store / "0" / "reflectance" / "c").rglob("*"):
+    for shard in (store / "reflectance" / "c").rglob("*"):
         if shard.is_file():
             shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(InvalidCube, match="truncated or damaged"):
@@ -166,7 +166,7 @@ def test_damage(store: Path) -> None:
 
 
 def test_without_data(store: Path) -> None:
-    shutil.rmtree(store / "0" / "reflectance" / "c")
+    shutil.rmtree(store / "reflectance" / "c")
     with pytest.raises(InvalidCube, match="no data"):
         geofuse.open_hsi(store)
 
@@ -188,8 +188,8 @@ def test_what_is_no_store(written: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_several_images_are_left_to_xarray(store: Path) -> None:
-    shutil.copytree(image(store), store / "0" / "radiance")
+    shutil.copytree(image(store), store / "radiance")
     with pytest.raises(InvalidCube, match="pass the DataArray"):
         geofuse.open_hsi(store)
-    with xr.open_zarr(store, group="0", consolidated=False) as dataset:
+    with xr.open_zarr(store, consolidated=False) as dataset:
         assert geofuse.open_hsi(dataset.radiance).shape == (3, 200, 180)

@@ -111,6 +111,32 @@ class TestContent:
         np.testing.assert_array_equal(raw == -32768, np.isnan(cube.values))
         assert np.nanmax(np.abs(raw * 1e-4 - np.where(raw == -32768, np.nan, cube.values.astype(np.float64)))) <= 0.5e-4 * (1 + 1e-9)
 
+    def test_viewers_find_red_green_and_blue(self, tmp_path: Path) -> None:
+        """The bands nearest to 665, 560 and 490 nm, whatever their order; the fourth is not taken for an alpha band."""
+        made = scene(4, 40, 30).assign_coords(wavelength=("band", [700.0, 492.0, 561.0, 664.0]))
+        for dtype in ("int16", "float32"):
+            path = write_cog(made, tmp_path / f"{dtype}.tif", dtype=dtype, progress=False).path
+            assert cog_validate(path, strict=True)[0]
+            with rasterio.open(path) as file:
+                assert [colour.name for colour in file.colorinterp[1:]] == ["blue", "green", "red"]
+                assert file.colorinterp[0].name in ("gray", "undefined")
+                assert {flags[0].name for flags in file.mask_flag_enums} == {"nodata"}
+
+    def test_no_colours_where_there_is_no_visible_light(self, tmp_path: Path) -> None:
+        made = scene(4, 40, 30).assign_coords(wavelength=("band", [850.0, 1610.0, 2190.0, 2300.0]))
+        with rasterio.open(write_cog(made, tmp_path / "a.tif", progress=False).path) as file:
+            assert not {"red", "green", "blue", "alpha"} & {colour.name for colour in file.colorinterp}
+
+    @pytest.mark.parametrize(("compression", "tag"), [("deflate", "DEFLATE"), ("zstd", "ZSTD")])
+    def test_compression_is_lossless_and_predicted(self, compression: str, tag: str, tmp_path: Path) -> None:
+        made = scene(3, 96, 96)
+        path = write_cog(made, tmp_path / "a.tif", compression=compression, progress=False).path
+        with rasterio.open(path) as file:
+            assert file.tags(ns="IMAGE_STRUCTURE")["COMPRESSION"] == tag
+            assert file.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == "2"
+            raw = file.read(masked=True).filled(0) * 1e-4
+        np.testing.assert_allclose(raw, np.nan_to_num(made.values), atol=0.51e-4)
+
     def test_statistics_are_those_of_the_pixels(self, receipt: Receipt) -> None:
         with rasterio.open(receipt.path) as file:
             for band in file.indexes:
@@ -299,6 +325,11 @@ class TestRefusals:
             write_cog(self.never(), tmp_path / "a.tif", progress=False)
         check_space([tmp_path / "a.tif"], 1000)
 
+    def test_unknown_compression(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputRefused, match="expected deflate or zstd"):
+            write_cog(scene(1, 32, 32), tmp_path / "a.tif", compression="lzw", progress=False)
+        assert left_in(tmp_path) == []
+
     def test_other_arguments(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="int16"):
             write_cog(self.never(), tmp_path / "a.tif", dtype="uint8")
@@ -359,11 +390,11 @@ class TestFailures:
         assert open_hsi(old).shape == cube.shape
 
     def test_pixels_that_are_not_those_written(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def spoil(vrt: Path, final: Path, draft: Draft) -> None:
+        def spoil(vrt: Path, final: Path, draft: Draft, *args: Any) -> None:
             with draft.path(0).open("r+b") as file:
                 pixel = draft.read(file.fileno(), 0, 1, (699, 599, 1, 1))
                 draft.write(file.fileno(), 0, 1, 699, 599, pixel + pixel.dtype.type(1))
-            compress(vrt, final, draft)
+            compress(vrt, final, draft, *args)
 
         compress = cog._compress
         monkeypatch.setattr(cog, "_compress", spoil)

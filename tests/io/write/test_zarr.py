@@ -51,7 +51,7 @@ def left_in(folder: Path) -> list[str]:
 def levels(store: Path) -> list[np.ndarray]:
     """Stored numbers of the image and of each overview."""
     root = zarr.open_group(store, mode="r")
-    return [root[f"{level}/reflectance"][:] for level in range(len(root.attrs["multiscales"]["layout"]))]
+    return [root[f"{level}/reflectance" if level else "reflectance"][:] for level in range(len(root.attrs["multiscales"]["layout"]))]
 
 
 def same_store(one: Path, other: Path) -> bool:
@@ -82,20 +82,20 @@ class TestContent:
     def test_zarr_finds_version_3_sharded_and_consolidated(self, pair: Pair) -> None:
         root = zarr.open_consolidated(pair[1].path)
         assert root.metadata.zarr_format == 3
-        assert "0/reflectance" in root.metadata.consolidated_metadata.flattened_metadata
-        image = root["0/reflectance"]
+        assert "reflectance" in root.metadata.consolidated_metadata.flattened_metadata
+        image = root["reflectance"]
         assert image.shards == (5, 256, 256)
         assert image.chunks == (5, 128, 128)
-        codecs = json.loads((pair[1].path / "0/reflectance/zarr.json").read_text())["codecs"]
+        codecs = json.loads((pair[1].path / "reflectance/zarr.json").read_text())["codecs"]
         assert [codec["name"] for codec in codecs] == ["sharding_indexed"]
         assert image.metadata.dimension_names == ("band", "y", "x")
-        shards = [path for path in (pair[1].path / "0/reflectance/c").rglob("*") if path.is_file()]
+        shards = [path for path in (pair[1].path / "reflectance/c").rglob("*") if path.is_file()]
         assert len(shards) == 3 * 3
 
     def test_xarray_opens_every_level(self, pair: Pair) -> None:
         cube, store, _ = pair
         for level in range(3):
-            with xr.open_zarr(store.path, group=str(level), consolidated=True) as dataset:
+            with xr.open_zarr(store.path, group=str(level) if level else None, consolidated=True) as dataset:
                 image = dataset.reflectance
                 assert image.chunks is not None, "lazy"
                 assert image.sizes == {"band": 5, "y": -(-700 // 2**level), "x": -(-600 // 2**level)}
@@ -106,12 +106,23 @@ class TestContent:
                 if level == 0:
                     np.testing.assert_array_equal(np.isnan(image.values), np.isnan(cube.values))
                     np.testing.assert_allclose(image.values, cube.values, rtol=0, atol=0.5e-4 + 1e-7)
-            with xr.open_zarr(store.path / str(level), consolidated=True) as alone:
+            with xr.open_zarr(store.path / (str(level) if level else "."), consolidated=True) as alone:
                 assert alone.sizes == dataset.sizes
-        assert {"/0", "/1", "/2"} <= set(xr.open_datatree(store.path, engine="zarr").groups)
+
+    def test_whoever_opens_the_store_sees_the_image_and_nothing_before_it(self, pair: Pair) -> None:
+        cube, store, _ = pair
+        for opened in (
+            xr.open_zarr(store.path),
+            xr.open_zarr(store.path, consolidated=False),
+            xr.open_dataset(store.path, engine="zarr", chunks={}),
+        ):
+            with opened as dataset:
+                assert list(dataset.data_vars) == ["reflectance"]
+                assert dataset.reflectance.shape == cube.shape
+                np.testing.assert_allclose(dataset.reflectance[:, :9, :9].values, cube[:, :9, :9].values, rtol=0, atol=0.5e-4 + 1e-7)
 
     def test_rioxarray_finds_crs_and_transform(self, pair: Pair) -> None:
-        with xr.open_zarr(pair[1].path, group="0") as dataset:
+        with xr.open_zarr(pair[1].path) as dataset:
             for seen in (dataset.rio, dataset.reflectance.rio):
                 assert seen.crs == rasterio.crs.CRS.from_epsg(32633)
                 assert seen.transform() == GRID
@@ -120,7 +131,7 @@ class TestContent:
             assert tuple(dataset.rio.transform())[:6] == pytest.approx((7.2, 0, 383469.97, 0, -7.2, 5818303.55))
 
     def test_cf_attributes(self, pair: Pair) -> None:
-        with xr.open_zarr(pair[1].path, group="0", mask_and_scale=False) as dataset:
+        with xr.open_zarr(pair[1].path, mask_and_scale=False) as dataset:
             attrs, stored = dataset.reflectance.attrs, dataset.reflectance.dtype
         if stored == np.int16:
             assert {key: attrs[key] for key in ("scale_factor", "add_offset", "_FillValue")} == {
@@ -135,10 +146,11 @@ class TestContent:
         assert zarr.open_group(pair[1].path).attrs["Conventions"].startswith("CF-")
 
     def test_statistics_are_those_of_the_stored_numbers(self, pair: Pair) -> None:
-        with xr.open_zarr(pair[1].path, group="0", mask_and_scale=False) as dataset:
+        with xr.open_zarr(pair[1].path, mask_and_scale=False) as dataset:
             gaps = np.isnan(pair[0].values)
             numbers = np.where(gaps, np.nan, dataset.reflectance.values.astype(np.float64))
-            found = {str(name): dataset.band_statistics.values[i] for i, name in enumerate(dataset.statistic.values)}
+        with xr.open_zarr(pair[1].path, group="statistics") as table:
+            found = {str(name): column.values for name, column in table.data_vars.items()}
         for name, function in (("minimum", np.nanmin), ("maximum", np.nanmax), ("mean", np.nanmean), ("stddev", np.nanstd)):
             np.testing.assert_allclose(found[name], function(numbers, axis=(1, 2)), rtol=1e-9)
         np.testing.assert_allclose(found["valid_percent"], 100 * (~gaps).mean(axis=(1, 2)))
@@ -147,7 +159,7 @@ class TestContent:
         _, store, cog = pair
         from_store, from_cog = geofuse.open_hsi(store.path), geofuse.open_hsi(cog.path)
         assert from_store.chunks is not None
-        xr.testing.assert_identical(from_store, from_cog)
+        assert_same_but_for_its_place(from_store, from_cog)
         assert from_store.spatial_ref.attrs == from_cog.spatial_ref.attrs
         dtype = str(from_store.encoding["dtype"])
         again = write_zarr(from_store, tmp_path / "b.zarr", dtype=dtype, progress=False, block=256)
@@ -167,7 +179,7 @@ class TestContent:
 
     def test_what_gdal_makes_of_it(self, pair: Pair) -> None:
         """Version 3.13 is the first to read shards (the wheel of rasterio 1.4 has 3.10): until then it says why not."""
-        address = f'ZARR:"{pair[1].path}":/0/reflectance'
+        address = f'ZARR:"{pair[1].path}":/reflectance'
         if tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) < (3, 13):
             with pytest.raises(rasterio.errors.RasterioIOError, match="sharding_indexed"):
                 rasterio.open(address)
@@ -180,11 +192,15 @@ def test_what_holds_no_data_takes_no_space(tmp_path: Path) -> None:
     cube = scene(2, 200, 200)
     cube.values[:, :128, :64] = np.nan
     path = write_zarr(cube, tmp_path / "a.zarr", progress=False, block=64).path
-    shards = {
-        shard.relative_to(path / "0/reflectance/c/0").as_posix() for shard in (path / "0/reflectance/c/0").rglob("*") if shard.is_file()
-    }
+    shards = {shard.relative_to(path / "reflectance/c/0").as_posix() for shard in (path / "reflectance/c/0").rglob("*") if shard.is_file()}
     assert shards == {f"{row}/{col}" for row in range(4) for col in range(4)} - {"0/0", "1/0"}
     assert (levels(path)[0][:, :128, :64] == -32768).all()
+
+
+def assert_same_but_for_its_place(one: xr.DataArray, other: xr.DataArray) -> None:
+    assert json.loads(one.attrs["geofuse_source"])["href"].endswith(".zarr")
+    assert json.loads(other.attrs["geofuse_source"])["href"].endswith(".tif")
+    xr.testing.assert_identical(*(cube.assign_attrs(geofuse_source=None) for cube in (one, other)))
 
 
 @settings(max_examples=8, deadline=None)
@@ -200,7 +216,7 @@ def test_round_trip_of_any_cube(tmp_path_factory: pytest.TempPathFactory, data: 
     folder, block = tmp_path_factory.mktemp("any"), data.draw(st.sampled_from([64, 128]))
     store = write_zarr(cube, folder / "a.zarr", progress=False, block=block)
     cog = write_cog(cube, folder / "a.tif", progress=False, block=block)
-    xr.testing.assert_identical(geofuse.open_msi(store.path), geofuse.open_msi(cog.path))
+    assert_same_but_for_its_place(geofuse.open_msi(store.path), geofuse.open_msi(cog.path))
     for level, numbers in enumerate(levels(store.path)):
         with rasterio.open(cog.path, **({"overview_level": level - 1} if level else {})) as file:
             np.testing.assert_array_equal(numbers, file.read())
@@ -238,7 +254,7 @@ class TestStopped:
             patch.setattr(module, "_window", window)
             with pytest.raises(KeyboardInterrupt, match="go on from there"):
                 source.write(path)
-        assert (tmp_path / ".a.zarr.geofuse" / "final.zarr" / "0" / "reflectance").is_dir()
+        assert (tmp_path / ".a.zarr.geofuse" / "final.zarr" / "reflectance").is_dir()
         source.computed = 0
         source.write(path)
         assert source.computed == 0
@@ -327,7 +343,7 @@ def test_a_byte_that_changed_on_the_way_is_noticed(level: int, tmp_path: Path, m
 
     def spoil(store: Path, *given: object) -> None:
         genuine(store, *given)  # type: ignore[arg-type]
-        array = zarr.open_array(store, path=f"{level}/reflectance", mode="r+")
+        array = zarr.open_array(store, path=f"{level}/reflectance" if level else "reflectance", mode="r+")
         array[0, -1, -1] = array[0, -1, -1] + 1
 
     monkeypatch.setattr(module, "fill_store", spoil)

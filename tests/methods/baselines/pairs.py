@@ -12,7 +12,7 @@ from torch import Tensor
 from geofuse.pair.grid import Axis
 from geofuse.pair.psf.operators import SeparablePsf
 from geofuse.pair.psf.weights import cubic_matrix
-from tests.scenes import Simulation, simulate
+from geofuse.simulate import Simulation, simulate
 
 
 @cache

@@ -20,8 +20,8 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from geofuse.methods.gem.estimator import FEW_BANDS, Gem, fit_closed_form, fit_gem
 from geofuse.pair.registration import register
 from geofuse.pair.response import estimate_response
+from geofuse.simulate import simulate
 from tests.pairs import Pair, bell_responses, made_up_scene, on_grids, psnr, simulated
-from tests.scenes import simulate
 
 CLOSED_FORM = {"qb4": 35.1, "s2": 42.0}
 PROTOTYPE = {  # scene, response, ratio: dB

@@ -12,8 +12,8 @@ import torch
 
 from geofuse.methods.gem.estimator import Gem, fit_gem
 from geofuse.methods.gem.filters import ComplementaryFilters, features, fit_filters
+from geofuse.simulate import simulate
 from tests.pairs import Pair, bell_responses, made_up_scene, on_grids, psnr, simulated
-from tests.scenes import simulate
 
 BANDS, SIDE = 40, 32
 

@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.measure import cubes
 from geofuse import api
 from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
 from geofuse.methods.gem.uncertainty import FURTHEST, Uncertainty, calibration, posterior_uncertainty
+from geofuse.simulate import TROUBLES, cloud, cubes, simulate
 from tests.pairs import Pair, bell_responses, made_up_scene, simulated
-from tests.scenes import simulate
-from tests.troubles import TROUBLES, cloud
 
 
 @cache

@@ -11,7 +11,7 @@ from geofuse.errors import RefusedInput, RunFailed
 from geofuse.evaluate.metrics import score
 from geofuse.methods.mossfuse import paper
 from geofuse.methods.mossfuse.paper import PaperFit, train_paper
-from tests.scenes import simulate
+from geofuse.simulate import simulate
 
 SMALL = {"width": 8, "heads": 2, "seconds": None, "progress": False}
 

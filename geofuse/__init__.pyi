@@ -1,0 +1,42 @@
+"""What `geofuse` offers; the one list of public names, which `geofuse/__init__.py` reads (lazy_loader) and type checkers too."""
+
+from . import api, cube, errors, simulate
+from .accessors import HsiAccessor, MossFuseAccessor
+from .api import compare, evaluate, fit, fuse, plan, report, to_cog, to_stac, to_zarr
+from .demo import demo_data
+from .errors import GeofuseError, InvalidCube, OutputRefused, PairMismatch, RefusedInput, RunFailed
+from .io.read.open import open_hsi, open_msi
+from .model import Model
+from .report.report import Report
+from .run.plan import Plan
+
+__version__: str
+__all__ = [
+    "GeofuseError",
+    "HsiAccessor",
+    "InvalidCube",
+    "Model",
+    "MossFuseAccessor",
+    "OutputRefused",
+    "PairMismatch",
+    "Plan",
+    "RefusedInput",
+    "Report",
+    "RunFailed",
+    "api",
+    "compare",
+    "cube",
+    "demo_data",
+    "errors",
+    "evaluate",
+    "fit",
+    "fuse",
+    "open_hsi",
+    "open_msi",
+    "plan",
+    "report",
+    "simulate",
+    "to_cog",
+    "to_stac",
+    "to_zarr",
+]

@@ -1,0 +1,31 @@
+"""Pairs with a known truth: for tests, benchmarks, and whoever wants to try a method where the answer is known.
+
+A real or made-up hyperspectral cube is the truth; its two observations are simulated (`pairs`), with what real pairs suffer from where that is
+asked for (`troubles`). `oracle` is the reference: the closed form with all operators known. Everything is numpy arrays; `cubes` makes them
+the georeferenced images that `geofuse.fuse` takes.
+"""
+
+from geofuse.simulate.cubes import cubes
+from geofuse.simulate.oracle import closed_form_oracle
+from geofuse.simulate.pairs import RESPONSES, Simulation, airy, box, gaussian, psf_matrix, simulate_pair, srf
+from geofuse.simulate.scenes import SCENES, load, simulate
+from geofuse.simulate.troubles import TROUBLES, Trouble, cloud
+
+__all__ = [
+    "RESPONSES",
+    "SCENES",
+    "TROUBLES",
+    "Simulation",
+    "Trouble",
+    "airy",
+    "box",
+    "closed_form_oracle",
+    "cloud",
+    "cubes",
+    "gaussian",
+    "load",
+    "psf_matrix",
+    "simulate",
+    "simulate_pair",
+    "srf",
+]
