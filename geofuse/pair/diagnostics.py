@@ -5,21 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from geofuse.cube.values import NOT_REFLECTANCE
-from geofuse.methods.gem.consistency import WARNING_RHO
-from geofuse.methods.gem.estimator import Gem
-from geofuse.methods.gem.symptoms import STRIPED, noisy_bands, striping
-from geofuse.model import Model
 from geofuse.pair.prepare import Ground, colocated
 
-# rho where it is plainly geometric, elongation of the PSF, gain and offset of a band.
-GEOMETRIC_RHO, ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 0.03, 1.1, 0.05, 0.01
+# Elongation of the PSF, gain and offset of a band.
+ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 1.1, 0.05, 0.01
 
 
-def warnings_of(ground: Ground, model: Model) -> list[str]:
+def pair_warnings(ground: Ground) -> list[str]:
     """What a user should know before trusting the result."""
-    found = [*_scale_warnings(ground), *_geometry_warnings(ground, model.gem), *_clouds_warnings(ground), *_table_warnings(ground)]
-    if model.gem is not None:
-        found += _instrument_warnings(ground, model.gem, model.bands)
+    found = [*_scale_warnings(ground), *_geometry_warnings(ground), *_clouds_warnings(ground), *_table_warnings(ground)]
     if len(ground.response.matrix) < 3:
         found.append("The MSI has fewer than 3 bands: it says little about spectra, and the result leans on the HSI.")
     if sum(int(p.psf.observed.sum()) for p in ground.patches) < 100:
@@ -39,31 +33,15 @@ def _scale_warnings(ground: Ground) -> list[str]:
     ]
 
 
-def _geometry_warnings(ground: Ground, gem: Gem | None) -> list[str]:
+def _geometry_warnings(ground: Ground) -> list[str]:
     found = []
-    geometry, rho = ground.geometry, gem.trust.rho if gem is not None else 0.0
+    geometry = ground.geometry
     if geometry.at_limit:
         found.append("The search for PSF width and shift ended at the edge of its range: check the georeference of both images.")
     if max(geometry.sigma) > ELONGATED * min(geometry.sigma):
         found.append(
             f"The point-spread function is elongated: standard deviations of {geometry.sigma[0]:.2f} fine pixels along columns and "
             f"{geometry.sigma[1]:.2f} along rows."
-        )
-    if not ground.harmonise and rho > GEOMETRIC_RHO:
-        found.append(
-            f"The two images contradict each other (rho {rho:.2f}, above {GEOMETRIC_RHO}) in the way a wrong PSF or registration would: "
-            "the point-spread function may not be Gaussian, or the registration may vary over the scene."
-        )
-    elif rho > WARNING_RHO:
-        found.append(
-            f"The two images contradict each other (rho {rho:.2f}, above {WARNING_RHO}) beyond noise and geometry: other light, other date or other "
-            "calibration. The HSI is believed in its radiometry and the MSI in its detail."
-        )
-    if gem is not None and gem.geometry is not None:
-        sy, sx, dy, dx = gem.geometry
-        found.append(
-            f"The geometry that was given does not fit; used instead: standard deviations of ({sy:.2f}, {sx:.2f}) and a shift of ({dy:.2f}, {dx:.2f}) "
-            "fine pixels (rows, columns)."
         )
     return found
 
@@ -99,22 +77,3 @@ def gain_and_offset(predicted: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray
     left, right = (a - a.mean(1, keepdims=True) for a in (predicted, seen))
     gain = np.sqrt((right**2).sum(1) / np.maximum((left**2).sum(1), 1e-20))
     return gain, seen.mean(1) - gain * predicted.mean(1)
-
-
-def _instrument_warnings(ground: Ground, gem: Gem, names: tuple[str, ...]) -> list[str]:
-    found = []
-    columns, rows = striping(ground.patches, gem.coordinates)
-    if max(columns, rows) > STRIPED:
-        lines = "columns" if columns >= rows else "rows"
-        found.append(
-            f"The HSI is striped along its {lines}: their means vary {max(columns, rows):.1f} times as much as noise would make them. "
-            "Stripes are taken for noise; destripe the HSI before fusing."
-        )
-    noisy = np.flatnonzero(noisy_bands(ground.patches, gem.coordinates))
-    if len(noisy):
-        listed = ", ".join(names[k] if k < len(names) else str(k + 1) for k in noisy[:20]) + (" …" if len(noisy) > 20 else "")
-        found.append(
-            f"{len(noisy)} bands of the HSI are far noisier than the others ({listed}): what the fused image shows in them is mostly predicted "
-            "from the other bands."
-        )
-    return found
