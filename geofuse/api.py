@@ -108,8 +108,7 @@ def plan(
     RefusedInput
         Whatever `fuse` would refuse before it reads pixels.
     """
-    from geofuse.methods.baselines.scene import BASELINES
-    from geofuse.pipeline import check_method
+    from geofuse.methods.registry import AUTO, STANDARD, check_method, get_method
     from geofuse.run.device import memory_of, torch_device
 
     check_method(method, uncertainty and model is None)
@@ -117,17 +116,15 @@ def plan(
     scene = pair(hsi, msi)
     if model is None:
         response_table(srf, scene)
-        whole = method in (*BASELINES, "mossfuse-paper")
     else:
         _check_model(model)
         model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-        if uncertainty and model.uncertainty is None:
+        if uncertainty and not model.knows_errors:
             raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
-        whole, method = not model.tiled, model.method
+        method = model.method
     device = torch_device(device)
-    return make_plan(
-        scene, tile=tile, device=device, memory=memory, device_memory=memory_of(device), whole=whole, closed_form=method == "fuse"
-    )
+    needs = get_method(STANDARD if method == AUTO else method).cost(scene.pair.ratio)
+    return make_plan(scene, needs, tile=tile, device=device, memory=memory, device_memory=memory_of(device))
 
 
 def fit(
@@ -214,8 +211,8 @@ def fuse(
     msi : DataArray or Dataset
         Multispectral cube: few bands, fine pixels; any CRS, origin and extent that overlaps.
     method : str
-        ``auto`` (best by validation on the scene), ``mossfuse``, ``gem``, ``fuse``, ``hysure``, ``regression``, ``gsa``, ``cnmf``,
-        ``mlp``, ``bicubic`` or ``mossfuse-paper``.
+        ``auto`` (the best estimator by validation on the scene), ``gem``, ``sylvester``, ``mossfuse-paper``, ``hysure``, ``cnmf``, ``gsa``,
+        ``regression``, ``mlp``, ``bicubic``, or one that an installed package declares; ``geofuse methods`` lists them.
     srf : str, path or ndarray
         ``auto`` estimates an effective response from the pair; else the name of a sensor (``Sentinel-2A``), a CSV file (wavelength in nm,
         one column a band), or a matrix (M, B).
@@ -319,7 +316,7 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
     RefusedInput
         The model was fitted without uncertainty.
     """
-    if model.uncertainty is None:
+    if not model.knows_errors:
         raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
     data = _mosaic(scene, model, planned, "uncertainty")
     attrs = {"units": "1", "long_name": "standard deviation of the fused surface reflectance"}
@@ -391,16 +388,17 @@ def evaluate(
     """
     import pandas as pd
 
-    from geofuse.evaluate.wald import COMPARED, compare, reduce
+    from geofuse.evaluate.wald import compare, reduce
+    from geofuse.methods.registry import AUTO, check_method, get_method, method_names
     from geofuse.pair.prepare import Settings
-    from geofuse.pipeline import check_method, guarded, prepare, validation_sample
+    from geofuse.pipeline import guarded, prepare, validation_sample
     from geofuse.run.device import torch_device
 
     methods = (methods,) if isinstance(methods, str) else methods
-    chosen = ("mossfuse", "hysure", "cnmf", "mlp", *COMPARED) if methods is None else methods
+    chosen = tuple(m for m in method_names() if get_method(m).role != "reproduction") if methods is None else methods
     for method in chosen:
         check_method(method)
-    chosen = tuple(m for m in chosen if m != "auto")  # which is one of the others
+    chosen = tuple(m for m in chosen if m != AUTO)  # which is one of the others
     if not chosen:
         raise RefusedInput("There is no method to compare; name at least one, such as 'gem'.")
     scene = checked_pair(hsi, msi)

@@ -5,6 +5,10 @@ the command line) and a run that failed on the way (`RunFailed`, exit status 1).
 was found, what was expected, and what to do next.
 """
 
+from __future__ import annotations
+
+from typing import TypedDict
+
 from geofuse.redact import redact
 
 
@@ -41,3 +45,15 @@ class RunStopped(RunFailed):
 
 class NotReflectance(UserWarning):
     """The values of an image are no reflectance (1.0 = 100 %): its scale is not known, or it is something else."""
+
+
+class Warned(TypedDict):
+    """A warning of a report: a code for programs, which stays, and a message for people, which may be worded anew."""
+
+    code: str
+    message: str
+
+
+def warned(code: str, message: str) -> Warned:
+    """Make a warning; the code is in lower case, its words joined by hyphens."""
+    return {"code": code, "message": message}

@@ -28,7 +28,7 @@ from geofuse.cube.flags import counted, shares
 from geofuse.cube.sampling import check_storable
 from geofuse.cube.sources import SOURCE, source_of
 from geofuse.cube.values import StoredType
-from geofuse.errors import NotReflectance, OutputRefused, RefusedInput, RunFailed
+from geofuse.errors import NotReflectance, OutputRefused, RefusedInput, RunFailed, warned
 from geofuse.io.read.fingerprint import content_sha256, file_sha256, fingerprint, local_name
 from geofuse.io.read.open import files_of, open_hsi, open_msi
 from geofuse.io.write.cog import Filled, Receipt, fill_draft, write_cog
@@ -44,9 +44,8 @@ from geofuse.io.write.zarr import check_zarr, write_zarr
 from geofuse.pair.scene import Scene
 from geofuse.redact import redacted
 from geofuse.report.report import Report
-from geofuse.report.sentences import warned
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
-from geofuse.run.scheduling import started
+from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint
 from geofuse.stac.item import Processing, Source, make_item, write_item
 
@@ -116,11 +115,6 @@ class Job:
         return [(path, f"{folder}/{path.name}") for path in self.outputs if self.remote and path not in self.reports]
 
     @property
-    def resumes(self) -> bool:
-        """Whether it goes on from where an interrupted run stopped."""
-        return self.resume and self.method != "mossfuse-paper"  # whose model cannot be kept
-
-    @property
     def replaces(self) -> bool:
         """Whether files here may be replaced; where an object is made they are our own."""
         return self.overwrite or self.remote is not None
@@ -153,7 +147,7 @@ class Job:
             if self.stac and path.resolve() == self.item_path.resolve():
                 raise RefusedInput(f"The report {path} would replace the STAC item of the output; give it another name.")
             check_output(path, overwrite=True)
-        known = told(self.output) if self.resumes else None
+        known = told(self.output) if self.resume else None
         ours = False
         for _, address in self.uploads:  # what lies beside our own image is ours too
             ours |= check_remote(address, overwrite=self.overwrite or ours, finished=known)
@@ -166,7 +160,7 @@ class Job:
                 check_output(self.item_path, overwrite=self.replaces or published_by_a_run(self.output))
             except OutputRefused as error:
                 raise OutputRefused(f"{error}. The STAC item of the output goes there; --no-stac writes none.") from None
-        from geofuse.pipeline import check_method  # last, because it loads torch
+        from geofuse.methods.registry import check_method  # last, because it loads torch
 
         check_method(self.method, self.uncertainty)
 
@@ -195,7 +189,7 @@ class Job:
         self._check_space(target, planned)
         clock.lap("open")
         with (
-            workspace(target, command | self._tiling(planned), resume=self.resumes, overwrite=self.replaces) as work,
+            workspace(target, command | self._tiling(planned), resume=self.resume, overwrite=self.replaces) as work,
             _together(self.outputs[1:]),
             dask.config.set(num_workers=planned.workers),
         ):
@@ -226,15 +220,15 @@ class Job:
     def _check_space(self, target: Path, planned: Plan) -> None:
         """The standard deviations are made first, unless a run that was stopped has."""
         deviation = target.with_name(self.uncertainty_path.name)
-        made = not self.uncertainty or (self.resumes and is_finished(deviation, told(target, "uncertainty")))
-        check_space([target] if made else [deviation, target], disk_space(planned.shape, self.dtype), resume=self.resumes)
+        made = not self.uncertainty or (self.resume and is_finished(deviation, told(target, "uncertainty")))
+        check_space([target] if made else [deviation, target], disk_space(planned.shape, self.dtype), resume=self.resume)
 
     def is_done(self) -> bool:
         """Whether this very command has made all that it would make, and nothing is left to finish.
 
         The output says which command made it: a checksum of the options and the inputs, as they are. Reports are asked to be there.
         """
-        if self.overwrite or (self.resumes and folder_of(self.output.absolute()).exists()):
+        if self.overwrite or (self.resume and folder_of(self.output.absolute()).exists()):
             return False
         here = self.reports if self.remote else self.outputs
         if not all(path.exists() for path in here):
@@ -328,8 +322,6 @@ class Job:
                 seed=self.seed,
                 uncertainty=self.uncertainty,
             )
-            if model.paper is not None:
-                return model
             model.save(kept)
             work.journal.append("model", sha256=file_sha256(kept))
         # read back even when it was fitted just now, so that a resumed run uses the very same numbers
@@ -355,7 +347,7 @@ class Job:
         from geofuse.model import Model
 
         model = None if self.model is None else Model.load(self.model)
-        if model is not None and self.uncertainty and model.uncertainty is None:
+        if model is not None and self.uncertainty and not model.knows_errors:
             raise RefusedInput(
                 f"The model {self.model} was fitted without uncertainty; expected one that was fitted with it, or no --model."
             )

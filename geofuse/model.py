@@ -1,10 +1,12 @@
-"""The model: everything that was estimated or learned from a scene, frozen, ready to be applied tile by tile."""
+"""The model: everything that was estimated or learned from a scene, frozen, ready to be applied tile by tile.
+
+A model is what every method stands on (ratio, geometry, response, what is wrong in either image) and one fitted method.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,19 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from geofuse.cube.flags import Quality, plane_of
 from geofuse.errors import OutputRefused, RefusedInput
-from geofuse.methods.baselines.scene import BASELINES, apply_baseline
-from geofuse.methods.gem.estimator import Gem
-from geofuse.methods.gem.filters import ComplementaryFilters
-from geofuse.methods.gem.innovation import is_far
-from geofuse.methods.gem.uncertainty import Uncertainty
-from geofuse.methods.limits import limits_of, noise_of
-from geofuse.methods.mossfuse.paper_scene import PaperScene
+from geofuse.methods.base import EVERYTHING, FillsGaps, FittedMethod, FlagsPixels, Inner, KnowsErrors
+from geofuse.methods.limits import fuse_within_limits
+from geofuse.methods.registry import get_method
 from geofuse.pair.clouds import Clouds
 from geofuse.pair.grid import GridPair, Window
 from geofuse.pair.patch import Patch, make_patch
@@ -35,12 +32,7 @@ from geofuse.pair.scene import Sample
 from geofuse.pair.screen import Screen
 from geofuse.run.device import to_host
 
-FORMAT = "geofuse-model-1"
-# Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/explanation/tiles.md).
-HALO_COARSE, HALO_FINE = 8.0, 56
-
-Inner = tuple[slice, slice]
-"""Rows and columns of a window."""
+FORMAT = "geofuse-model-2"
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,49 +42,37 @@ class Model:
     Attributes
     ----------
     method : str
-        What it does: ``mossfuse``, ``gem``, ``fuse``, or a baseline.
+        Name of the method (`geofuse.methods.registry`).
+    fitted : FittedMethod
+        What it learned, frozen.
     ratio : float
         Coarse over fine pixel size of the scene it was fitted on.
     bands : tuple of str
         Names of the HSI bands, and of the fused bands.
     geometry : Registration
     response : EffectiveResponse
-    gem : Gem or None
-        The frozen estimator; None for baselines.
-    filters : ComplementaryFilters or None
-        The learned step of ``mossfuse``.
-    paper : PaperScene or None
-        The network of ``mossfuse-paper``.
-    uncertainty : Uncertainty or None
-        Standard deviations, where they were asked for.
     clouds : Clouds or None
-        How to know what only one image shows, where there is such a thing; the estimator leaves it out, and the other image decides.
+        How to know what only one image shows, where there is such a thing.
     screen : Screen or None
         How to know gaps, outliers and impossible values, and the bands that hold data; None: all is well. Everything else is of these bands.
-    seed : int
-        Of the methods that draw random numbers when they are applied (``mlp``, ``cnmf``).
     report : dict
         Plain JSON values: what the fit found.
     """
 
     method: str
+    fitted: FittedMethod
     ratio: float
     bands: tuple[str, ...]
     geometry: Registration
     response: EffectiveResponse
-    gem: Gem | None = None
-    filters: ComplementaryFilters | None = None
-    paper: PaperScene | None = None
-    uncertainty: Uncertainty | None = None
     clouds: Clouds | None = None
     screen: Screen | None = None
-    seed: int = 0
     report: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return a line for people; the arrays would fill pages."""
         hsi, msi = self._counts
-        known = ", with uncertainty" if self.uncertainty is not None else ""
+        known = ", with uncertainty" if self.knows_errors else ""
         return f"<geofuse.Model: {self.method} for {hsi} HSI and {msi} MSI bands, pixels {self.ratio:.4g} times finer{known}>"
 
     @property
@@ -110,13 +90,17 @@ class Model:
     @property
     def tiled(self) -> bool:
         """Whether the model is a local operator; others need the whole scene at once."""
-        return self.gem is not None
+        return self.fitted.halo is not None
 
     @property
     def halo(self) -> int:
         """Fine pixels that a tile must read around itself."""
-        learned = self.filters.reach if self.filters is not None else 0
-        return int(np.ceil(max(HALO_COARSE * self.ratio, HALO_FINE))) + learned
+        return self.fitted.halo or 0
+
+    @property
+    def knows_errors(self) -> bool:
+        """Whether it can tell standard deviations."""
+        return isinstance(self.fitted, KnowsErrors) and self.fitted.knows_errors
 
     def builder(self, pair: GridPair) -> PsfBuilder:
         """The PSF of the fitted geometry on a grid pair."""
@@ -173,8 +157,7 @@ class Model:
         ndarray, shape (B, H, W) or (B + 1, H, W), float32
             Reflectance of the core, within physical limits; NaN where either image has none.
         """
-        make = self._with_flags if quality else self.fuse_patch
-        return self._made(make, Sample(hsi, msi, fine, coarse), pair, device, core, quality)
+        return self._made(self._with_flags if quality else self.fuse_patch, Sample(hsi, msi, fine, coarse), pair, device, core, quality)
 
     def deviation(
         self,
@@ -193,17 +176,9 @@ class Model:
         RefusedInput
             The model was fitted without uncertainty.
         """
-        if self.gem is None or self.uncertainty is None:
+        if not (isinstance(self.fitted, KnowsErrors) and self.fitted.knows_errors):
             raise RefusedInput("The model was fitted without uncertainty; fit it with uncertainty=True.")
-        return self._made(self._deviation_of, Sample(hsi, msi, fine, coarse), pair, device, core)
-
-    def _deviation_of(self, patch: Patch, inner: Inner) -> torch.Tensor:
-        assert self.gem is not None
-        assert self.uncertainty is not None
-        seen = self.gem.observe(patch)
-        weights = self.gem.weights(seen)
-        valid, known = (None if flags is None else flags[inner] for flags in (seen.valid, seen.known))
-        return self.uncertainty.deviation(weights[:, *inner].contiguous(), valid, known, self.gem.widening(seen, weights)[inner])
+        return self._made(self.fitted.deviation, Sample(hsi, msi, fine, coarse), pair, device, core)
 
     def _made(
         self,
@@ -246,46 +221,25 @@ class Model:
             return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like, s.gaps)
 
         given = patch(sample)
-        if self.clouds is None or self.gem is None:
+        if self.clouds is None or not isinstance(self.fitted, FillsGaps):
             return given, given
         cleared, where = self.clouds.clear(sample, builder)
         return given, patch(cleared) if where.any() else given
 
-    def fuse_patch(self, patch: Patch, inner: Inner = (slice(None), slice(None))) -> torch.Tensor:
+    def fuse_patch(self, patch: Patch, inner: Inner = EVERYTHING) -> torch.Tensor:
         """Fused reflectance of the inner rows and columns of a patch, within physical limits, shape (B, H, W), before nodata is put back."""
-        image = self._unbounded(patch, inner)
-        limits_of(patch, self._noise(patch), inner).bound(image)
-        return image
+        return fuse_within_limits(self.fitted, patch, inner)[0]
 
     def _with_flags(self, patch: Patch, inner: Inner) -> torch.Tensor:
         """As `fuse_patch`, with one plane more: the flags that the numbers themselves call for."""
-        out = self._unbounded(patch, inner, spare=1)
-        out[-1] += limits_of(patch, self._noise(patch), inner).bound(out[:-1]) * float(Quality.OUTSIDE_RANGE)
-        if self.gem is not None:
-            seen = self.gem.observe(patch)
-            distance = self.gem.surprise(seen, self.gem.weights(seen))[inner]
-            out[-1] += is_far(distance, len(seen.m)) * float(Quality.FAR)
-        return out
-
-    def _noise(self, patch: Patch) -> np.ndarray:
-        return noise_of(patch) if self.gem is None else self.gem.coordinates.sigma
-
-    def _unbounded(self, patch: Patch, inner: Inner, spare: int = 0) -> torch.Tensor:
-        """What the method makes, and ``spare`` planes of zeros behind it."""
-        if self.gem is not None:
-            return self.gem.coordinates.decode(self.gem.apply(patch, self.filters)[:, *inner].contiguous(), spare)
-        made = self._by_paper_or_baseline(patch)
-        return F.pad(made[:, *inner], (0, 0, 0, 0, 0, spare))
-
-    def _by_paper_or_baseline(self, patch: Patch) -> torch.Tensor:
-        if self.paper is not None:
-            return self.paper.apply(patch)
-        return apply_baseline(self.method, patch, self.response.matrix, seed=self.seed)
+        image, outside = fuse_within_limits(self.fitted, patch, inner)
+        flags = outside * float(Quality.OUTSIDE_RANGE)
+        if isinstance(self.fitted, FlagsPixels):
+            flags = flags + self.fitted.far(patch, inner) * float(Quality.FAR)
+        return torch.cat([image, flags[None]])
 
     def __dask_tokenize__(self) -> str:
         """Name the model by what it would be stored as, and not by the objects that it is made of."""
-        if self.paper is not None:
-            return uuid.uuid4().hex
         arrays, header = self._parts()
         digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
         for name in sorted(arrays):
@@ -298,12 +252,10 @@ class Model:
         Raises
         ------
         RefusedInput
-            For ``mossfuse-paper``, which is there to be compared with and is not stored; or for a folder that does not exist.
+            For a folder that does not exist.
         OSError
             It could not be written, such as for a full disk.
         """
-        if self.paper is not None:
-            raise RefusedInput("Models of method 'mossfuse-paper' are not stored; fit 'mossfuse' or 'gem' to keep a model.")
         arrays, header = self._parts()
         header["report"] = dict(self.report)
         target = Path(path)
@@ -327,19 +279,15 @@ class Model:
             "response.offset": self.response.offset,
             "response.residual": self.response.residual,
         }
-        if self.gem is not None:
-            arrays |= {f"gem.{k}": v for k, v in self.gem.arrays().items()}
-        if self.filters is not None:
-            arrays |= {f"filters.{k}": v for k, v in self.filters.arrays().items()}
-        if self.uncertainty is not None:
-            arrays |= {f"uncertainty.{k}": v for k, v in self.uncertainty.arrays().items()}
+        own, values = self.fitted.state()
+        arrays |= {f"fitted.{k}": v for k, v in own.items()}
         if self.clouds is not None:
             arrays |= {f"clouds.{k}": v for k, v in self.clouds.arrays().items()}
         if self.screen is not None:
             arrays |= {f"screen.{k}": v for k, v in self.screen.arrays().items()}
         header = {
             "method": self.method,
-            "seed": self.seed,
+            "fitted": dict(values),
             "ratio": self.ratio,
             "bands": list(self.bands),
             "geometry": {
@@ -389,7 +337,7 @@ def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
         np.isfinite(model.ratio) and model.ratio > 0 and isinstance(model.report, dict) and all(isinstance(b, str) for b in model.bands)
     ):
         raise ValueError("its ratio, report or band names are not what they should be")
-    sizes = {"M": model.response.matrix.shape[0], "B": len(model.bands), "K": model.gem.coordinates.rank if model.gem is not None else 0}
+    sizes = {"M": model.response.matrix.shape[0], "B": model.response.matrix.shape[1]}
     for name, dims in _SHAPES.items():
         expected = tuple(sizes[dim] for dim in dims)
         if name in arrays and arrays[name].shape != expected:
@@ -397,18 +345,8 @@ def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
     return model
 
 
-# Sizes of what every method stands on: MSI bands, HSI bands, coefficients.
-_SHAPES = {
-    **{
-        "response.matrix": "MB",
-        "response.offset": "M",
-        "response.residual": "M",
-        "gem.coordinates.sigma": "B",
-        "gem.coordinates.mean": "B",
-    },
-    **{"gem.coordinates.basis": "BK", "gem.coordinates.analysis": "KB", "gem.coordinates.srf": "MB", "gem.coordinates.msi_offset": "M"},
-    **{"gem.coordinates.msi_sigma": "M"},
-}
+# Sizes of what every method stands on: MSI bands and HSI bands in use.
+_SHAPES = {"response.matrix": "MB", "response.offset": "M", "response.residual": "M"}
 
 
 def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
@@ -422,12 +360,9 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         bands=tuple(header["bands"]),
         geometry=Registration(tuple(geometry["sigma"]), tuple(geometry["shift"]), geometry["unexplained"], geometry["at_limit"]),
         response=EffectiveResponse(**part("response."), method=header["response"]),
-        gem=Gem.from_arrays(part("gem.")) if header["method"] not in BASELINES else None,
-        filters=ComplementaryFilters(**part("filters.")) if part("filters.") else None,
-        uncertainty=Uncertainty.from_arrays(part("uncertainty.")) if part("uncertainty.") else None,
+        fitted=get_method(header["method"]).restore(part("fitted."), header["fitted"]),
         clouds=Clouds(**part("clouds.")) if part("clouds.") else None,
         screen=Screen.from_arrays(part("screen.")) if part("screen.") else None,
-        seed=int(header["seed"]),
         report=header["report"],
     )
 

@@ -1,6 +1,8 @@
-"""The fit: from a bounded sample of the scene to a frozen model.
+"""From a paired scene to a frozen model: prepare → choose → fit, on a bounded sample of the scene.
 
-sample → geometry (shift, PSF) → effective response → whom to believe → estimator → validation at reduced scale → report
+prepare   sample, gaps and outliers, geometry (shift, PSF), effective response, consistency
+choose    the method, by Wald's protocol on the scene itself, where it is ``auto``
+fit       the method, frozen; standard deviations; what the fit found, for the report
 """
 
 from __future__ import annotations
@@ -16,13 +18,11 @@ import torch
 
 from geofuse.cube.bands import BandTable
 from geofuse.cube.georef import crs_name
-from geofuse.errors import RefusedInput
-from geofuse.methods.baselines.scene import BASELINES
-from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
-from geofuse.methods.gem.filters import Learned, fit_filters
-from geofuse.methods.mossfuse.paper_scene import fit_paper
+from geofuse.evaluate.wald import CALIBRATION_STEP, choose_method, reduce
+from geofuse.methods.base import CalibratesErrors, Describes, PerBand
+from geofuse.methods.registry import AUTO, check_method, get_method
 from geofuse.model import Model
-from geofuse.pair.diagnostics import warnings_of
+from geofuse.pair.diagnostics import pair_warnings
 from geofuse.pair.faults import faults
 from geofuse.pair.grid import Window
 from geofuse.pair.prepare import Ground, Settings, lay_ground
@@ -35,8 +35,6 @@ from geofuse.run.device import full_precision
 from geofuse.run.threads import torch_threads
 from geofuse.run.tiles import sample_windows, validation_window
 
-METHODS = ("auto", "mossfuse", "gem", "fuse", "hysure", "regression", "gsa", "cnmf", "mlp", "bicubic", "mossfuse-paper")
-BAYESIAN = ("auto", "mossfuse", "gem", "fuse")
 # Fine pixels that are read to find geometry and response, and those of them on which the estimator is fitted.
 SURVEY_PIXELS, SAMPLE_PIXELS = 1_000_000, 200_000
 
@@ -57,19 +55,17 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
             progress.set_postfix_str(step)
             progress.update()
 
-        ground, settings = prepare(scene, settings, tick, whole=settings.method in (*BASELINES, "mossfuse-paper"))
         method = settings.method
         table: list[dict[str, Any]] = []
-        if method == "auto":
-            from geofuse.evaluate.wald import choose_method
-
+        whole = method != AUTO and get_method(method).cost(scene.pair.ratio).halo is None
+        ground, settings = prepare(scene, settings, tick, whole=whole)
+        if method == AUTO:
             method, table = choose_method(ground, validation_sample(scene, ground), settings, tick)
         model = fit_method(method, ground, settings, scene.bands.names, tick)
         if settings.uncertainty:
-            from geofuse.evaluate.wald import with_uncertainty
-
-            model = with_uncertainty(model, ground, validation_sample(scene, ground), settings, tick)
-        report = dict(model.report) | describe(ground, model) | {"validation": table, "seed": settings.seed}
+            tick("calibrating uncertainty")
+            model = with_uncertainty(model, ground, validation_sample(scene, ground), settings)
+        report = describe(ground, model) | {"validation": table, "seed": settings.seed}
         report |= {"method_asked": settings.method, "pictures": picture(scene, ground, model)}
     report["seconds"] = {"fit": round(time.monotonic() - start, 2)}
     return replace(model, report=report)
@@ -117,14 +113,6 @@ def prepare(scene: Scene, settings: Settings, tick: Callable[[str], None], *, wh
     return replace(ground, screen=screen, faults=faults(screen, survey, scene.pair)), settings
 
 
-def check_method(method: str, uncertainty: bool = False) -> None:
-    """Refuse a method that does not exist, and one that knows nothing of its errors where these are asked for."""
-    if method not in METHODS:
-        raise RefusedInput(f"There is no method {method!r}; expected one of {', '.join(METHODS)}.")
-    if uncertainty and method not in BAYESIAN:
-        raise RefusedInput(f"The method {method!r} says nothing about its errors; expected one of {', '.join(BAYESIAN)} with uncertainty.")
-
-
 def read_sample(scene: Scene, *, whole: bool = False) -> list[Sample]:
     """Read the windows that the fit needs; ``whole`` for methods that are not local."""
     height, width = scene.pair.fine.shape
@@ -143,71 +131,32 @@ def validation_sample(scene: Scene, ground: Ground) -> Sample:
 
 
 def fit_method(method: str, ground: Ground, settings: Settings, bands: tuple[str, ...], tick: Callable[[str], None]) -> Model:
-    """Fit one method on laid ground."""
-    model = Model(
-        method, ground.pair.ratio, bands, ground.geometry, ground.response, clouds=ground.clouds, screen=ground.screen, seed=settings.seed
-    )
-    if method in BASELINES:
-        return model
-    if method == "mossfuse-paper":
-        tick("training the published network")
-        patch = ground.patches[0]
-        with torch.enable_grad():
-            paper = fit_paper(
-                patch, ground.pair, seconds=settings.paper_seconds, seed=settings.seed, device=settings.device, progress=settings.progress
-            )
-        return replace(model, paper=paper, report={"network": {"steps": len(paper.fit.losses), "converged": paper.fit.converged}})
-    gem = fit_estimator(method, ground, settings, tick)
-    if method != "mossfuse":
-        return replace(model, gem=gem)
-    tick("learning")
-    learned = fit_filters(gem, ground.patches, settings.seed)
-    return replace(model, gem=gem, filters=learned.filters, report={"network": network_report(learned)})
+    """Fit one method to a prepared pair."""
+    fitted = get_method(method).fit(ground, settings, tick)
+    return Model(method, fitted, ground.pair.ratio, bands, ground.geometry, ground.response, ground.clouds, ground.screen)
 
 
-def fit_estimator(method: str, ground: Ground, settings: Settings, tick: Callable[[str], None]) -> Gem:
-    """The frozen estimator of ``fuse``, or of ``gem`` and ``mossfuse``."""
-    srf, offset = ground.response.matrix, ground.response.offset
-    if method == "fuse":
-        tick("closed form")
-        return fit_closed_form(ground.patches, srf, offset, ground.pair.ratio)
-    return fit_gem(ground.patches, srf, offset, ground.pair.ratio, harmonise=ground.harmonise, seed=settings.seed, tick=tick)
-
-
-def network_report(learned: Learned) -> dict[str, Any]:
-    """Plain facts of the learned step."""
-    return {
-        "weights": 0 if learned.filters is None else learned.filters.weight.size,
-        "held_out_gain": round(learned.held_out, 5),
-        "coarse_pixels": learned.coarse_pixels,
-    }
+def with_uncertainty(model: Model, ground: Ground, sample: Sample, settings: Settings) -> Model:
+    """The model with standard deviations, calibrated on the scene one step down; ``sample`` is the window that is reduced."""
+    method = get_method(model.method)
+    assert isinstance(method, CalibratesErrors)
+    found = reduce(ground, sample, settings, CALIBRATION_STEP)
+    if found is not None:
+        found = replace(found[0], response=ground.response, geometric=ground.geometric), found[1]
+    return replace(model, fitted=method.with_deviation(model.fitted, ground, found, settings))
 
 
 def describe(ground: Ground, model: Model) -> dict[str, Any]:
     """What the fit found, in plain JSON values."""
     geometry, response = ground.geometry, ground.response
-    residuals = residuals_of(ground, model)
-    hsi_bands, msi_bands = (np.ones(n, bool) for n in response.matrix.shape[::-1])
-    if ground.screen is not None:
-        hsi_bands, msi_bands = ground.screen.hsi_bands, ground.screen.msi_bands
+    used = {"hsi": model.filled, "msi": np.ones(len(response.matrix), bool) if ground.screen is None else ground.screen.msi_bands}
 
-    def of_hsi(values: np.ndarray, absent: float = np.nan) -> list[Any]:
-        return _plain(_among(hsi_bands, values, absent))
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items()}
+        return _plain(_among(used[value.image], value.values)) if isinstance(value, PerBand) else value
 
-    def of_msi(values: np.ndarray) -> list[Any]:
-        return _plain(_among(msi_bands, values))
-
-    disagreement: dict[str, Any] = {
-        "relative": float(np.sqrt(np.mean(response.residual**2))),
-        "per_band": of_msi(response.residual),
-        "geometric_share": round(ground.geometric, 3),
-        "map": [[round(v, 4) if np.isfinite(v) else None for v in row] for row in ground.where],
-    }
-    if ground.clouds is not None:
-        disagreement["only_one_image"] = {"share": round(ground.covered, 4), "map": [[round(v, 3) for v in row] for row in ground.covers]}
-    if model.gem is not None:
-        disagreement |= {"rho": model.gem.trust.rho, "rho_after": model.gem.trust.left, "harmonised": bool(model.gem.trust.gain.any())}
-    return {
+    found: dict[str, Any] = {
         "method": model.method,
         "geometry": {
             "ratio": ground.pair.ratio,
@@ -218,27 +167,38 @@ def describe(ground: Ground, model: Model) -> dict[str, Any]:
             "aligned": ground.pair.aligned,
         },
         "response": {
-            "matrix": of_hsi(_among(msi_bands, response.matrix, 0.0, axis=0), 0.0),
-            "offset": of_msi(response.offset),
+            "matrix": _plain(_among(used["hsi"], _among(used["msi"], response.matrix, 0.0, axis=0), 0.0)),
+            "offset": PerBand("msi", response.offset),
             "method": response.method,
         },
-        "residuals": residuals,
-        "disagreement": disagreement,
-        "noise": {}
-        if model.gem is None
-        else {
-            "hsi_sigma": of_hsi(model.gem.coordinates.sigma),
-            "msi_sigma": of_msi(model.gem.coordinates.msi_sigma),
-            "rank": model.gem.coordinates.rank,
-        },
-        "coregistration": {}
-        if model.gem is None or model.gem.shifts is None
-        else {"band_shift_px": of_hsi(np.round(model.gem.shifts.shift, 4)), "largest_px": float(np.abs(model.gem.shifts.shift).max())},
-        "uncertainty": {} if model.uncertainty is None else {"factor": round(model.uncertainty.factor, 4)},
-        "prior_weights": {} if model.gem is None else {s.kind: [round(float(w), 4) for w in s.prior.share] for s in model.gem.stages},
+        "residuals": residuals_of(ground, model),
+        "disagreement": _disagreement(ground),
+        "noise": {},
+        "coregistration": {},
+        "uncertainty": {},
+        "prior_weights": {},
         "sample": {"windows": len(ground.samples), "fine_pixels": int(sum(np.prod(s.fine.shape) for s in ground.samples))},
-        "warnings": warnings_of(ground, model),
+        "warnings": pair_warnings(ground, model.bands),
     }
+    if isinstance(model.fitted, Describes):
+        for key, value in model.fitted.describe().items():
+            found[key] = found.get(key, {}) | value
+        names = [name for name, filled in zip(model.bands, model.filled, strict=True) if filled]
+        found["warnings"] += model.fitted.warnings(ground, names)
+    described: dict[str, Any] = plain(found)
+    return described
+
+
+def _disagreement(ground: Ground) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "relative": float(np.sqrt(np.mean(ground.response.residual**2))),
+        "per_band": PerBand("msi", ground.response.residual),
+        "geometric_share": round(ground.geometric, 3),
+        "map": [[round(v, 4) if np.isfinite(v) else None for v in row] for row in ground.where],
+    }
+    if ground.clouds is not None:
+        found["only_one_image"] = {"share": round(ground.covered, 4), "map": [[round(v, 3) for v in row] for row in ground.covers]}
+    return found
 
 
 def picture(scene: Scene, ground: Ground, model: Model) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from geofuse import api
 from geofuse.errors import OutputRefused, RefusedInput, RunFailed
 from geofuse.io.read.fingerprint import content_sha256
 from geofuse.job import Job
-from geofuse.run.scheduling import scheduler_of
+from geofuse.scheduling import scheduler_of
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
 from tests.stac.conftest import validate as schemas
 

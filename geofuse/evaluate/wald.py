@@ -18,8 +18,8 @@ from odc.geo.geobox import GeoBox
 
 from geofuse.errors import RefusedInput
 from geofuse.evaluate.metrics import score
-from geofuse.methods.gem.uncertainty import calibration, posterior_uncertainty
-from geofuse.model import Model
+from geofuse.methods.limits import fuse_within_limits
+from geofuse.methods.registry import STANDARD, get_method, method_names
 from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import GridPair, Window, pair_grids
 from geofuse.pair.patch import make_patch
@@ -27,12 +27,9 @@ from geofuse.pair.prepare import Ground, Settings, lay_ground
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration
 from geofuse.pair.scene import Sample
-from geofuse.pipeline import fit_estimator, fit_method
 
 MIN_COARSE = 12  # coarse pixels along the shorter side of the reduced scene
-# `hysure`, `cnmf` and `mlp` take seconds to minutes and are compared on demand (`evaluate`).
-COMPARED = ("gem", "fuse", "regression", "gsa", "bicubic")
-# The closed form must beat GEM at reduced scale by this much, and not be worse in SAM, before `auto` takes it.
+# Another estimator must beat the standard at reduced scale by this much, and not be worse in SAM, before `auto` takes it.
 MARGIN_DB = 0.1
 LARGEST_STEP = 8
 CALIBRATION_STEP = 2  # the smallest: it leaves the most pixels to count
@@ -41,56 +38,22 @@ CALIBRATION_STEP = 2  # the smallest: it leaves the most pixels to count
 def choose_method(ground: Ground, sample: Sample, settings: Settings, tick: Callable[[str], None]) -> tuple[str, list[dict[str, Any]]]:
     """The method that `auto` takes, and the table that it was chosen by.
 
-    The standard is `mossfuse`, whose learned step is judged by held-out coarse pixels at full scale and is left out where these gain nothing.
-    The closed form replaces it where it does better on the reduced scene; a baseline that does better is reported and not taken, because it
-    would not explain both observations at full scale.
+    Another estimator replaces the standard where it does better on the reduced scene; a baseline that does better is reported and not taken,
+    because it would not explain both observations at full scale.
     """
     found = reduce(ground, sample, settings)
     if found is None:
-        return "mossfuse", []
-    table = compare(*found, ground, settings, ("mossfuse", *COMPARED), tick)
-    scores = {row["method"]: row for row in table if "psnr_db" in row}  # a method that refused has none
-    if {"fuse", "gem"} <= scores.keys():
-        better = scores["fuse"]["psnr_db"] - scores["gem"]["psnr_db"]
-        if better > MARGIN_DB and scores["fuse"]["sam_deg"] <= scores["gem"]["sam_deg"]:
-            return "fuse", table
-    return "mossfuse", table
-
-
-def with_uncertainty(model: Model, ground: Ground, sample: Sample, settings: Settings, tick: Callable[[str], None]) -> Model:
-    """The model with standard deviations, calibrated on the scene one step down.
-
-    Parameters
-    ----------
-    model : Model
-        Of a Bayesian method.
-    ground : Ground
-    sample : Sample
-        The window that is reduced.
-    settings : Settings
-    tick : callable
-
-    Raises
-    ------
-    RefusedInput
-        The method is not Bayesian and knows no uncertainty of its own.
-    """
-    if model.gem is None:
-        raise RefusedInput(
-            f"The method {model.method!r} says nothing about its errors; expected 'gem', 'mossfuse' or 'fuse' for uncertainties."
-        )
-    tick("calibrating uncertainty")
-    uncertainty = posterior_uncertainty(model.gem, ground.patches)
-    found = reduce(ground, sample, settings, CALIBRATION_STEP)
-    if found is not None:
-        reduced, truth = found
-        same_response = replace(reduced, response=ground.response, geometric=ground.geometric)
-        gem = fit_estimator("fuse" if model.method == "fuse" else "gem", same_response, settings, lambda step: None)
-        patch = reduced.patches[0]
-        fused = gem.coordinates.decode(gem.apply(patch)).cpu().numpy()
-        fused = np.where(patch.msi_valid.cpu().numpy(), fused, np.nan)
-        uncertainty = replace(uncertainty, factor=calibration(gem, patch, fused, truth, np.sqrt(uncertainty.floor)))
-    return replace(model, uncertainty=uncertainty)
+        return STANDARD, []
+    methods = {name: get_method(name) for name in method_names()}
+    table = compare(*found, ground, settings, [name for name, method in methods.items() if method.quick], tick)
+    scores = {row["method"]: row for row in table if "psnr_db" in row}  # a method that was rejected has none
+    best = STANDARD
+    if STANDARD in scores:
+        for name, row in scores.items():
+            needed = scores[best]["psnr_db"] + (MARGIN_DB if best == STANDARD else 0)
+            if methods[name].role == "estimator" and row["psnr_db"] > needed and row["sam_deg"] <= scores[STANDARD]["sam_deg"]:
+                best = name
+    return best, table
 
 
 def reduce(ground: Ground, sample: Sample, settings: Settings, largest: int = LARGEST_STEP) -> tuple[Ground, np.ndarray] | None:
@@ -154,8 +117,8 @@ def compare(
         tick(f"validating {method}")
         start = time.monotonic()
         try:
-            model = fit_method(method, same_response, replace(settings, progress=False), (), lambda step: None)
-            fused = model.fuse_patch(patch).cpu().numpy()
+            fitted = get_method(method).fit(same_response, replace(settings, progress=False), lambda step: None)
+            fused = fuse_within_limits(fitted, patch)[0].cpu().numpy()
         except RefusedInput as refusal:  # a method that cannot run here has no row of numbers, but it is named
             table.append({"method": method, "refused": str(refusal)})
             continue

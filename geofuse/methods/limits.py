@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geofuse.methods.base import EVERYTHING, FittedMethod, Inner, KnowsNoise
 from geofuse.methods.gem.noise import hsi_noise
 from geofuse.pair.images import as_like
 from geofuse.pair.patch import Patch
@@ -26,8 +27,6 @@ from geofuse.pair.patch import Patch
 NOISES = 1.0  # standard deviations of the HSI's noise that a value may be below zero
 WHITE = 1.0  # reflectance
 SAMPLE, FEWEST = 20_000, 8  # coarse pixels that tell the noise where no estimator did
-
-Inner = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,14 @@ class Limits:
         return outside
 
 
-def limits_of(patch: Patch, noise: np.ndarray, inner: Inner = (slice(None), slice(None))) -> Limits:
+def fuse_within_limits(fitted: FittedMethod, patch: Patch, inner: Inner = EVERYTHING) -> tuple[Tensor, Tensor]:
+    """What a method makes of a patch, within physical limits (B, rows, columns), and where it was outside of them (rows, columns)."""
+    image = fitted.apply(patch, inner)
+    noise = fitted.noise if isinstance(fitted, KnowsNoise) else noise_of(patch)
+    return image, limits_of(patch, noise, inner).bound(image)
+
+
+def limits_of(patch: Patch, noise: np.ndarray, inner: Inner = EVERYTHING) -> Limits:
     """Limits of a patch.
 
     Parameters

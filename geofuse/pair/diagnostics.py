@@ -5,32 +5,28 @@ Codes are for programs and stay as they are; messages are for people and may be 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from geofuse.cube.values import NOT_REFLECTANCE
-from geofuse.methods.gem.consistency import WARNING_RHO
-from geofuse.methods.gem.estimator import Gem
-from geofuse.methods.gem.symptoms import STRIPED, noisy_bands, striping
-from geofuse.model import Model
+from geofuse.errors import Warned, warned
 from geofuse.pair.prepare import Ground, colocated
-from geofuse.report.sentences import Warned, warned
 
-# rho where it is plainly geometric, elongation of the PSF, gain and offset of a band.
+# Elongation of the PSF, gain and offset of a band.
+ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 1.1, 0.05, 0.01
 LARGEST_GAP, SHOWN = 0.01, 8  # share of the area that a band may lack without a word; names in a list
-GEOMETRIC_RHO, ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 0.03, 1.1, 0.05, 0.01
 
 
-def warnings_of(ground: Ground, model: Model) -> list[Warned]:
-    """What a user should know before trusting the result."""
+def pair_warnings(ground: Ground, names: Sequence[str]) -> list[Warned]:
+    """What a user should know of the pair before relying on the result; the names are those of the HSI's bands."""
     found = [
         *_scale_warnings(ground),
-        *_fault_warnings(ground, model.bands),
-        *_geometry_warnings(ground, model.gem),
+        *_fault_warnings(ground, names),
+        *_geometry_warnings(ground),
         *_clouds_warnings(ground),
         *_table_warnings(ground),
     ]
-    if model.gem is not None:
-        found += _instrument_warnings(ground, model.gem, tuple(name for name, used in zip(model.bands, model.filled, strict=True) if used))
     if len(ground.response.matrix) < 3:
         found.append(
             warned("few-msi-bands", "The MSI has fewer than 3 bands: it says little about spectra, and the result leans on the HSI.")
@@ -57,7 +53,7 @@ def _scale_warnings(ground: Ground) -> list[Warned]:
     ]
 
 
-def _fault_warnings(ground: Ground, names: tuple[str, ...]) -> list[Warned]:
+def _fault_warnings(ground: Ground, names: Sequence[str]) -> list[Warned]:
     """What was left out of the images; the names are those of the HSI's bands."""
     found = []
     for fault in ground.faults:
@@ -83,9 +79,9 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _geometry_warnings(ground: Ground, gem: Gem | None) -> list[Warned]:
+def _geometry_warnings(ground: Ground) -> list[Warned]:
     found = []
-    geometry, rho = ground.geometry, gem.trust.rho if gem is not None else 0.0
+    geometry = ground.geometry
     if geometry.at_limit:
         found.append(
             warned(
@@ -99,31 +95,6 @@ def _geometry_warnings(ground: Ground, gem: Gem | None) -> list[Warned]:
                 "elongated-psf",
                 f"The point-spread function is elongated: standard deviations of {geometry.sigma[0]:.2f} fine pixels along columns and "
                 f"{geometry.sigma[1]:.2f} along rows.",
-            )
-        )
-    if not ground.harmonise and rho > GEOMETRIC_RHO:
-        found.append(
-            warned(
-                "geometric-contradiction",
-                f"The two images contradict each other (rho {rho:.2f}, above {GEOMETRIC_RHO}) in the way a wrong PSF or registration would: "
-                "the point-spread function may not be Gaussian, or the registration may vary over the scene.",
-            )
-        )
-    elif rho > WARNING_RHO:
-        found.append(
-            warned(
-                "contradiction",
-                f"The two images contradict each other (rho {rho:.2f}, above {WARNING_RHO}) beyond noise and geometry: other light, other date or other "
-                "calibration. The HSI is believed in its radiometry and the MSI in its detail.",
-            )
-        )
-    if gem is not None and gem.geometry is not None:
-        sy, sx, dy, dx = gem.geometry
-        found.append(
-            warned(
-                "geometry-replaced",
-                f"The geometry that was given does not fit; used instead: standard deviations of ({sy:.2f}, {sx:.2f}) and a shift of ({dy:.2f}, {dx:.2f}) "
-                "fine pixels (rows, columns).",
             )
         )
     return found
@@ -166,28 +137,3 @@ def gain_and_offset(predicted: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray
     left, right = (a - a.mean(1, keepdims=True) for a in (predicted, seen))
     gain = np.sqrt((right**2).sum(1) / np.maximum((left**2).sum(1), 1e-20))
     return gain, seen.mean(1) - gain * predicted.mean(1)
-
-
-def _instrument_warnings(ground: Ground, gem: Gem, names: tuple[str, ...]) -> list[Warned]:
-    found = []
-    columns, rows = striping(ground.patches, gem.coordinates)
-    if max(columns, rows) > STRIPED:
-        lines = "columns" if columns >= rows else "rows"
-        found.append(
-            warned(
-                "striped-hsi",
-                f"The HSI is striped along its {lines}: their means vary {max(columns, rows):.1f} times as much as noise would make them. "
-                "Stripes are taken for noise; destripe the HSI before fusing.",
-            )
-        )
-    noisy = np.flatnonzero(noisy_bands(ground.patches, gem.coordinates))
-    if len(noisy):
-        listed = ", ".join(names[k] if k < len(names) else str(k + 1) for k in noisy[:20]) + (" …" if len(noisy) > 20 else "")
-        found.append(
-            warned(
-                "noisy-bands",
-                f"{len(noisy)} bands of the HSI are far noisier than the others ({listed}): what the fused image shows in them is mostly predicted "
-                "from the other bands.",
-            )
-        )
-    return found

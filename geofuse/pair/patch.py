@@ -8,13 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geofuse.methods.gem.coordinates import Coordinates
-from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import Window
-from geofuse.pair.images import mix
 from geofuse.pair.psf.builder import Psf, PsfBuilder
-
-COMPLETE = 0.95  # share of a footprint
 
 
 @dataclass
@@ -55,73 +50,35 @@ class Patch:
 
     def at(self, geometry: np.ndarray) -> Patch:
         """The same images, seen through a PSF of other standard deviations and shift: (σy, σx, dy, dx), fine pixels."""
-        if self.place is None:
-            raise ValueError("a patch without a place has no other PSF")
-        builder, fine, coarse = self.place
+        builder, fine, coarse = placed(self)
         sy, sx, dy, dx = (float(v) for v in geometry)
         builder = replace(builder, sigma=(sy, sx), shift=(dy, dx))
         return replace(self, psf=builder.build(fine, coarse, self.hsi_valid.cpu().numpy(), self.hsi), place=(builder, fine, coarse))
 
-    def encode(self, coordinates: Coordinates) -> Observation:
-        """Both images in subspace coordinates, gaps filled from their surroundings so that nothing spreads from them."""
-        y = fill_gaps(coordinates.encode_hsi(self.hsi), self.hsi_valid)
-        mixing = torch.as_tensor(coordinates.mixing, dtype=y.dtype, device=y.device)
-        m = coordinates.encode_msi(self.msi)
-        valid = known = None
-        if not bool(self.msi_valid.all()):
-            # Where the MSI is silent it is given what the HSI predicts, for whoever looks at it; the solver believes nothing there.
-            m = torch.where(self.msi_valid, m, mix(mixing, self.psf.upsample(y)))
-            valid = known = self.msi_valid
-        if not bool(self.hsi_valid.all()):
-            known = self.msi_valid & (self.psf.upsample(self.hsi_valid[None].to(y.dtype))[0] > 0.5)
-        origin = (0, 0) if self.place is None else (self.place[1].top, self.place[1].left)
-        return Observation(y, m, self.psf, valid, known, origin)
+
+def placed(patch: Patch) -> tuple[PsfBuilder, Window, Window]:
+    """What a patch was built by, and its fine and coarse window."""
+    if patch.place is None:
+        raise ValueError("a patch without a place has no other PSF")
+    return patch.place
 
 
-@dataclass
-class Observation:
-    """What is observed in a patch, whitened.
+def part_of(patch: Patch, window: Window) -> Patch:
+    """A part of a patch, with the coarse pixels that touch it.
 
-    Attributes
+    Parameters
     ----------
-    y : Tensor, shape (K, h, w)
-    m : Tensor, shape (M, H, W)
-    psf : Psf
-    valid : Tensor of bool, shape (H, W), optional
-        Fine pixels where the MSI holds data; None: all of them.
-    known : Tensor of bool, shape (H, W), optional
-        Fine pixels where both images do: those that statistics are taken over; None: all of them.
-    origin : tuple of int
-        Row and column of the first fine pixel in the scene.
+    patch : Patch
+    window : Window
+        Rows and columns of the patch's fine pixels.
     """
-
-    y: Tensor
-    m: Tensor
-    psf: Psf
-    valid: Tensor | None = None
-    known: Tensor | None = None
-    origin: tuple[int, int] = (0, 0)
-
-    @property
-    def pixels(self) -> int:
-        """Number of fine pixels."""
-        return self.m.shape[-2] * self.m.shape[-1]
-
-    @property
-    def known_pixels(self) -> int:
-        """Number of fine pixels where both images hold data."""
-        return self.pixels if self.known is None else int(self.known.sum())
-
-    @property
-    def complete(self) -> Tensor:
-        """Coarse pixels that the HSI observes and of whose footprint the MSI misses next to nothing; 1 or 0, shape (h, w)."""
-        if self.valid is None:
-            return self.psf.observed
-        return self.psf.observed * (self.psf.forward(self.valid[None].to(self.m.dtype))[0] > COMPLETE)
-
-    def masked(self, image: Tensor) -> Tensor:
-        """The image (c, H, W) with zeros where one of the two holds no data."""
-        return image if self.known is None else image * self.known
+    builder, fine, coarse = placed(patch)
+    part = window.offset(fine.top, fine.left)
+    seen = builder.coarse_window(part)
+    rows, cols = seen.offset(-coarse.top, -coarse.left).slices
+    hsi, valid = patch.hsi[:, rows, cols], patch.hsi_valid[rows, cols]
+    psf = builder.build(part, seen, valid.cpu().numpy(), hsi)
+    return Patch(hsi, patch.msi[:, *window.slices], valid, patch.msi_valid[window.slices], psf, (builder, part, seen))
 
 
 def make_patch(

@@ -24,7 +24,7 @@ from geofuse.pair.screen import Screen
 GEOMETRIC = 0.25
 # A constant near ±0.1 between the sensors is Sentinel-2's processing-baseline offset, applied twice or not at all.
 BASELINE_OFFSET = (0.06, 0.14)
-PAPER_SECONDS = 60.0
+TRAIN_SECONDS = 60.0
 MAP_SIDE = 64  # cells along the longer side of the map of disagreement
 
 
@@ -38,7 +38,7 @@ class Settings:
     seed: int = 0
     device: str = "cpu"
     progress: bool = True
-    paper_seconds: float = PAPER_SECONDS
+    train_seconds: float = TRAIN_SECONDS
     uncertainty: bool = False
     geometry: Registration | None = None
 

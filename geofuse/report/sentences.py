@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
 
+from geofuse.errors import Warned, warned
 from geofuse.report.figures import BASELINES, scored
 
 NOTABLE_SHIFT = 0.05  # fine pixels
-
-
-class Warned(TypedDict):
-    """A warning: a code for programs, which stays, and a message for people, which may be worded anew."""
-
-    code: str
-    message: str
-
-
-def warned(code: str, message: str) -> Warned:
-    """Make a warning; the code is in lower case, its words joined by hyphens."""
-    return {"code": code, "message": message}
 
 
 def summary_sentences(report: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from multiprocessing import parent_process
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import dask
 import dask.array as da
@@ -18,14 +18,16 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from geofuse.model import Model
 from geofuse.pair.grid import GridPair, Window
 from geofuse.pair.scene import Scene, pixels
 from geofuse.run.allocator import keep_freed_memory
-from geofuse.run.scheduling import engine
+from geofuse.scheduling import engine
 from geofuse.run.split import make_on
 from geofuse.run.threads import torch_threads
 from geofuse.run.tiles import tile_windows
+
+if TYPE_CHECKING:
+    from geofuse.model import Model
 
 Output = Literal["reflectance", "flagged", "uncertainty"]
 """What a mosaic holds: reflectance; the same and the quality layer (`geofuse.cube.flags`) as one plane more; standard deviations."""

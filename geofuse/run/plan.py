@@ -13,9 +13,10 @@ import xarray as xr
 
 from geofuse.cube.georef import crs_name
 from geofuse.errors import RefusedInput
+from geofuse.methods.base import Cost
 from geofuse.pair.grid import GridPair
 from geofuse.pair.scene import Scene
-from geofuse.run.scheduling import Engine, engine
+from geofuse.scheduling import Engine, engine
 from geofuse.run.tiles import cuts
 
 DEFAULT_MEMORY = 8 * 10**9
@@ -24,17 +25,13 @@ DEFAULT_MEMORY = 8 * 10**9
 TILES = (1024, 768, 512, 256, 128)
 # A GPU wants more work at once, and its memory decides.
 DEVICE_TILES = (2048,)
-RANK = 20  # coefficients
-# Images of coefficients that a task holds at its peak, what the allocator keeps for the next task included.
-IMAGES, IMAGES_CLOSED_FORM = 14, 5
 # Interpreter, libraries, metadata; and the sample of the fit, of which the allocator keeps what it held.
 BASE_MEMORY = 900 * 10**6
 GRAPH_MEMORY = 25_000  # a tile's part of the graph and of the scheduler's books (`benchmarks.simulate`, 4,096 to 40,000 tiles)
 PROCESS_MEMORY = 450 * 10**6  # interpreter and libraries of a worker process
 MOST_READ = 1.3  # pixels asked of each image, over its pixels: groups of tiles are large enough for this, as far as memory allows
-# Processor seconds, to choose by: of a pixel that a tile sees, and of a value that is decoded of the HSI and of the MSI
-# (python -m benchmarks.cost_model --measure).
-SOLVE, SOLVE_CLOSED_FORM, DECODE = 3.3e-6, 0.15e-6, (28e-9, 10e-9)
+# Processor seconds, to choose by, of a value that is decoded of the HSI and of the MSI (python -m benchmarks.cost_model --measure).
+DECODE = (28e-9, 10e-9)
 NEARLY = 1.02  # times the fastest: of such choices the one that takes least memory
 MOST_GROUP = 8
 GROUPS_HELD = 2.5  # the one that is worked on, and part of the next ones
@@ -128,9 +125,7 @@ class _Cost:
     pair: GridPair
     bands: int
     msi_bands: int
-    halo: int
-    images: int
-    solve: float
+    needs: Cost
     where: Engine
     blocks: Blocks
     """Rows and columns of a block of the HSI's file, and of the MSI's."""
@@ -141,9 +136,9 @@ class _Cost:
         return cache(self._spans)  # choices ask for the same few sides thousands of times
 
     def _spans(self, side: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        output, fine = self.pair.output, self.pair.fine
+        output, fine, halo = self.pair.output, self.pair.fine, self.needs.halo or 0
         rows, cols = (
-            [(max(start + first - self.halo, 0), min(stop + first + self.halo, size)) for start, stop in cuts(length, side)]
+            [(max(start + first - halo, 0), min(stop + first + halo, size)) for start, stop in cuts(length, side)]
             for length, first, size in zip(output.shape, (output.top, output.left), fine.shape, strict=True)
         )
         return rows, cols
@@ -162,7 +157,9 @@ class _Cost:
         rows, cols = (min(tile, size) for size in self.pair.output.shape)
         seen = max(self.windows(tile)[0]) * max(self.windows(tile)[1])
         inputs = seen * (2 * self.msi_bands + 2 * self.bands / self.pair.ratio**2)
-        return int(4 * (inputs + seen * self.images * min(RANK, self.bands) + 2 * self.bands * rows * cols))
+        return int(
+            4 * (inputs + seen * self.needs.images * min(self.needs.channels or self.bands, self.bands) + 2 * self.bands * rows * cols)
+        )
 
     def seconds(self, choice: _Choice, times: tuple[float, float]) -> float:
         """Time that solving and reading take, each image so many times; a scene of few tiles keeps few workers busy."""
@@ -170,7 +167,7 @@ class _Cost:
         tiles = len(rows) * len(cols)
         busy = max(-(-tiles // choice.workers) * sum(rows) * sum(cols) / tiles, max(rows) * max(cols))
         values = self.bands * float(np.prod(self.pair.coarse.shape)), self.msi_bands * float(np.prod(self.pair.fine.shape))
-        return self.solve * busy + sum(t * n * v for t, n, v in zip(times, values, DECODE, strict=True)) / choice.workers
+        return self.needs.seconds * busy + sum(t * n * v for t, n, v in zip(times, values, DECODE, strict=True)) / choice.workers
 
     def held(self, side: int) -> int:
         """Bytes of the largest square's part of both images."""
@@ -233,19 +230,20 @@ def touched(span: tuple[float, float], block: int, size: int) -> int:
 
 def make_plan(
     scene: Scene,
+    needs: Cost,
     *,
     tile: int | Literal["auto"] = "auto",
     device: str = "cpu",
     memory: int = DEFAULT_MEMORY,
     device_memory: int | None = None,
-    whole: bool = False,
-    closed_form: bool = False,
 ) -> Plan:
     """Plan the fusion of a scene.
 
     Parameters
     ----------
     scene : Scene
+    needs : Cost
+        What the method asks for.
     tile : int or "auto"
         Fine pixels along each side of a tile.
     device : str
@@ -253,10 +251,6 @@ def make_plan(
         Bytes that the run may use; on a cluster that others have started, each of its processes.
     device_memory : int, optional
         Bytes that are free on the device, where it is a GPU. It works on one tile at a time.
-    whole : bool
-        The method is not local: one tile, whatever was asked for.
-    closed_form : bool
-        The method is ``fuse``, which holds less.
 
     Raises
     ------
@@ -269,10 +263,9 @@ def make_plan(
         raise RefusedInput(f"The memory is {memory!r}; expected a number of bytes, such as 4_000_000_000.")
     pair = scene.pair
     height, width = pair.output.shape
-    halo = int(np.ceil(max(8 * pair.ratio, 56))) + 5  # as `Model.halo`, with learned filters
-    images, solve = (IMAGES_CLOSED_FORM, SOLVE_CLOSED_FORM) if closed_form else (IMAGES, SOLVE)
+    whole, halo = needs.halo is None, needs.halo or 0
     where, blocks = engine(), (_block(scene.hsi), _block(scene.msi))
-    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], halo, images, solve, where, blocks)
+    cost = _Cost(pair, scene.hsi.sizes["band"], scene.msi.sizes["band"], needs, where, blocks)
     usual = TILES if device_memory is None else DEVICE_TILES + TILES
     candidates: tuple[int, ...] = (max(height, width),) if whole else usual if tile == "auto" else (tile,)
     if device_memory is not None:

@@ -15,8 +15,8 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from geofuse.methods.gem.observation import Observation
 from geofuse.pair.images import as_like, blur, mix
-from geofuse.pair.patch import Observation
 
 COMPONENTS = 4
 ENERGY_SIGMA = 0.8  # fine pixels

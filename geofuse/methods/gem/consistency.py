@@ -18,8 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from geofuse.methods.gem.coordinates import Coordinates
+from geofuse.methods.gem.observation import Observation
 from geofuse.pair.images import as_like, mix
-from geofuse.pair.patch import Observation
 
 WARNING_RHO = 0.05
 # Interpolation passes on only part of a field that varies from pixel to pixel; this share of the loss is made good. Making good all

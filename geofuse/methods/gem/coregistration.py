@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from geofuse.methods.gem.evidence import most_probable, normal_equations, unseen_components
+from geofuse.methods.gem.observation import Observation
 from geofuse.methods.gem.posterior import Prior
 from geofuse.pair.images import as_like, gradients, mix_gradients
-from geofuse.pair.patch import Observation
 
 CORRELATION = 20.0  # bands over which displacements are alike
 WAVES = 40  # leading components of the prior along the spectrum

@@ -17,9 +17,10 @@ from torch import Tensor
 from geofuse.methods.gem.blends import ALIKE
 from geofuse.methods.gem.coordinates import Coordinates
 from geofuse.methods.gem.noise import FLOOR, MIN_RELATIVE_MSI_NOISE
+from geofuse.methods.gem.observation import Observation, encode
 from geofuse.methods.gem.posterior import GivenMsi, Prior, Solution, given_msi, solve
 from geofuse.pair.images import as_like, mix
-from geofuse.pair.patch import Observation, Patch
+from geofuse.pair.patch import Patch
 
 JITTER = 1e-3
 FIT_TOLERANCE = 1e-3
@@ -45,7 +46,7 @@ def calibrate(patches: Sequence[Patch], coordinates: Coordinates, covariance: np
     counts = [float(p.msi_valid.sum()) for p in patches]
     level = np.sqrt(sum(n * mean_square(p.msi, p.msi_valid) for n, p in zip(counts, patches, strict=True)) / sum(counts))
     lowest = np.maximum(MIN_RELATIVE_MSI_NOISE * level, FLOOR)
-    seen = [p.encode(coordinates) for p in patches]
+    seen = [encode(p, coordinates) for p in patches]
     bases = [s.psf.upsample(s.y) for s in seen]
     for _ in range(rounds):
         mixing = coordinates.mixing

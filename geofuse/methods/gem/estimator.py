@@ -30,10 +30,11 @@ from geofuse.methods.gem.evidence import apart_from
 from geofuse.methods.gem.geometry import correct_geometry
 from geofuse.methods.gem.guided import GuidedFilter, bilateral
 from geofuse.methods.gem.innovation import innovation_distance, widening
+from geofuse.methods.gem.observation import Observation, encode
 from geofuse.methods.gem.posterior import Prior, solve
 from geofuse.methods.gem.start import detail_covariance, start_coordinates
 from geofuse.pair.images import as_like, mix
-from geofuse.pair.patch import Observation, Patch
+from geofuse.pair.patch import Patch
 
 CLASSES = 12
 FIRST_ROUNDS, LATER_ROUNDS = 8, 3
@@ -161,7 +162,7 @@ class Gem:
     def observe(self, patch: Patch) -> Observation:
         """Encode a patch and harmonise its MSI."""
         patch = patch if self.geometry is None else patch.at(self.geometry)
-        return harmonised(patch.encode(self.coordinates), self.coordinates, self.trust)
+        return harmonised(encode(patch, self.coordinates), self.coordinates, self.trust)
 
     def surprise(self, seen: Observation, weights: Tensor) -> Tensor:
         """Squared distance of the MSI from what was to be expected, shape (H, W); see `geofuse.methods.gem.innovation`."""
@@ -229,7 +230,7 @@ def fit_closed_form(patches: Sequence[Patch], srf: np.ndarray, msi_offset: np.nd
     Wei, Dobigeon and Tourneret 2015 (FUSE, doi:10.1109/TIP.2015.2458572), in noise-whitened coordinates. Parameters as for `fit_gem`.
     """
     coordinates = start_coordinates(patches, srf, msi_offset)
-    seen = [p.encode(coordinates) for p in patches]
+    seen = [encode(p, coordinates) for p in patches]
     covariance = detail_covariance(seen, ratio)
     trust = replace(measure_trust(seen, coordinates, covariance, harmonise=False), left=0.0)
     return Gem(coordinates, trust, None, _guide(seen, ratio), (Stage("upsample", Prior.single(covariance)),))
@@ -268,16 +269,16 @@ def fit_gem(
     tick("prior covariance")
     coordinates, covariance = _calibrated(patches, start, ratio)
     tick("trust")
-    told = measure_trust([p.encode(coordinates) for p in patches], coordinates, covariance, harmonise)
+    told = measure_trust([encode(p, coordinates) for p in patches], coordinates, covariance, harmonise)
     geometry, trust = correct_geometry(patches, coordinates), told
     if geometry is not None:  # what was calibrated under the wrong one is of no use
         patches = [p.at(geometry) for p in patches]
         coordinates, covariance = _calibrated(patches, start, ratio)
-        right = measure_trust([p.encode(coordinates) for p in patches], coordinates, covariance, harmonise)
+        right = measure_trust([encode(p, coordinates) for p in patches], coordinates, covariance, harmonise)
         trust = replace(right, rho=told.rho)
     coordinates, covariance = forgive(coordinates, covariance, trust.left)
     coordinates, covariance = calibrate(patches, coordinates, covariance, rounds=8)
-    seen = [harmonised(p.encode(coordinates), coordinates, trust) for p in patches]
+    seen = [harmonised(encode(p, coordinates), coordinates, trust) for p in patches]
     centre = coordinates.srf @ coordinates.mean + coordinates.msi_offset
     classes = fit_classes(seen, coordinates.msi_sigma, centre, CLASSES, seed)
     gem = Gem(coordinates, trust, classes, _guide(seen, ratio), (), geometry=geometry)
@@ -285,7 +286,7 @@ def fit_gem(
 
 
 def _calibrated(patches: Sequence[Patch], start: Coordinates, ratio: float) -> tuple[Coordinates, np.ndarray]:
-    return calibrate(patches, start, detail_covariance([p.encode(start) for p in patches], ratio), rounds=20)
+    return calibrate(patches, start, detail_covariance([encode(p, start) for p in patches], ratio), rounds=20)
 
 
 def _fit_stages(gem: Gem, seen: Sequence[Observation], covariance: np.ndarray, tick: Callable[[str], None]) -> Gem:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geofuse.methods.gem.observation import Observation
 from geofuse.methods.gem.posterior import Prior, expected_given_msi, given_msi
 from geofuse.pair.images import as_like, mix
-from geofuse.pair.patch import Observation
 
 SEEN = 1.0  # singular values of the mixing beyond which the MSI sees a direction better than its noise
 ROUNDS = 40

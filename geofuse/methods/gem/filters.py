@@ -23,12 +23,14 @@ from torch import Tensor
 
 from geofuse.methods.gem.estimator import Gem
 from geofuse.methods.gem.evidence import most_probable, normal_equations, unseen_components
+from geofuse.methods.gem.observation import Observation
 from geofuse.pair.images import as_like, blur, gradients, mix_gradients
-from geofuse.pair.patch import Observation, Patch
+from geofuse.pair.patch import Patch
 
 BROAD, BROAD_REACH = 1.2, 4  # fine pixels: standard deviation and reach of the broad filters' blur
 # Variance of a weight, in units of the innovation's, that the evidence may ask for at most; features have variance 1.
 LARGEST = 1e-3
+REACH = BROAD_REACH + 1  # fine pixels that the filters reach
 HELD_OUT, SQUARE = 0.2, 4  # share of the coarse pixels, in squares of so many
 
 
@@ -46,8 +48,6 @@ class ComplementaryFilters:
 
     weight: np.ndarray
     scale: np.ndarray
-
-    reach = BROAD_REACH + 1
 
     def change(self, z: Tensor, m: Tensor) -> Tensor:
         """What the filters add to an estimate (K, H, W), beside the whitened MSI (M, H, W)."""

@@ -17,8 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 from geofuse.methods.gem.coordinates import Coordinates
+from geofuse.methods.gem.observation import Observation, encode
 from geofuse.pair.images import as_like, mix
-from geofuse.pair.patch import Observation, Patch
+from geofuse.pair.patch import Patch
 
 STEPS = 4
 MIN_PIXELS = 40  # coarse pixels that both images hold in full
@@ -46,7 +47,7 @@ def correct_geometry(patches: Sequence[Patch], coordinates: Coordinates) -> np.n
     place = patches[0].place
     if place is None:
         return None
-    seen = [p.encode(coordinates) for p in patches]
+    seen = [encode(p, coordinates) for p in patches]
     builder = place[0]
     told, ratio = np.array([*builder.sigma, *builder.shift]), builder.pair.ratio
     used = [_always_complete(p, s, told, ratio) for p, s in zip(patches, seen, strict=True)]

@@ -16,9 +16,9 @@ import numpy as np
 from scipy.stats import chi2
 from torch import Tensor
 
+from geofuse.methods.gem.observation import Observation
 from geofuse.methods.gem.posterior import Prior
 from geofuse.pair.images import as_like, mix
-from geofuse.pair.patch import Observation
 
 FAR = 1e-4  # share of pixels that chance alone brings so far
 

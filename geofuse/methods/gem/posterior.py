@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from geofuse.methods.gem.blends import Covariances, blend, class_mix
+from geofuse.methods.gem.observation import Observation
 from geofuse.pair.images import as_like, mix
-from geofuse.pair.patch import Observation
 from geofuse.pair.psf.builder import Psf
 
 Linear = Callable[[Tensor], Tensor]

@@ -9,8 +9,9 @@ import numpy as np
 from geofuse.methods.gem.coordinates import Coordinates
 from geofuse.methods.gem.em import symmetric
 from geofuse.methods.gem.noise import hsi_noise, msi_noise
+from geofuse.methods.gem.observation import Observation
 from geofuse.pair.grid import Axis
-from geofuse.pair.patch import Observation, Patch
+from geofuse.pair.patch import Patch
 from geofuse.pair.psf.weights import cubic_matrix, psf_matrix
 
 

@@ -77,6 +77,7 @@ class MossFuse(nn.Module):
 
     def __init__(self, bands: int, msi_bands: int, width: int = 48, blocks: int = 1, heads: int = 8) -> None:
         super().__init__()
+        self.channels = (bands, msi_bands, width)
         self.encode_msi = nn.Sequential(convolution(msi_bands, width), _attention(width, heads, blocks))
         self.shared_from_msi = nn.Sequential(_large_kernels(width), _attention(width, heads, 1))
         self.spatial_from_msi = _large_kernels(width)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from geofuse.methods.gem.observation import Observation
 from geofuse.pair.grid import GridPair
-from geofuse.pair.patch import Observation
 from geofuse.pair.psf.builder import PsfBuilder
 from tests.pairs import naive_operator, tensor, uncropped, whole
 

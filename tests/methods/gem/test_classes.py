@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from geofuse.methods.gem.classes import COMPONENTS, ENERGY_WEIGHT, SOFTNESS, Classes, fit_classes
-from geofuse.pair.patch import Observation
+from geofuse.methods.gem.observation import Observation
 from tests.pair.psf.test_builder import build
 from tests.pairs import tensor, uncropped
 

@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 from geofuse.methods.gem.consistency import SHARPENING, WARNING_RHO, Trust, contradiction, harmonised, measure_trust
 from geofuse.methods.gem.coordinates import Coordinates
 from geofuse.methods.gem.em import calibrate
+from geofuse.methods.gem.observation import Observation, encode
 from geofuse.methods.gem.start import detail_covariance, start_coordinates
-from geofuse.pair.patch import Observation
 from tests.pairs import Pair, bell_responses, made_up_scene, simulated
 
 
@@ -31,8 +31,8 @@ def calibrated(pair: Pair, sigma: tuple[float, float] | None = None) -> tuple[Ob
     """As the estimator does it before it measures trust."""
     patch = pair.patch(sigma)
     frame = start_coordinates([patch], pair.srf, np.zeros(len(pair.srf)))
-    frame, covariance = calibrate([patch], frame, detail_covariance([patch.encode(frame)], 4.0), rounds=10)
-    return patch.encode(frame), frame, covariance
+    frame, covariance = calibrate([patch], frame, detail_covariance([encode(patch, frame)], 4.0), rounds=10)
+    return encode(patch, frame), frame, covariance
 
 
 def trust_of(pair: Pair, harmonise: bool = True, sigma: tuple[float, float] | None = None) -> Trust:

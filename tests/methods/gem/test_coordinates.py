@@ -6,6 +6,7 @@ import torch
 
 from geofuse.methods.gem.coordinates import Coordinates
 from geofuse.methods.gem.estimator import forgive
+from geofuse.methods.gem.observation import encode
 from geofuse.methods.gem.start import detail_covariance, start_coordinates
 from geofuse.pair.patch import Patch
 from tests.pair.psf.test_builder import build
@@ -102,7 +103,7 @@ def test_the_start_sees_only_valid_pixels() -> None:
     np.testing.assert_allclose(frame.mean, np.nanmean(hsi, axis=(1, 2)))
     assert np.isfinite(frame.msi_sigma).all()
     patch = patch_of(hsi, msi)
-    seen = patch.encode(frame)
+    seen = encode(patch, frame)
     assert torch.isfinite(seen.y).all()
     assert torch.isfinite(seen.m).all()
     hole = ~patch.msi_valid
@@ -114,7 +115,7 @@ def test_detail_covariance_is_the_detail_of_the_next_scale() -> None:
     """White coefficients: blurring by two pixels of sigma and interpolating leaves some 90 % of their variance as detail."""
     hsi, msi = small_scene()
     frame = start_coordinates([patch_of(hsi, msi)], bell_responses(BANDS, COUNT), np.zeros(COUNT), rank=3)
-    seen = patch_of(hsi, msi).encode(frame)
+    seen = encode(patch_of(hsi, msi), frame)
     seen.y = tensor(np.random.default_rng(0).normal(size=(3, 16, 16)) * np.array([1.0, 5.0, 20.0])[:, None, None])
     found = detail_covariance([seen], 4.0)
     assert np.sqrt(np.diag(found)) == pytest.approx([1.0, 5.0, 20.0], rel=0.15)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from geofuse.methods.gem.evidence import Equations, apart_from, most_probable, normal_equations, unseen_components
+from geofuse.methods.gem.observation import Observation
 from geofuse.methods.gem.posterior import Prior
-from geofuse.pair.patch import Observation
 from tests.pairs import bell_responses, made_up_scene, naive_operator, simulated, tensor
 
 RANK, BANDS, COARSE = 4, 2, 5

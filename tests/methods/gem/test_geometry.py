@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from geofuse.methods.gem.em import calibrate
 from geofuse.methods.gem.estimator import Gem, fit_gem
 from geofuse.methods.gem.geometry import correct_geometry
+from geofuse.methods.gem.observation import encode
 from geofuse.methods.gem.start import detail_covariance, start_coordinates
 from geofuse.pair.patch import Patch
 from tests.pairs import Pair, bell_responses, made_up_scene, psnr, simulated
@@ -27,7 +28,7 @@ def made_up(seed: int = 0) -> Pair:
 def corrected(patches: list[Patch], srf: np.ndarray) -> np.ndarray | None:
     """As the estimator asks for it."""
     frame = start_coordinates(patches, srf, np.zeros(len(srf)))
-    frame, _ = calibrate(patches, frame, detail_covariance([p.encode(frame) for p in patches], 4.0), rounds=10)
+    frame, _ = calibrate(patches, frame, detail_covariance([encode(p, frame) for p in patches], 4.0), rounds=10)
     return correct_geometry(patches, frame)
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofuse.methods.gem.em import posterior_covariance
+from geofuse.methods.gem.observation import Observation
 from geofuse.methods.gem.posterior import MAX_ITERATIONS, Prior, conjugate_gradients, given_msi, solve
-from geofuse.pair.patch import Observation
 from tests.methods.gem.gaussians import Problem, random_problem, spd
 from tests.pair.psf.test_builder import build, turned_pair, weights_of
 from tests.pairs import tensor

@@ -1,0 +1,96 @@
+"""The methods that exist: those of geofuse, and those that installed packages declare under the entry points ``geofuse.methods``.
+
+Names are known without importing any of them; a method is imported, and torch with it, when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from geofuse.errors import RefusedInput
+from geofuse.methods.base import CalibratesErrors, FusionMethod
+
+GROUP = "geofuse.methods"
+AUTO = "auto"
+STANDARD = "gem"
+"""What ``auto`` takes unless another estimator does better on the scene."""
+# The one list of methods; what they are is said where they are.
+_OWN = {
+    "gem": "geofuse.methods.gem.method:GEM",
+    "mossfuse-paper": "geofuse.methods.mossfuse.paper_method:PAPER",
+    "sylvester": "geofuse.methods.sylvester:SYLVESTER",
+    "hysure": "geofuse.methods.baselines.methods:HYSURE",
+    "cnmf": "geofuse.methods.baselines.methods:CNMF",
+    "gsa": "geofuse.methods.baselines.methods:GSA",
+    "regression": "geofuse.methods.baselines.methods:REGRESSION",
+    "mlp": "geofuse.methods.baselines.methods:MLP",
+    "bicubic": "geofuse.methods.baselines.methods:BICUBIC",
+}
+
+
+@cache
+def _plug_ins() -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        if entry.name in _OWN or entry.name in found or entry.name == AUTO:
+            warnings.warn(f"The method {entry.name!r} of {entry.value} is left out: there is one of that name already.", stacklevel=2)
+        else:
+            found[entry.name] = entry
+    return found
+
+
+def method_names() -> tuple[str, ...]:
+    """Names of all methods, those of geofuse first; nothing is imported."""
+    return (*_OWN, *_plug_ins())
+
+
+@cache
+def get_method(name: str) -> FusionMethod:
+    """Return the method of this name.
+
+    Raises
+    ------
+    RefusedInput
+        There is none, or the package that declares it cannot be imported.
+    """
+    check_name(name)
+    if name in _OWN:
+        module, _, attribute = _OWN[name].partition(":")
+        return getattr(import_module(module), attribute)
+    entry = _plug_ins()[name]
+    try:
+        found = entry.load()
+    except Exception as error:  # whatever an installed package does when it is imported
+        raise RefusedInput(f"The method {name!r} cannot be imported from {entry.value}: {error}. Repair or remove that package.") from error
+    return found() if isinstance(found, type) else found
+
+
+def check_name(name: str) -> None:
+    """Reject the name of a method that does not exist.
+
+    Raises
+    ------
+    RefusedInput
+    """
+    if name not in method_names():
+        raise RefusedInput(f"There is no method {name!r}; expected one of {', '.join((AUTO, *method_names()))}.")
+
+
+def check_method(name: str, uncertainty: bool = False) -> None:
+    """Reject a method that does not exist, and one that knows nothing of its errors where these are asked for.
+
+    Raises
+    ------
+    RefusedInput
+    """
+    if name == AUTO:
+        return
+    check_name(name)
+    if uncertainty and not isinstance(get_method(name), CalibratesErrors):
+        able = [other for other in method_names() if isinstance(get_method(other), CalibratesErrors)]
+        raise RefusedInput(
+            f"The method {name!r} says nothing about its errors; expected one of {', '.join((AUTO, *able))} with uncertainty."
+        )
