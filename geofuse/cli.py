@@ -135,7 +135,7 @@ def fuse(
         ),
     ],
     method: Annotated[
-        str, typer.Option(help="auto, mossfuse, gem, fuse, hysure, regression, gsa, cnmf, mlp, bicubic or mossfuse-paper.")
+        str, typer.Option(help="auto (the best estimator for the scene), or one of those that `geofuse methods` lists.")
     ] = "auto",
     hsi_bands: Bands = None,
     msi_bands: Bands = None,
@@ -204,7 +204,7 @@ def fuse(
 def evaluate(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral raster.")],
     msi: Annotated[str, typer.Argument(help="Multispectral raster.")],
-    methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas; by default all but mossfuse-paper.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas; by default all but reproductions.")] = None,
     hsi_bands: Bands = None,
     msi_bands: Bands = None,
     msi_resolution: Resolution = None,
@@ -229,6 +229,17 @@ def evaluate(
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     if json is not None:
         _write_json({row["method"]: {k: v for k, v in row.items() if k != "method"} for row in to_plain(table.to_dict("records"))}, json)
+
+
+@app.command()
+def methods(debug: Debug = False) -> None:
+    """The methods that exist, those of installed packages included: name, what it is, whether it works in tiles, reference."""
+    from geofuse.methods.registry import get_method, method_names
+
+    for name in method_names():
+        method = get_method(name)
+        tiled = "whole scene" if method.cost(4.0).halo is None else "tiled"
+        print(f"{name:15s} {method.role}, {tiled}: {method.summary}. {method.reference}")
 
 
 @app.command()

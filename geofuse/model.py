@@ -51,6 +51,8 @@ class Model:
         Names of the HSI bands, and of the fused bands.
     geometry : Registration
     response : EffectiveResponse
+    noise : ndarray, shape (B,)
+        Standard deviation of the HSI's noise in the bands in use, reflectance: how far below zero a value may be.
     clouds : Clouds or None
         How to know what only one image shows, where there is such a thing.
     screen : Screen or None
@@ -65,6 +67,7 @@ class Model:
     bands: tuple[str, ...]
     geometry: Registration
     response: EffectiveResponse
+    noise: np.ndarray
     clouds: Clouds | None = None
     screen: Screen | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
@@ -228,11 +231,11 @@ class Model:
 
     def fuse_patch(self, patch: Patch, inner: Inner = EVERYTHING) -> torch.Tensor:
         """Fused reflectance of the inner rows and columns of a patch, within physical limits, shape (B, H, W), before nodata is put back."""
-        return fuse_within_limits(self.fitted, patch, inner)[0]
+        return fuse_within_limits(self.fitted, patch, self.noise, inner)[0]
 
     def _with_flags(self, patch: Patch, inner: Inner) -> torch.Tensor:
         """As `fuse_patch`, with one plane more: the flags that the numbers themselves call for."""
-        image, outside = fuse_within_limits(self.fitted, patch, inner)
+        image, outside = fuse_within_limits(self.fitted, patch, self.noise, inner)
         flags = outside * float(Quality.OUTSIDE_RANGE)
         if isinstance(self.fitted, FlagsPixels):
             flags = flags + self.fitted.far(patch, inner) * float(Quality.FAR)
@@ -278,6 +281,7 @@ class Model:
             "response.matrix": self.response.matrix,
             "response.offset": self.response.offset,
             "response.residual": self.response.residual,
+            "noise": self.noise,
         }
         own, values = self.fitted.state()
         arrays |= {f"fitted.{k}": v for k, v in own.items()}
@@ -328,7 +332,8 @@ class Model:
 def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
     """The model, once it is sure that its numbers are finite and that its parts are of one size; else ValueError says what is not."""
     for name, array in arrays.items():
-        if not np.issubdtype(array.dtype, np.number) or not (np.isfinite(array).all() or name == "response.residual"):
+        known = array.dtype == bool or (np.issubdtype(array.dtype, np.number) and np.isfinite(array).all())
+        if not known and name != "response.residual":
             raise ValueError(f"{name} holds what is no finite number")
     geometry = (*model.geometry.sigma, *model.geometry.shift)
     if len(geometry) != 4 or not all(isinstance(v, int | float) and np.isfinite(v) for v in geometry) or not min(geometry[:2]) > 0:
@@ -346,7 +351,7 @@ def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
 
 
 # Sizes of what every method stands on: MSI bands and HSI bands in use.
-_SHAPES = {"response.matrix": "MB", "response.offset": "M", "response.residual": "M"}
+_SHAPES = {"response.matrix": "MB", "response.offset": "M", "response.residual": "M", "noise": "B"}
 
 
 def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
@@ -361,6 +366,7 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         geometry=Registration(tuple(geometry["sigma"]), tuple(geometry["shift"]), geometry["unexplained"], geometry["at_limit"]),
         response=EffectiveResponse(**part("response."), method=header["response"]),
         fitted=get_method(header["method"]).restore(part("fitted."), header["fitted"]),
+        noise=arrays["noise"],
         clouds=Clouds(**part("clouds.")) if part("clouds.") else None,
         screen=Screen.from_arrays(part("screen.")) if part("screen.") else None,
         report=header["report"],

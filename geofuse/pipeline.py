@@ -20,6 +20,7 @@ from geofuse.cube.bands import BandTable
 from geofuse.cube.georef import crs_name
 from geofuse.evaluate.wald import CALIBRATION_STEP, choose_method, reduce
 from geofuse.methods.base import CalibratesErrors, Describes, PerBand
+from geofuse.methods.limits import noise_of
 from geofuse.methods.registry import AUTO, check_method, get_method
 from geofuse.model import Model
 from geofuse.pair.diagnostics import pair_warnings
@@ -133,7 +134,8 @@ def validation_sample(scene: Scene, ground: Ground) -> Sample:
 def fit_method(method: str, ground: Ground, settings: Settings, bands: tuple[str, ...], tick: Callable[[str], None]) -> Model:
     """Fit one method to a prepared pair."""
     fitted = get_method(method).fit(ground, settings, tick)
-    return Model(method, fitted, ground.pair.ratio, bands, ground.geometry, ground.response, ground.clouds, ground.screen)
+    noise = noise_of(fitted, ground.patches)
+    return Model(method, fitted, ground.pair.ratio, bands, ground.geometry, ground.response, noise, ground.clouds, ground.screen)
 
 
 def with_uncertainty(model: Model, ground: Ground, sample: Sample, settings: Settings) -> Model:

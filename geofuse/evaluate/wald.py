@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 
 from geofuse.errors import RefusedInput
 from geofuse.evaluate.metrics import score
-from geofuse.methods.limits import fuse_within_limits
+from geofuse.methods.limits import fuse_within_limits, noise_of
 from geofuse.methods.registry import STANDARD, get_method, method_names
 from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import GridPair, Window, pair_grids
@@ -117,12 +117,18 @@ def compare(
         tick(f"validating {method}")
         start = time.monotonic()
         try:
-            fitted = get_method(method).fit(same_response, replace(settings, progress=False), lambda step: None)
-            fused = fuse_within_limits(fitted, patch)[0].cpu().numpy()
+            known = get_method(method)
+            fitted = known.fit(same_response, replace(settings, progress=False), lambda step: None)
+            fused = fuse_within_limits(fitted, patch, noise_of(fitted, [patch]))[0].cpu().numpy()
         except RefusedInput as refusal:  # a method that cannot run here has no row of numbers, but it is named
             table.append({"method": method, "refused": str(refusal)})
             continue
         fused = np.where(np.isfinite(truth).all(0) & patch.msi_valid.cpu().numpy(), fused, np.nan)
-        row: dict[str, Any] = {"method": method, "ratio": reduced.pair.ratio, "seconds": round(time.monotonic() - start, 2)}
+        row: dict[str, Any] = {
+            "method": method,
+            "role": known.role,
+            "ratio": reduced.pair.ratio,
+            "seconds": round(time.monotonic() - start, 2),
+        }
         table.append(row | {k: round(float(v), 4) for k, v in score(truth, fused, reduced.pair.ratio).items()})
     return table

@@ -13,6 +13,7 @@ Limits of a pixel are the widest of the physical ones and of what either image s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,11 +61,20 @@ class Limits:
         return outside
 
 
-def fuse_within_limits(fitted: FittedMethod, patch: Patch, inner: Inner = EVERYTHING) -> tuple[Tensor, Tensor]:
+def fuse_within_limits(fitted: FittedMethod, patch: Patch, noise: np.ndarray, inner: Inner = EVERYTHING) -> tuple[Tensor, Tensor]:
     """What a method makes of a patch, within physical limits (B, rows, columns), and where it was outside of them (rows, columns)."""
     image = fitted.apply(patch, inner)
-    noise = fitted.noise if isinstance(fitted, KnowsNoise) else noise_of(patch)
     return image, limits_of(patch, noise, inner).bound(image)
+
+
+def noise_of(fitted: FittedMethod, patches: Sequence[Patch]) -> np.ndarray:
+    """Noise of the HSI, (B,): what the method found, else what its bands do not tell of each other."""
+    if isinstance(fitted, KnowsNoise):
+        return fitted.noise
+    pixels = np.concatenate([p.hsi[:, p.hsi_valid].double().cpu().numpy() for p in patches], axis=1)
+    if pixels.shape[1] < FEWEST:
+        return np.zeros(len(pixels))
+    return hsi_noise(pixels[:, :: max(1, -(-pixels.shape[1] // SAMPLE))])[0]
 
 
 def limits_of(patch: Patch, noise: np.ndarray, inner: Inner = EVERYTHING) -> Limits:
@@ -88,11 +98,3 @@ def limits_of(patch: Patch, noise: np.ndarray, inner: Inner = EVERYTHING) -> Lim
         highest = torch.maximum(highest, WHITE + patch.psf.upsample(above)[0, *inner])
     shown = {b: patch.psf.upsample(below[b : b + 1])[0, *inner].clamp(max=0) for b in bands}
     return Limits(physical, shown, highest)
-
-
-def noise_of(patch: Patch) -> np.ndarray:
-    """Noise of the HSI of a patch, (B,), for methods that do not estimate it; from pixels spread evenly over it."""
-    pixels = patch.hsi[:, patch.hsi_valid].double().cpu().numpy()
-    if pixels.shape[1] < FEWEST:
-        return np.zeros(len(pixels))
-    return hsi_noise(pixels[:, :: max(1, -(-pixels.shape[1] // SAMPLE))])[0]

@@ -19,7 +19,6 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from geofuse.cube.bands import drawn
 
 INK, FAINT, MAIN, OTHER, BASELINE = "#22313f", "#d9dee3", "#1b7f8c", "#e07b39", "#a9b4bd"
-BASELINES = ("bicubic", "regression", "gsa", "cnmf", "hysure", "mlp")
 
 Draw = Callable[[Axes, Mapping[str, Any]], None]
 
@@ -84,6 +83,11 @@ def scored(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["psnr_db"])
 
 
+def is_baseline(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the validation table is that of a method to compare with."""
+    return row.get("role") == "baseline"
+
+
 def _dict(report: Mapping[str, Any], key: str) -> dict[str, Any]:
     return report.get(key) or {}
 
@@ -131,7 +135,7 @@ def _plain(ax: Axes) -> None:
 def _draw_validation(ax: Axes, report: Mapping[str, Any]) -> None:
     rows = scored(report)[::-1]
     psnr = _numbers([row["psnr_db"] for row in rows])
-    colours = [MAIN if row is rows[-1] else BASELINE if row.get("method") in BASELINES else "#7fb8bf" for row in rows]
+    colours = [MAIN if row is rows[-1] else BASELINE if is_baseline(row) else "#7fb8bf" for row in rows]
     ax.barh(range(len(rows)), psnr, color=colours, height=0.68)
     for at, row in enumerate(rows):
         sam = "" if row.get("sam_deg") is None else f", SAM {row['sam_deg']:.2f}°"

@@ -195,7 +195,7 @@ class Report:
         return _templates().get_template("summary.html.j2").render(**self._context())
 
     def _context(self) -> dict[str, Any]:
-        from geofuse.report.figures import BASELINES, scored
+        from geofuse.report.figures import scored
 
         rows = scored(self._values)
         return {
@@ -204,7 +204,6 @@ class Report:
             "warnings": self.warnings(),
             "validation": rows + [row for row in self._values.get("validation") or [] if row.get("psnr_db") is None],
             "winner": rows[0].get("method") if rows else None,
-            "baselines": BASELINES,
             "details": {key: _shortened(value) for key, value in self._values.items() if key not in _SHOWN and value not in (None, {}, [])},
             "version": (self._values.get("versions") or {}).get("geofuse") or version("geofuse"),
             "paper": PAPER,

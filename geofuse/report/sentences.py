@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from geofuse.errors import Warned, warned
-from geofuse.report.figures import BASELINES, scored
+from geofuse.report.figures import is_baseline, scored
 
 NOTABLE_SHIFT = 0.05  # fine pixels
 
@@ -44,7 +44,7 @@ def all_warnings(report: Mapping[str, Any]) -> list[Warned]:
         for w in report.get("warnings") or []
     ]
     rows = scored(report)
-    if rows and rows[0].get("method") in BASELINES and rows[0]["method"] != report.get("method"):
+    if rows and is_baseline(rows[0]) and rows[0]["method"] != report.get("method"):
         text = f"In the reduced-resolution test a baseline, {rows[0]['method']}, scored best on this scene: consider using it."
         recorded.append(warned("baseline-scored-best", text))
     return [w for k, w in enumerate(recorded) if w not in recorded[:k]]
@@ -84,7 +84,7 @@ def _coregistration(report: Mapping[str, Any]) -> str:
 
 
 def _learned(report: Mapping[str, Any]) -> str:
-    weights = _number(report, "network", "weights")
+    weights = _number(report, "learned", "weights")
     if weights is None:
         return ""
     if weights:
@@ -126,7 +126,7 @@ def _validation(report: Mapping[str, Any]) -> str:
     best, method = rows[0], report.get("method")
     text = f"In a test on this very scene at reduced resolution, {best['method']} came closest to the truth ({best['psnr_db']:.2f} dB"
     text += f", {best['sam_deg']:.2f}°)" if best.get("sam_deg") is not None else ")"
-    baseline = next((row for row in rows if row.get("method") in BASELINES), None)
+    baseline = next((row for row in rows if is_baseline(row)), None)
     if baseline is not None and baseline is not best:
         text += f", {best['psnr_db'] - baseline['psnr_db']:.1f} dB above the best baseline, {baseline['method']}"
     used = next((row for row in rows if row.get("method") == method), None)

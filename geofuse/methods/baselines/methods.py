@@ -106,14 +106,14 @@ GSA = Baseline(
 REGRESSION = Baseline(
     "regression",
     "detail injection by regression of every band on all MSI bands",
-    "Selva et al. 2015 (hypersharpening), doi:10.1109/JSTARS.2015.2440092",
+    "Yokoya, Grohnfeldt and Chanussot 2017, doi:10.1109/MGRS.2016.2637824",
     lambda hsi, msi, patch, srf, seed: denoise(regression(hsi, msi, patch.psf), hsi),
     quick=True,
 )
 MLP = Baseline(
     "mlp",
     "per-pixel network from MSI pixel to spectrum, learned at the coarse scale",
-    "geofuse; after Scarpa, Vitale and Cozzolino 2018, doi:10.1109/TGRS.2018.2817393",
+    "after Shah and Duarte 2025 (SpectraLift), arXiv:2507.13339",
     lambda hsi, msi, patch, srf, seed: mlp(hsi, msi, patch.psf, seed=seed),
 )
 BICUBIC = Baseline(
