@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.environment import ROOT
 from geofuse.errors import RefusedInput
-from geofuse.pipeline import METHODS
+from geofuse.methods.registry import AUTO, method_names
 from geofuse.simulate import RESPONSES, SCENES
 
 NAMES = {key: scene.title for key, scene in SCENES.items()}
@@ -22,11 +22,12 @@ OPERATORS = ("estimated", "known")
 SHIFT = (0.4, -0.3)
 # The closed form that is told operators and noise: what every other method is compared with.
 REFERENCE = "told"
+METHODS = (AUTO, *method_names())
 SLOW = ("mossfuse-paper",)  # measured when it is named
 DEFAULT_METHODS = tuple(m for m in METHODS[::-1] if m not in SLOW)
 # These draw no random numbers; the estimated response, which the last one uses, is chosen by random folds.
 SEEDLESS = (REFERENCE, "bicubic", "gsa", "regression")
-SEEDLESS_WHEN_KNOWN = ("fuse",)
+SEEDLESS_WHEN_KNOWN = ("sylvester",)
 
 
 @dataclass(frozen=True, order=True)

@@ -35,11 +35,11 @@ from geofuse.io.read.fingerprint import file_sha256
 from geofuse.io.write.cog import fill_draft
 from geofuse.io.write.workspace import workspace
 from geofuse.methods.gem.filters import ComplementaryFilters
+from geofuse.methods.gem.method import RANK, FittedGem
 from geofuse.model import Model
 from geofuse.pair.grid import Window
 from geofuse.pair.scene import Scene
 from geofuse.run.graph import windows_of
-from geofuse.run.plan import RANK
 from geofuse.run.threads import torch_threads
 
 SIDE, CORE = 1024, 512
@@ -95,7 +95,7 @@ def _fusing(folder: Path) -> Values:
         return open_hsi(hsi), open_msi(msi)
 
     small, large, many = cubes(SIDE, FIT_BANDS), cubes(FIT_SIDE, FIT_BANDS), cubes(FIT_SIDE, MANY_BANDS)
-    api.fit(*small, method="fuse", progress=False)  # loads what is loaded once
+    api.fit(*small, method="sylvester", progress=False)  # loads what is loaded once
     found: Values = {}
     models: dict[str, Model] = {}
 
@@ -104,19 +104,18 @@ def _fusing(folder: Path) -> Values:
 
     for method in METHODS:
         found[f"fit_{method}"] = cpu_of(partial(fit, method))
-    wide = cpu_of(lambda: api.fit(*many, method="fuse", progress=False))
-    found["fit_band"] = max(wide - found["fit_fuse"], 0) / (MANY_BANDS - FIT_BANDS)
+    wide = cpu_of(lambda: api.fit(*many, method="sylvester", progress=False))
+    found["fit_band"] = max(wide - found["fit_sylvester"], 0) / (MANY_BANDS - FIT_BANDS)
     return found | _applying(api.pair(*small), models)
 
 
 def _applying(paired: Scene, models: dict[str, Model]) -> Values:
     """Solve and decode one tile with its halo; scaled to the number of coefficients that plans count with."""
     core = Window(SIDE // 4, SIDE // 4 + CORE, SIDE // 4, SIDE // 4 + CORE)
-    models["mossfuse"] = with_filters(models["mossfuse"])
+    models["gem"] = with_filters(models["gem"])
     found: Values = {}
     for method, model in models.items():
-        assert model.gem is not None
-        coordinates = model.gem.coordinates
+        coordinates = gem_of(model).gem.coordinates
         fine, coarse = windows_of(model, paired.pair, core)
         read = paired.read([(fine, coarse)])[0]
         images = torch.zeros(coordinates.rank, CORE, CORE)
@@ -131,18 +130,24 @@ def _applying(paired: Scene, models: dict[str, Model]) -> Values:
 
 def with_filters(model: Model) -> Model:
     """With learned filters, which the embedded scene has no use for: they cost what they cost, whatever their weights."""
-    assert model.gem is not None
-    if model.filters is not None:
+    fitted = gem_of(model)
+    if fitted.filters is not None:
         return model
-    rank, scale = model.gem.coordinates.rank, model.gem.guide.scale
+    rank, scale = fitted.gem.coordinates.rank, fitted.gem.guide.scale
     weight = 0.001 * np.random.default_rng(0).normal(size=(rank, 4 * (rank + len(scale))))
-    return replace(model, filters=ComplementaryFilters(weight, scale))
+    return replace(model, fitted=replace(fitted, filters=ComplementaryFilters(weight, scale)))
+
+
+def gem_of(model: Model) -> FittedGem:
+    """What a model of `gem` or `sylvester` learned."""
+    assert isinstance(model.fitted, FittedGem)
+    return model.fitted
 
 
 def _writing(folder: Path) -> Values:
     """The writer, stage by stage, on the fused embedded scene, four times."""
     hsi, msi = (opened(path) for opened, path in zip((open_hsi, open_msi), scene(folder, SIDE, FIT_BANDS), strict=True))
-    fused = api.fuse(hsi, msi, method="fuse", progress=False)
+    fused = api.fuse(hsi, msi, method="sylvester", progress=False)
     quarter = da.from_array(fused.values[:, : SIDE - 1, : SIDE - 1], chunks=(-1, CORE, CORE), name=False)  # the overlap may lack a column
     data = da.concatenate([da.concatenate([quarter, quarter], axis=1)] * 2, axis=2).rechunk((-1, CORE, CORE))
     cube = ready_made(data.shape[1], FIT_BANDS).copy(data=data)

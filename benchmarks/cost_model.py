@@ -25,7 +25,7 @@ from geofuse.run.allocator import keep_freed_memory
 from geofuse.run.plan import Plan
 
 CONSTANTS = OUT / "constants.json"
-METHODS = ("fuse", "gem", "mossfuse")
+METHODS = ("sylvester", "gem")
 VERIFIERS = 4  # threads that read the output back, at most
 FIT_BANDS = 64  # of the scene that the fit was measured on
 OVERVIEWS = 4 / 3  # pixels of the image and its overviews, over those of the image
@@ -35,7 +35,7 @@ ITEM = 2  # bytes of a stored number
 MEANING = {
     "start": ("s", "interpreter, libraries, opening", "`geofuse fuse --plan`"),
     **{f"fit_{m}": ("s", f"fit of `{m}`, 64 bands", "`fit` on 2048²: a sample of blocks, as of any larger scene") for m in METHODS},
-    "fit_band": ("s/band", "more for each further band", "`fit` of `fuse` at 64 and 177 bands"),
+    "fit_band": ("s/band", "more for each further band", "`fit` of `sylvester` at 64 and 177 bands"),
     "read_hsi": ("s/value", "read and decode the HSI", "the whole file, tiled DEFLATE"),
     "read_msi": ("s/value", "read and decode the MSI", "the whole file, tiled DEFLATE"),
     **{f"solve_{m}": ("s/pixel", f"`{m}`, each pixel that a tile sees", "a tile of 512² and its halo, less `decode`") for m in METHODS},

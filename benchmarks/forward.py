@@ -64,7 +64,7 @@ def applied(folder: Path, bands: int) -> dict[str, float]:
     found = {}
     for method in METHODS:
         model = api.fit(*cubes, method=method, progress=False)
-        model = with_filters(model) if method == "mossfuse" else model
+        model = with_filters(model) if method == "gem" else model
         fine, coarse = windows_of(model, paired.pair, core)
         read = paired.read([(fine, coarse)])[0]
         found[method] = cpu_of(partial(model.apply, read.hsi, read.msi, paired.pair, fine, coarse, "cpu", core), PASSES) / CORE**2

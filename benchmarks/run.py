@@ -15,13 +15,12 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import environment
-from benchmarks.cases import BANDS, DEFAULT_METHODS, NOISES, OPERATORS, RATIOS, REFERENCE, Case, all_cases, data_folder, quick_cases
+from benchmarks.cases import BANDS, DEFAULT_METHODS, METHODS, NOISES, OPERATORS, RATIOS, REFERENCE, Case, all_cases, data_folder, quick_cases
 from benchmarks.cost import Costs, spelled
 from benchmarks.isolate import each
 from benchmarks.measure import measure
 from benchmarks.results import Results, set_aside
 from geofuse.errors import RefusedInput
-from geofuse.pipeline import METHODS
 from geofuse.progress import bar
 from geofuse.simulate import SCENES
 

@@ -191,7 +191,7 @@ INPUTS: dict[Callable[[Path], Arguments], str] = {
 def test_refused_input(spoil: Callable[[Path], Arguments], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = spoil(tmp_path)
     before = content(tmp_path)
-    status, out, err = run(["fuse", *given, "-o", str(tmp_path / "out.tif"), "--method", "fuse", "-q"], capsys)
+    status, out, err = run(["fuse", *given, "-o", str(tmp_path / "out.tif"), "--method", "sylvester", "-q"], capsys)
     assert status == 2
     assert out == ""
     assert_one_message(err, message)
@@ -389,13 +389,13 @@ def cli(*arguments: str | Path, **options: object) -> subprocess.CompletedProces
 def test_a_whole_run_and_two_refusals_in_processes_of_their_own(tmp_path: Path) -> None:
     hsi, msi = small_files()
     out = tmp_path / "out.tif"
-    done = cli("fuse", hsi, msi, "-o", out, "--method", "fuse", "--report", tmp_path / "r.json", "--report", tmp_path / "r.html", "-q")
+    done = cli("fuse", hsi, msi, "-o", out, "--method", "sylvester", "--report", tmp_path / "r.json", "--report", tmp_path / "r.html", "-q")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert all(line.startswith("warning: ") for line in done.stderr.splitlines())
     assert done.stdout.splitlines()[-1] == f"written: {out}"
     assert sorted(content(tmp_path)) == ["out.json", "out.tif", "out_quality.tif", "r.html", "r.json"]
-    assert json.loads((tmp_path / "r.json").read_text())["method"] == "fuse"
+    assert json.loads((tmp_path / "r.json").read_text())["method"] == "sylvester"
     before = content(tmp_path)
     again = cli("fuse", hsi, msi, "-o", out)
     assert (again.returncode, again.stdout) == (2, "")
@@ -524,13 +524,13 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "scores.json"
-    status, out, _ = run(["evaluate", *map(str, small_files()), "--methods", "fuse,bicubic", "--json", str(path), "-q"], capsys)
+    status, out, _ = run(["evaluate", *map(str, small_files()), "--methods", "sylvester,bicubic", "--json", str(path), "-q"], capsys)
     assert status == 0
     scores = json.loads(path.read_text())
-    assert set(scores) == {"fuse", "bicubic"}
+    assert set(scores) == {"sylvester", "bicubic"}
     assert all({"psnr_db", "sam_deg", "ergas", "ssim"} <= set(row) for row in scores.values())
-    assert scores["fuse"]["psnr_db"] > scores["bicubic"]["psnr_db"]
-    assert out.index("fuse") < out.index("bicubic")
+    assert scores["sylvester"]["psnr_db"] > scores["bicubic"]["psnr_db"]
+    assert out.index("sylvester") < out.index("bicubic")
     monkeypatch.setattr("geofuse.pipeline.lay_ground", lambda *_: pytest.fail("refuse before the work"))
     for options, message in (
         (["--methods", "magic"], "no method 'magic'"),
@@ -543,7 +543,7 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
 
 def test_what_is_no_reflectance_is_written_as_floats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.tif"
-    status, _, err = run(["fuse", *counts(tmp_path), "-o", str(out), "--dtype", "float32", "--method", "fuse", "-q"], capsys)
+    status, _, err = run(["fuse", *counts(tmp_path), "-o", str(out), "--dtype", "float32", "--method", "sylvester", "-q"], capsys)
     assert status == 0, err
     assert "not reflectance" in err
     with rasterio.open(out) as file:

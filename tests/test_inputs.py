@@ -23,7 +23,7 @@ from tests.io.read.test_open import numbers, write_envi
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model("fuse").save(tmp_path_factory.mktemp("model") / "m.safetensors")
+    return small_model("sylvester").save(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 def copies(folder: Path) -> tuple[Path, Path]:
@@ -183,7 +183,7 @@ class TestTheSameCommandAgain:
 
     @pytest.mark.slow
     def test_with_standard_deviations(self, tmp_path: Path) -> None:
-        own = api.fit(*map(open_msi, small_files()), method="fuse", uncertainty=True, progress=False).save(tmp_path / "m.safetensors")
+        own = api.fit(*map(open_msi, small_files()), method="sylvester", uncertainty=True, progress=False).save(tmp_path / "m.safetensors")
         made = job(tmp_path, own, uncertainty=True)
         made.run()
         assert made.is_done()

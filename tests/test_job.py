@@ -37,14 +37,14 @@ MSI_HOLES = (slice(20, 33), slice(15, 40)), (slice(100, 101), slice(60, 61))
 def job(folder: Path, **options: Any) -> Job:
     """The job of the small pair, into a folder."""
     hsi, msi = options.pop("files", small_files())
-    return Job(str(hsi), str(msi), folder / "out.tif", progress=False, **({"method": "fuse"} | options))
+    return Job(str(hsi), str(msi), folder / "out.tif", progress=False, **({"method": "sylvester"} | options))
 
 
 def listing(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
-@pytest.fixture(scope="module", params=["gem", "fuse"])
+@pytest.fixture(scope="module", params=["gem", "sylvester"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict[str, Any]]:
     """A whole run on a pair with holes in both images: the job and its report as written."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -467,7 +467,7 @@ def test_uncertainty_needs_a_method_and_a_model_that_know_it(tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model("fuse").save(tmp_path_factory.mktemp("model") / "m.safetensors")
+    return small_model("sylvester").save(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 class TestZarr:

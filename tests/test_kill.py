@@ -95,7 +95,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, options: tuple[str, ..
 
 def test_killed_in_every_stage(tmp_path: Path) -> None:
     """The fit that was cut short is done once more, and no third time; then the tiles go on, then the compression."""
-    out, method = tmp_path / "killed" / "a.tif", ("--method", "fuse")
+    out, method = tmp_path / "killed" / "a.tif", ("--method", "sylvester")
     for folder in ("left", "killed"):
         (tmp_path / folder).mkdir()
     assert stopped(out, fitting, *method).returncode == -signal.SIGKILL

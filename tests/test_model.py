@@ -171,7 +171,7 @@ def test_a_window_with_its_halo_gives_the_numbers_of_the_whole(ratio: float, sid
 
 def test_halo() -> None:
     """A number of coarse pixels, of fine ones at least, and what the filters reach."""
-    plain = model("fuse")
+    plain = model("sylvester")
     assert plain.halo == HALO_FINE
     assert replace(plain, ratio=25 / 3).halo == int(np.ceil(HALO_COARSE * 25 / 3))
     assert model("mossfuse").halo == HALO_FINE + ComplementaryFilters.reach
@@ -236,7 +236,7 @@ def test_a_model_is_a_line_in_a_notebook() -> None:
 def test_where_a_model_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is the system's failure, which a job can be run again after; a missing folder is the user's."""
     with pytest.raises(OutputRefused, match=r"folder .*nowhere does not exist; create it"):
-        model("fuse").save(tmp_path / "nowhere" / "m.safetensors")
+        model("sylvester").save(tmp_path / "nowhere" / "m.safetensors")
 
     def full(_: object, path: Path, **__: object) -> None:
         path.write_bytes(b"half of")
@@ -244,7 +244,7 @@ def test_where_a_model_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("geofuse.model.save_file", full)
     with pytest.raises(OSError, match=r"m\.safetensors.*No space left"):
-        model("fuse").save(tmp_path / "m.safetensors")
+        model("sylvester").save(tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
 
 
@@ -278,7 +278,7 @@ def flagged(fitted: Model, pair: Pair, fine: Window | None = None) -> np.ndarray
     return fitted.apply(*images, pair.grids, fine, coarse, quality=True)
 
 
-@pytest.mark.parametrize("method", ["gem", "fuse"])
+@pytest.mark.parametrize("method", ["gem", "sylvester"])
 def test_a_spectrum_unlike_any_other_is_bounded_flagged_and_uncertain(method: str) -> None:
     fitted, pair = model(method), with_a_pool(scene())
     row, col = POOL

@@ -41,7 +41,7 @@ def test_each_constant_costs_what_it_is_multiplied_with() -> None:
         ("graph", planned(SMALL)[0].tiles),
     ):
         assert predict(SMALL, NOTHING | {name: 1e-3}).cpu_seconds == pytest.approx(1e-3 * amount), name
-    assert predict(SMALL, NOTHING | {"solve_fuse": 1.0}).cpu_seconds == 0
+    assert predict(SMALL, NOTHING | {"solve_sylvester": 1.0}).cpu_seconds == 0
     assert predict(SMALL, NOTHING | {"stored": 2.0}).output == 2 * values
 
 
@@ -82,8 +82,8 @@ def test_cost_is_linear_in_pixels_and_never_less_with_fewer_workers(side: int, w
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.cost_model.load", lambda: NOTHING | {"solve_fuse": 3.6e-3})
-    assert main(["--side", "1000", "--bands", "64", "--ratio", "4", "--workers", "3", "--method", "fuse", "--tile", "1000"]) == 0
+    monkeypatch.setattr("benchmarks.cost_model.load", lambda: NOTHING | {"solve_sylvester": 3.6e-3})
+    assert main(["--side", "1000", "--bands", "64", "--ratio", "4", "--workers", "3", "--method", "sylvester", "--tile", "1000"]) == 0
     said = capsys.readouterr().out
     assert "cpu      3600 s = 1.00 core hours" in said
     assert "wall     1200 s" in said

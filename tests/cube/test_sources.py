@@ -29,7 +29,7 @@ def told(cube: xr.DataArray, about: dict[str, Any]) -> xr.DataArray:
 @pytest.fixture(scope="module")
 def fused() -> xr.DataArray:
     hsi, msi = small_cubes(chunks=None)
-    return geofuse.fuse(told(hsi, HSI), told(msi, MSI), model=small_model("fuse"), progress=False)
+    return geofuse.fuse(told(hsi, HSI), told(msi, MSI), model=small_model("sylvester"), progress=False)
 
 
 def item_of(fused: xr.DataArray, folder: Path, **options: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def test_the_item_says_when_from_what_and_at_which_resolution(fused: xr.DataArra
 
 
 def test_files_that_say_nothing_of_themselves_are_linked_and_measured(tmp_path: Path, berlin: tuple[Path, Path]) -> None:
-    made = geofuse.fuse(*small_cubes(chunks=None), model=small_model("fuse"), progress=False)
+    made = geofuse.fuse(*small_cubes(chunks=None), model=small_model("sylvester"), progress=False)
     assert "time" not in made.coords
     item = item_of(made, tmp_path)
     assert item["properties"]["gsd"] == pytest.approx(30.0)
@@ -67,7 +67,7 @@ def test_files_that_say_nothing_of_themselves_are_linked_and_measured(tmp_path: 
 
 
 def test_a_time_that_was_set_on_the_fused_cube_alone_is_taken(tmp_path: Path) -> None:
-    made = geofuse.fuse(*small_cubes(chunks=None), model=small_model("fuse"), progress=False)
+    made = geofuse.fuse(*small_cubes(chunks=None), model=small_model("sylvester"), progress=False)
     item = item_of(made.assign_coords(time=np.datetime64("2009-08-20T09:00", "ns")), tmp_path)
     assert item["properties"]["datetime"] == "2009-08-20T09:00:00Z"
 

@@ -139,7 +139,7 @@ def test_codecs_that_are_no_names(codec: Any, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model("fuse").save(tmp_path_factory.mktemp("m") / "m.safetensors")
+    return small_model("sylvester").save(tmp_path_factory.mktemp("m") / "m.safetensors")
 
 
 class TestModels:
@@ -174,7 +174,7 @@ class TestModels:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # rasterio logs what GDAL says in no UTF-8
 def test_damaged_files_are_opened_or_rejected(tmp_path: Path) -> None:
     """Some of the cases of ``benchmarks/fuzz.py``, in this process."""
-    fuzz_cases.make_bases(tmp_path, small_cubes()[0], small_model("fuse"))
+    fuzz_cases.make_bases(tmp_path, small_cubes()[0], small_model("sylvester"))
     bases, found = fuzz_cases.Bases(tmp_path, "http://127.0.0.1:9"), {}
     for kind in fuzz_cases.FORMATS:
         for number in range(25):

@@ -66,14 +66,14 @@ def test_values_that_are_no_reflectance_are_told() -> None:
     hsi, msi = small_cubes()
     told = {}
     for name, factors in {"neither": (1, 1), "hsi": (1e4, 1), "msi": (1, 1e2)}.items():
-        model = geofuse.fit(hsi * factors[0], msi * factors[1], method="fuse", progress=False)
+        model = geofuse.fit(hsi * factors[0], msi * factors[1], method="sylvester", progress=False)
         told[name] = codes(model.report["warnings"]) & {"hsi-not-reflectance", "msi-not-reflectance"}
     assert told == {"neither": set(), "hsi": {"hsi-not-reflectance"}, "msi": {"msi-not-reflectance"}}
 
 
 def test_few_coarse_pixels_are_warned_of() -> None:
     hsi, msi = small_cubes()
-    model = geofuse.fit(hsi[:, :8, :8], msi, method="fuse", progress=False)
+    model = geofuse.fit(hsi[:, :8, :8], msi, method="sylvester", progress=False)
     assert "few-coarse-pixels" in codes(model.report["warnings"])
 
 

@@ -203,7 +203,7 @@ def test_summary_is_flat_and_holds_known_values_only() -> None:
     assert "validation_psnr_db" not in Report(record() | {"method": "mlp"}).summary()
     assert summary["shift_px"] == [-0.9, -1.2]
     assert summary["disagreement"] == 0.064
-    assert Report({"method": "fuse", "geometry": {"ratio": None}}).summary() == {"method": "fuse"}
+    assert Report({"method": "sylvester", "geometry": {"ratio": None}}).summary() == {"method": "sylvester"}
 
 
 # --- the page --------------------------------------------------------------------------------------------------------------------

@@ -60,13 +60,13 @@ def test_tiles_equal_the_whole(model: Model, cubes: tuple[xr.DataArray, xr.DataA
 
 def test_a_halo_is_needed(cubes: tuple[xr.DataArray, xr.DataArray], monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above can fail: without a halo the tiles disagree with the whole."""
-    model = geofuse.fit(*cubes, method="fuse", progress=False)
+    model = geofuse.fit(*cubes, method="sylvester", progress=False)
     whole = geofuse.fuse(*cubes, model=model, tile=5000, progress=False)
     monkeypatch.setattr(Model, "halo", 0)
     assert float(np.abs(geofuse.fuse(*cubes, model=model, tile=64, progress=False) - whole).max()) > 10 * REQUIREMENT
 
 
-@pytest.mark.parametrize("method", ["fuse", pytest.param("gem", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["sylvester", pytest.param("gem", marks=pytest.mark.slow)])
 def test_nodata_does_not_spread_over_tiles(cubes: tuple[xr.DataArray, xr.DataArray], method: str) -> None:
     hsi, msi = cubes
     hsi, msi = hsi.copy(), msi.copy()
@@ -85,7 +85,7 @@ def test_nodata_does_not_spread_over_tiles(cubes: tuple[xr.DataArray, xr.DataArr
 
 def test_lazy_in_lazy_out_and_nothing_is_fitted_again(cubes: tuple[xr.DataArray, xr.DataArray], monkeypatch: pytest.MonkeyPatch) -> None:
     hsi, msi = (cube.chunk() for cube in cubes)
-    fused = geofuse.fuse(hsi, msi, method="fuse", tile=100, progress=False)
+    fused = geofuse.fuse(hsi, msi, method="sylvester", tile=100, progress=False)
     assert isinstance(fused.data, da.Array)
     monkeypatch.setattr("geofuse.pipeline.fit_scene", None)
     with dask.config.set(scheduler="synchronous"):
@@ -191,7 +191,7 @@ def test_the_same_mosaic_has_the_same_name(tmp_path: Path) -> None:
     name = lazy_mosaic(scene, model, 70).name
     assert lazy_mosaic(Scene.of(*small_cubes()), again, 70).name == name
     assert lazy_mosaic(scene, model, 71).name != name
-    assert lazy_mosaic(scene, small_model("fuse"), 70).name != name
+    assert lazy_mosaic(scene, small_model("sylvester"), 70).name != name
 
 
 def test_processes_are_handed_the_way_to_the_pixels() -> None:

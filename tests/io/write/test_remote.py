@@ -212,7 +212,7 @@ class TestStores:
         assert list((tmp_path / "scratch").iterdir()) == []
 
     def test_the_command_line(self, bucket: Any, tmp_path: Path) -> None:
-        model = small_model("fuse").save(tmp_path / "m.safetensors")
+        model = small_model("sylvester").save(tmp_path / "m.safetensors")
         with pytest.raises(SystemExit) as end:
             main(["fuse", *map(str, small_files()), "-o", "s3://scenes/x/out.zarr", "--model", str(model), "-q"])
         assert not end.value.code
@@ -324,7 +324,7 @@ class TestKilledAfterTheUpload:
 @pytest.fixture(scope="module")
 def certain_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that knows its errors."""
-    fitted = geofuse.fit(*small_cubes(), method="fuse", uncertainty=True, progress=False)
+    fitted = geofuse.fit(*small_cubes(), method="sylvester", uncertainty=True, progress=False)
     return fitted.save(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
