@@ -15,7 +15,19 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import environment
-from benchmarks.cases import BANDS, DEFAULT_METHODS, METHODS, NOISES, OPERATORS, RATIOS, REFERENCE, Case, all_cases, data_folder, quick_cases
+from benchmarks.cases import (
+    BANDS,
+    DEFAULT_METHODS,
+    METHODS,
+    NOISES,
+    OPERATORS,
+    RATIOS,
+    REFERENCE,
+    Case,
+    all_cases,
+    data_folder,
+    quick_cases,
+)
 from benchmarks.cost import Costs, spelled
 from benchmarks.isolate import each
 from benchmarks.measure import measure

@@ -389,13 +389,13 @@ def evaluate(
     import pandas as pd
 
     from geofuse.evaluate.wald import compare, reduce
-    from geofuse.methods.registry import AUTO, check_method, get_method, method_names
+    from geofuse.methods.registry import AUTO, all_methods, check_method
     from geofuse.pair.prepare import Settings
     from geofuse.pipeline import guarded, prepare, validation_sample
     from geofuse.run.device import torch_device
 
     methods = (methods,) if isinstance(methods, str) else methods
-    chosen = tuple(m for m in method_names() if get_method(m).role != "reproduction") if methods is None else methods
+    chosen = tuple(name for name, method in all_methods().items() if method.role != "reproduction") if methods is None else methods
     for method in chosen:
         check_method(method)
     chosen = tuple(m for m in chosen if m != AUTO)  # which is one of the others

@@ -234,10 +234,9 @@ def evaluate(
 @app.command()
 def methods(debug: Debug = False) -> None:
     """The methods that exist, those of installed packages included: name, what it is, whether it works in tiles, reference."""
-    from geofuse.methods.registry import get_method, method_names
+    from geofuse.methods.registry import all_methods
 
-    for name in method_names():
-        method = get_method(name)
+    for name, method in all_methods().items():
         tiled = "whole scene" if method.cost(4.0).halo is None else "tiled"
         print(f"{name:15s} {method.role}, {tiled}: {method.summary}. {method.reference}")
 

@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from geofuse.errors import RefusedInput
 from geofuse.evaluate.metrics import score
 from geofuse.methods.limits import fuse_within_limits, noise_of
-from geofuse.methods.registry import STANDARD, get_method, method_names
+from geofuse.methods.registry import STANDARD, all_methods, get_method
 from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import GridPair, Window, pair_grids
 from geofuse.pair.patch import make_patch
@@ -44,7 +44,7 @@ def choose_method(ground: Ground, sample: Sample, settings: Settings, tick: Call
     found = reduce(ground, sample, settings)
     if found is None:
         return STANDARD, []
-    methods = {name: get_method(name) for name in method_names()}
+    methods = all_methods()
     table = compare(*found, ground, settings, [name for name, method in methods.items() if method.quick], tick)
     scores = {row["method"]: row for row in table if "psnr_db" in row}  # a method that was rejected has none
     best = STANDARD

@@ -63,9 +63,21 @@ def get_method(name: str) -> FusionMethod:
     entry = _plug_ins()[name]
     try:
         found = entry.load()
+        method: FusionMethod = found() if isinstance(found, type) else found
     except Exception as error:  # whatever an installed package does when it is imported
         raise RefusedInput(f"The method {name!r} cannot be imported from {entry.value}: {error}. Repair or remove that package.") from error
-    return found() if isinstance(found, type) else found
+    return method
+
+
+def all_methods() -> dict[str, FusionMethod]:
+    """All methods by name; one whose package cannot be imported is left out, and it is said."""
+    found = {}
+    for name in method_names():
+        try:
+            found[name] = get_method(name)
+        except RefusedInput as refusal:
+            warnings.warn(str(refusal), stacklevel=2)
+    return found
 
 
 def check_name(name: str) -> None:
@@ -90,7 +102,7 @@ def check_method(name: str, uncertainty: bool = False) -> None:
         return
     check_name(name)
     if uncertainty and not isinstance(get_method(name), CalibratesErrors):
-        able = [other for other in method_names() if isinstance(get_method(other), CalibratesErrors)]
+        able = [other for other, method in all_methods().items() if isinstance(method, CalibratesErrors)]
         raise RefusedInput(
             f"The method {name!r} says nothing about its errors; expected one of {', '.join((AUTO, *able))} with uncertainty."
         )

@@ -13,9 +13,7 @@ from geofuse.evaluate.metrics import score
 from geofuse.methods.baselines.cnmf import cnmf, update_abundances, update_spectra, vca
 from geofuse.methods.baselines.gsa import gsa, regression
 from geofuse.methods.baselines.interpolate import bicubic
-from geofuse.methods.baselines.scene import BASELINES, apply_baseline
 from geofuse.methods.baselines.subspace import denoise, signal_subspace
-from geofuse.pair.patch import Patch
 from tests.methods.baselines.pairs import case, random_pair
 
 # scene, response, then the lowest acceptable PSNR of bicubic, GSA, regression, CNMF, all clipped to 0 … 1 as where these figures
@@ -220,18 +218,3 @@ def test_denoising_keeps_the_subspace_and_takes_the_rest() -> None:
 
 def like_mean(mean: np.ndarray) -> torch.Tensor:
     return torch.as_tensor(mean)[:, None, None]
-
-
-@pytest.mark.parametrize("method", BASELINES)
-def test_every_baseline_fuses_a_patch_with_gaps(method: str) -> None:
-    observed = np.ones((8, 8), bool)
-    observed[3, 3] = False
-    hsi, msi, operator, srf = random_pair(observed=observed)
-    hsi_valid, msi_valid = torch.as_tensor(observed), torch.ones(20, 20, dtype=torch.bool)
-    msi_valid[15:17, 4] = False
-    patch = Patch(hsi * hsi_valid, msi * msi_valid, hsi_valid, msi_valid, operator)
-    fused = apply_baseline(method, patch, srf.numpy())
-    assert fused.shape == (5, 20, 20)
-    assert torch.isfinite(fused).all()
-    truth = float(hsi[:, observed].mean())
-    assert abs(float(fused.mean()) - truth) < 0.2 * truth

@@ -7,8 +7,8 @@ import torch
 from scipy.stats import chi2
 
 from geofuse.methods.gem.innovation import innovation_distance, is_far, widening
+from geofuse.methods.gem.observation import Observation
 from geofuse.methods.gem.posterior import Prior
-from geofuse.pair.patch import Observation
 from tests.pairs import bell_responses, made_up_scene, simulated, tensor
 
 RANK, BANDS, CLASSES, SIDE = 6, 4, 2, 96
