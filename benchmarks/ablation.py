@@ -19,7 +19,7 @@ from benchmarks.cases import RATIOS, data_folder
 from benchmarks.environment import OUT
 from benchmarks.known import known_patch
 from benchmarks.table import markdown
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.methods.gem.estimator import Gem, fit_gem
 from geofuse.methods.gem.filters import ComplementaryFilters, fit_filters
 from geofuse.progress import bar

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.cases import RATIOS, data_folder
 from benchmarks.known import known_pair
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.methods.baselines.gsa import gsa, regression
 from geofuse.methods.registry import get_method
 from geofuse.pair.prepare import Ground, Settings

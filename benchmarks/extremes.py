@@ -24,7 +24,7 @@ from geofuse import api
 from geofuse.cube.flags import Quality
 from geofuse.cube.schema import wrap
 from geofuse.demo import demo_data
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.io.read.open import open_hsi, open_msi
 from geofuse.methods.base import CalibratesErrors
 from geofuse.methods.gem.method import FittedGem

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.cases import data_folder
 from geofuse import api
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.methods.registry import get_method
 from geofuse.pair.prepare import Settings
 from geofuse.pair.registration import Registration

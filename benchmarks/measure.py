@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.cases import REFERENCE, Case
 from geofuse import api
 from geofuse.errors import RefusedInput
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.pair.prepare import Settings
 from geofuse.pair.registration import Registration
 from geofuse.pipeline import fit_scene

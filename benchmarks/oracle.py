@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.cases import data_folder
 from benchmarks.known import known_patch
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.methods.gem.estimator import Gem, fit_gem
 from geofuse.methods.gem.posterior import Prior, solve
 from geofuse.pair.patch import Patch

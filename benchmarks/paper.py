@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.cases import data_folder
 from benchmarks.known import known_pair
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.methods.mossfuse.paper_method import PAPER
 from geofuse.pair.prepare import Settings
 from geofuse.simulate import simulate

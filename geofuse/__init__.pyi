@@ -7,7 +7,7 @@ from .demo import demo_data
 from .errors import GeofuseError, InvalidCube, OutputRefused, PairMismatch, RefusedInput, RunFailed
 from .io.read.open import open_hsi, open_msi
 from .model import Model
-from .report.report import Report
+from .reporting.report import Report
 from .run.plan import Plan
 
 __version__: str

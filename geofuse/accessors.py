@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from geofuse.model import Model
-    from geofuse.report.report import Report
+    from geofuse.reporting.report import Report
     from geofuse.run.plan import Plan
 
 Cube = xr.DataArray | xr.Dataset

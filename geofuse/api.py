@@ -17,14 +17,14 @@ from geofuse.cube.sampling import check_storable
 from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.cube.sources import SOURCES, both_sources, parse_time, sources_of, time_of, with_time
 from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.io.read.open import cube_of
 from geofuse.pair.grid import common_windows
 from geofuse.pair.scene import Scene
 from geofuse.pair.selection import warn_of_scale, without_bands_beyond, without_constant_bands
 from geofuse.pair.srf import response_table
 from geofuse.progress import bar
-from geofuse.report.report import Report
+from geofuse.reporting.report import Report
 from geofuse.run.plan import DEFAULT_MEMORY, Plan, make_plan
 
 if TYPE_CHECKING:
@@ -388,7 +388,7 @@ def evaluate(
     """
     import pandas as pd
 
-    from geofuse.evaluate.wald import compare, reduce
+    from geofuse.evaluation.wald import compare, reduce
     from geofuse.methods.registry import AUTO, all_methods, check_method
     from geofuse.pair.prepare import Settings
     from geofuse.pipeline import guarded, prepare, validation_sample
@@ -419,7 +419,7 @@ def evaluate(
 
 
 def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]:
-    """Full-reference scores of a fused image; see `geofuse.evaluate.metrics.score`.
+    """Full-reference scores of a fused image; see `geofuse.evaluation.metrics.score`.
 
     Parameters
     ----------

@@ -217,7 +217,7 @@ def evaluate(
 ) -> None:
     """Which method is best on this scene: Wald's protocol, one resolution step down."""
     from geofuse import api, open_hsi, open_msi
-    from geofuse.report.plain import to_plain
+    from geofuse.reporting.plain import to_plain
 
     json = _checked_json(json)
     chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
@@ -252,7 +252,7 @@ def compare(
 ) -> None:
     """Full-reference scores: PSNR, SAM, ERGAS, SSIM, UQI, RMSE."""
     from geofuse import api, open_hsi
-    from geofuse.report.plain import to_plain
+    from geofuse.reporting.plain import to_plain
 
     json = _checked_json(json)
     scores = api.compare(open_hsi(fused, trust_input=trust_input), open_hsi(truth, trust_input=trust_input), ratio=ratio)

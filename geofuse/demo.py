@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from geofuse.errors import OutputRefused
 
 if TYPE_CHECKING:
-    from geofuse.report.report import Report
+    from geofuse.reporting.report import Report
 
 ACQUIRED = dt.datetime(2009, 8, 20, 12, tzinfo=dt.UTC)
 TITLES = ("Berlin-Urban-Gradient, EnMAP 30 m simulated from HyMap (CC BY-SA 4.0)", "Berlin-Urban-Gradient, HyMap 3.6 m (CC BY-SA 4.0)")

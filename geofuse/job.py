@@ -43,7 +43,7 @@ from geofuse.io.write.workspace import Workspace, check_target, folder_of, is_fi
 from geofuse.io.write.zarr import check_zarr, write_zarr
 from geofuse.pair.scene import Scene
 from geofuse.redact import redacted
-from geofuse.report.report import Report
+from geofuse.reporting.report import Report
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
 from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint

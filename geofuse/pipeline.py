@@ -18,7 +18,7 @@ import torch
 
 from geofuse.cube.bands import BandTable
 from geofuse.cube.georef import crs_name
-from geofuse.evaluate.wald import CALIBRATION_STEP, choose_method, reduce
+from geofuse.evaluation.wald import CALIBRATION_STEP, choose_method, reduce
 from geofuse.methods.base import CalibratesErrors, Describes, PerBand
 from geofuse.methods.limits import noise_of
 from geofuse.methods.registry import AUTO, check_method, get_method
@@ -31,7 +31,7 @@ from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.scene import Sample, Scene, usable
 from geofuse.pair.screen import fit_screen
 from geofuse.progress import bar
-from geofuse.report.pictures import SIDE, excerpt
+from geofuse.reporting.pictures import SIDE, excerpt
 from geofuse.run.device import full_precision
 from geofuse.run.threads import torch_threads
 from geofuse.run.tiles import sample_windows, validation_window

@@ -16,7 +16,7 @@ import geofuse
 from geofuse.cube.schema import check_cube
 from geofuse.errors import InvalidCube, RefusedInput, RunFailed
 from geofuse.io.write import cog
-from geofuse.report.report import Report
+from geofuse.reporting.report import Report
 from tests.crops import small_cubes, small_files, small_model, small_pair
 
 

@@ -218,8 +218,8 @@ def psf_error(fused: np.ndarray, transform: Any, hsi: Raster, geometry: dict[str
 FAILING = [
     "geofuse.job.write_item",
     "geofuse.job.make_item",
-    "geofuse.report.report.Report.to_html",
-    "geofuse.report.report.Report.to_json",
+    "geofuse.reporting.report.Report.to_html",
+    "geofuse.reporting.report.Report.to_json",
 ]
 
 

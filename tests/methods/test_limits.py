@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
-from geofuse.methods.limits import NOISES, WHITE, limits_of, noise_of
+from geofuse.methods.base import EVERYTHING, Inner
+from geofuse.methods.limits import NOISES, WHITE, fuse_within_limits, limits_of, noise_of
 from geofuse.pair.patch import Patch
 from tests.pairs import bell_responses, made_up_scene, simulated
 
@@ -71,8 +73,42 @@ def test_a_part_has_the_limits_of_the_whole() -> None:
     assert float(whole.highest.max()) > 1.1
 
 
-def test_noise_where_no_estimator_told_it() -> None:
-    """That of the simulation, 35 dB, within a factor of two; the estimate is the noise module's."""
-    pair = simulated(made_up_scene(BANDS, 96, 96), bell_responses(BANDS, 3), (24, 24), 4.0)
-    ratio = noise_of(pair.patch()) / pair.hsi_noise
-    assert 0.5 < np.median(ratio) < 2
+class Fitted:
+    """A method that says nothing of noise."""
+
+
+class Told:
+    """A method that knows it."""
+
+    noise = NOISE
+
+
+def test_noise_is_what_the_method_found() -> None:
+    assert noise_of(Told(), [patch()]) is NOISE  # type: ignore[arg-type]
+
+
+def test_noise_where_no_method_told_it() -> None:
+    """That of the simulation, 35 dB, within a factor of two; the estimate is the noise module's, over all patches of the sample."""
+    pairs = [simulated(made_up_scene(BANDS, 96, 96, seed=seed), bell_responses(BANDS, 3), (24, 24), 4.0, seed=seed) for seed in (0, 1)]
+    for some in (pairs[:1], pairs):
+        ratio = noise_of(Fitted(), [p.patch() for p in some]) / np.mean([p.hsi_noise for p in some], axis=0)  # type: ignore[arg-type]
+        assert 0.5 < np.median(ratio) < 2
+
+
+def test_a_handful_of_pixels_tell_no_noise() -> None:
+    few = simulated(made_up_scene(BANDS, 8, 8), bell_responses(BANDS, 3), (2, 2), 4.0).patch()
+    assert not noise_of(Fitted(), [few]).any()  # type: ignore[arg-type]
+
+
+def test_a_method_is_bounded_and_where_it_was_outside_is_told() -> None:
+    class Wild(Told):
+        def apply(self, patch: Patch, inner: Inner = EVERYTHING) -> torch.Tensor:
+            image = torch.full((BANDS, SIDE, SIDE), 0.3)
+            image[2, 7, 9] = -1.0
+            return image[:, *inner]
+
+    inner = slice(4, 12), slice(8, 20)
+    image, outside = fuse_within_limits(Wild(), patch(), NOISE, inner)  # type: ignore[arg-type]
+    assert outside.nonzero().tolist() == [[3, 1]]
+    assert float(image[2, 3, 1]) == pytest.approx(-NOISE[2])
+    assert float(image.amax()) == pytest.approx(0.3)

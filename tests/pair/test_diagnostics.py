@@ -16,7 +16,7 @@ from geofuse.pair.diagnostics import gain_and_offset, warnings_of
 from geofuse.pair.prepare import Ground, Settings, colocated, lay_ground
 from geofuse.pair.response import EffectiveResponse
 from geofuse.pipeline import read_sample
-from geofuse.report.sentences import Warned
+from geofuse.reporting.sentences import Warned
 from tests.crops import small_cubes, small_model
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from geofuse.methods.gem.filters import ComplementaryFilters
+from geofuse.methods.gem.method import FittedGem
 from geofuse.model import Model
 from geofuse.pair.patch import make_patch
 from geofuse.pair.scene import Scene
@@ -76,9 +77,9 @@ def test_devices_say_in_several_ways_that_they_are_full() -> None:
 @pytest.mark.parametrize(
     ("kind", "complete"),
     [
-        ("fuse", True),
-        ("mossfuse", False),
-        *(pytest.param(kind, kind != "fuse", marks=pytest.mark.slow) for kind in ("fuse", "gem", "mossfuse")),
+        ("sylvester", True),
+        ("gem with filters", False),
+        *(pytest.param(kind, kind != "sylvester", marks=pytest.mark.slow) for kind in ("sylvester", "gem", "gem with filters")),
     ],
 )
 def test_every_tensor_lies_on_the_device(kind: str, complete: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,11 +87,13 @@ def test_every_tensor_lies_on_the_device(kind: str, complete: bool, monkeypatch:
 
     Decisions that depend on numbers are made for it: whether there are gaps, that the solver has not converged, that all of a lattice is used.
     """
-    scene, model = Scene.of(*small_cubes()), small_model("fuse" if kind == "fuse" else "gem")
-    if kind == "mossfuse":
-        assert model.gem is not None
-        weight = np.ones((model.gem.coordinates.rank, 4 * (model.gem.coordinates.rank + len(model.gem.guide.scale))))
-        model = replace(model, filters=ComplementaryFilters(weight, model.gem.guide.scale))
+    scene, model = Scene.of(*small_cubes()), small_model(kind.partition(" ")[0])
+    if kind == "gem with filters":
+        fitted = model.fitted
+        assert isinstance(fitted, FittedGem)
+        rank, scale = fitted.gem.coordinates.rank, fitted.gem.guide.scale
+        filters = ComplementaryFilters(np.ones((rank, 4 * (rank + len(scale)))), scale)
+        model = replace(model, fitted=replace(fitted, filters=filters))
     fine, coarse = windows_of(model, scene.pair, scene.pair.output)
     sample = scene.read([(fine, coarse)])[0]
     genuine = torch.Tensor.__bool__

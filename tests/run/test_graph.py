@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import geofuse
 from geofuse.cube.schema import wrap
 from geofuse.methods.gem.filters import ComplementaryFilters
+from geofuse.methods.gem.method import FittedGem
 from geofuse.model import Model
 from geofuse.pair.grid import GridPair, Window
 from geofuse.pair.psf.builder import PsfBuilder
@@ -37,15 +38,16 @@ def cubes(berlin: tuple[Path, Path]) -> tuple[xr.DataArray, xr.DataArray]:
     return hsi, msi.sel(y=slice(float(hsi.y[0]) + 15, float(hsi.y[-1]) - 15), x=slice(float(hsi.x[0]) - 15, float(hsi.x[-1]) + 15))
 
 
-@pytest.fixture(scope="module", params=["fuse", "gem", "mossfuse"])
+@pytest.fixture(scope="module", params=["sylvester", "gem", "gem with filters"])
 def model(request: pytest.FixtureRequest, cubes: tuple[xr.DataArray, xr.DataArray]) -> Model:
-    found = geofuse.fit(*cubes, method=request.param, progress=False)
-    if request.param != "mossfuse":
+    found = geofuse.fit(*cubes, method=request.param.partition(" ")[0], progress=False)
+    if request.param != "gem with filters":
         return found
-    assert found.gem is not None  # filters that do something, whatever this scene has to teach
-    rank, scale = found.gem.coordinates.rank, found.gem.guide.scale
+    fitted = found.fitted
+    assert isinstance(fitted, FittedGem)  # filters that do something, whatever this scene has to teach
+    rank, scale = fitted.gem.coordinates.rank, fitted.gem.guide.scale
     weight = 0.02 * np.random.default_rng(0).normal(size=(rank, 4 * (rank + len(scale))))
-    return replace(found, filters=ComplementaryFilters(weight, scale))
+    return replace(found, fitted=replace(fitted, filters=ComplementaryFilters(weight, scale)))
 
 
 @pytest.mark.parametrize("tile", [64, pytest.param(150, marks=pytest.mark.slow)])

@@ -23,8 +23,9 @@ from rasterio.transform import from_origin
 import geofuse
 from geofuse.cube.schema import wrap
 from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
-from geofuse.methods.gem.filters import ComplementaryFilters
-from geofuse.model import HALO_COARSE, HALO_FINE
+from geofuse.methods.gem.filters import REACH
+from geofuse.methods.gem.method import HALO_COARSE, HALO_FINE
+from geofuse.methods.registry import get_method
 from geofuse.pair.grid import Window
 from geofuse.pair.scene import Scene
 from geofuse.run.plan import BASE_MEMORY, DEVICE_TILES, TILES, make_plan
@@ -50,6 +51,7 @@ def cube(bands: int, rows: int, cols: int, pixel: float, west: float = 383_472.3
     )
 
 
+GEM = get_method("gem").cost(25 / 3)
 BERLIN = cube(177, 80, 60, 30.0), cube(4, 660, 494, 3.6, 383_469.97, 5_818_303.55)
 
 
@@ -81,7 +83,7 @@ def test_berlin_by_hand() -> None:
 def test_tiles_are_large_where_they_keep_the_workers_busy() -> None:
     large = Scene.of(cube(64, 1200, 1200, 30.0), cube(4, 10000, 10000, 3.6, 383_469.97, 5_818_303.55))
     with dask.config.set(num_workers=2):
-        assert make_plan(large).tile == 1024
+        assert make_plan(large, GEM).tile == 1024
         assert geofuse.plan(*BERLIN).tile == 512, "a scene of one tile would keep one worker busy"
 
 
@@ -120,10 +122,10 @@ def test_plan_refuses_what_fuse_refuses(options: dict[str, Any], said: str) -> N
 def test_groups_know_the_blocks_of_the_files(block: int) -> None:
     """What is decoded is counted block by block; larger groups, where blocks are large, decode less of it."""
     pair = cube(64, 1700, 1700, 60.0), cube(4, 10_000, 10_000, 10.0)
-    unknown = make_plan(Scene.of(*pair), tile=512, memory=10**13)
+    unknown = make_plan(Scene.of(*pair), get_method("gem").cost(6.0), tile=512, memory=10**13)
     for image in pair:
         image.encoding["preferred_chunks"] = {"y": block, "x": block}
-    plan = make_plan(Scene.of(*pair), tile=512, memory=10**13)
+    plan = make_plan(Scene.of(*pair), get_method("gem").cost(6.0), tile=512, memory=10**13)
 
     def decoded(group: int) -> float:
         side, size = plan.tile * group, 10_000
@@ -137,7 +139,7 @@ def test_groups_know_the_blocks_of_the_files(block: int) -> None:
 def test_groups_grow_until_little_is_read_twice() -> None:
     large = Scene.of(cube(224, 1200, 1200, 30.0), cube(4, 10000, 10000, 3.6, 383_469.97, 5_818_303.55))
     with dask.config.set(num_workers=2):
-        roomy, tight = make_plan(large, memory=8 * 10**9), make_plan(large, tile=512, memory=2_800 * 10**6)
+        roomy, tight = make_plan(large, GEM, memory=8 * 10**9), make_plan(large, GEM, tile=512, memory=2_800 * 10**6)
     assert roomy.times_read <= 1.3
     assert roomy.group > 1
     assert tight.memory <= 2_800 * 10**6  # and reads more often, where there is no room for larger groups
@@ -145,8 +147,9 @@ def test_groups_grow_until_little_is_read_twice() -> None:
 
 
 def test_halo_is_that_of_the_model() -> None:
-    assert make_plan(Scene.of(*BERLIN)).halo == np.ceil(max(HALO_COARSE * 25 / 3, HALO_FINE)) + ComplementaryFilters.reach
-    assert make_plan(Scene.of(*small_cubes())).halo >= small_model().halo
+    assert geofuse.plan(*BERLIN).halo == np.ceil(max(HALO_COARSE * 25 / 3, HALO_FINE)) + REACH
+    for method in ("gem", "sylvester"):
+        assert geofuse.plan(*small_cubes(), method=method).halo == small_model(method).halo
 
 
 def test_the_page() -> None:
@@ -170,7 +173,7 @@ def test_plan_takes_what_fuse_takes() -> None:
         geofuse.plan(BERLIN[0], BERLIN[1][:3], model=small_model())
 
 
-@pytest.mark.parametrize("method", ["gsa", "cnmf", "regression", "bicubic", "mossfuse-paper"])
+@pytest.mark.parametrize("method", ["gsa", "cnmf", "regression", "bicubic", "hysure", "mlp"])
 def test_methods_that_are_not_local_take_one_tile(method: str) -> None:
     plan = geofuse.plan(*BERLIN, method=method)
     assert (plan.tile, plan.tiles, plan.workers) == (660, 1, 1)
@@ -229,7 +232,7 @@ def test_a_gpu_is_given_what_it_can_hold() -> None:
     large = Scene.of(cube(224, 1200, 1200, 30.0), cube(4, 10000, 10000, 3.6, 383_469.97, 5_818_303.55))
 
     def plan(free: int, memory: int = 64 * 10**9) -> Any:
-        return make_plan(large, device="cuda", device_memory=free, memory=memory)
+        return make_plan(large, GEM, device="cuda", device_memory=free, memory=memory)
 
     plans = [plan(int(free * 10**9)) for free in (0.5, 2, 6, 80)]
     assert [p.tile for p in plans] == sorted(p.tile for p in plans)
@@ -237,7 +240,7 @@ def test_a_gpu_is_given_what_it_can_hold() -> None:
     assert all(p.device_memory <= free * 10**9 for p, free in zip(plans, (0.5, 2, 6, 80), strict=True))
     assert plan(80 * 10**9, memory=4 * 10**9).tile < max(DEVICE_TILES), "the tile must fit the machine, too"
     assert str(plans[-1]).splitlines()[-1].startswith("device   cuda (")
-    assert make_plan(large).device_memory == 0
+    assert make_plan(large, GEM).device_memory == 0
 
 
 def seen(plan: Any) -> list[tuple[int, int]]:
@@ -266,7 +269,7 @@ def test_senseless_tiles_are_refused(tile: int) -> None:
 def test_bytes_read_are_those_of_the_windows(tile: int, rows: int, cols: int) -> None:
     """Against the windows themselves, one by one."""
     scene = Scene.of(cube(20, rows, cols, 40.0), cube(3, 400, 300, 10.0, 383_400.0, 5_818_400.0))
-    plan = make_plan(scene, tile=tile, memory=10**13)
+    plan = make_plan(scene, get_method("gem").cost(scene.pair.ratio), tile=tile, memory=10**13)
     everything = Window(0, scene.pair.fine.shape[0], 0, scene.pair.fine.shape[1])
     assert plan.tiles == sum(len(row) for row in tile_windows(scene.pair.output, tile))
     groups = tile_windows(scene.pair.output, tile * plan.group)
@@ -303,7 +306,7 @@ def test_the_graph_of_many_tiles_is_counted() -> None:
     def planned(side: int) -> geofuse.Plan:
         scene = Scene.of(cube(64, side // 6, side // 6, 60.0), cube(4, side, side, 10.0))
         with dask.config.set(num_workers=2):
-            return make_plan(scene, tile=128, memory=10**12)
+            return make_plan(scene, get_method("gem").cost(scene.pair.ratio), tile=128, memory=10**12)
 
     small, large = planned(12_000), planned(24_000)
     assert small.group == large.group

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.methods.baselines.cnmf import cnmf, update_abundances, update_spectra, vca
 from geofuse.methods.baselines.gsa import gsa, regression
 from geofuse.methods.baselines.interpolate import bicubic

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.methods.baselines.hysure import (
     DataStep,
     Problem,

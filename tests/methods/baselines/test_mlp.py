@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.methods.baselines import mlp as module
 from geofuse.methods.baselines.mlp import BATCH, FIRST_RATE, LAST_RATE, PEAK_RATE, SpectralNetwork, Standard, learn, mlp, rate
 from tests.methods.baselines.pairs import case, random_pair

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from geofuse.errors import RefusedInput, RunFailed
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.methods.mossfuse import paper
 from geofuse.methods.mossfuse.paper import PaperFit, train_paper
 from geofuse.simulate import simulate

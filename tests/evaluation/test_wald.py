@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 
 import geofuse
 from geofuse.errors import RefusedInput
-from geofuse.evaluate.wald import MARGIN_DB, _step, choose_method, compare, reduce
+from geofuse.evaluation.wald import MARGIN_DB, _step, choose_method, compare, reduce
+from geofuse.methods.registry import get_method
 from geofuse.pair.prepare import Ground, Settings, lay_ground
 from geofuse.pair.scene import Sample
 from geofuse.pipeline import read_sample
@@ -104,7 +106,7 @@ def test_too_small_a_scene_has_no_reduced_one(full: tuple[Ground, Sample]) -> No
         sample, hsi=sample.hsi[:, :10, :10], coarse=replace(sample.coarse, bottom=sample.coarse.top + 10, right=sample.coarse.left + 10)
     )
     assert reduce(ground, tiny, QUIET) is None
-    assert choose_method(ground, tiny, QUIET, silent) == ("mossfuse", [])
+    assert choose_method(ground, tiny, QUIET, silent) == ("gem", [])
 
 
 def test_scores_are_those_of_the_fused_reduced_scene(
@@ -114,14 +116,19 @@ def test_scores_are_those_of_the_fused_reduced_scene(
     small, truth = reduced
 
     class Known:
-        def fuse_patch(self, patch: Any) -> torch.Tensor:
+        role, halo, noise = "estimator", None, np.zeros(len(truth))
+
+        def fit(self, *_: Any) -> Any:
+            return self
+
+        def apply(self, patch: Any, inner: Any) -> torch.Tensor:
             return torch.as_tensor(np.nan_to_num(truth) + 0.01)
 
-    monkeypatch.setattr("geofuse.evaluate.wald.fit_method", lambda *_: Known())
+    monkeypatch.setattr("geofuse.evaluation.wald.get_method", lambda name: Known())
     (row,) = compare(small, truth, full[0], QUIET, ["gem"], silent)
     assert row["psnr_db"] == pytest.approx(40, abs=1e-3)
     assert row["rmse"] == pytest.approx(0.01, abs=1e-4)
-    assert (row["method"], row["ratio"]) == ("gem", pytest.approx(2))
+    assert (row["method"], row["role"], row["ratio"]) == ("gem", "estimator", pytest.approx(2))
 
 
 def test_a_method_that_refuses_is_named(
@@ -130,7 +137,7 @@ def test_a_method_that_refuses_is_named(
     def refuse(*_: Any, **__: Any) -> Any:
         raise RefusedInput("too few pixels for me")
 
-    monkeypatch.setattr("geofuse.evaluate.wald.fit_method", refuse)
+    monkeypatch.setattr(type(get_method("gsa")), "fit", refuse)
     told: list[str] = []
     assert compare(*reduced, full[0], QUIET, ["gsa"], told.append) == [{"method": "gsa", "refused": "too few pixels for me"}]
     assert told == ["validating gsa"]
@@ -139,24 +146,41 @@ def test_a_method_that_refuses_is_named(
 def chosen(monkeypatch: pytest.MonkeyPatch, full: tuple[Ground, Sample], **scores: tuple[float, float] | None) -> str:
     """The method that is taken, given (PSNR, SAM) of each; None where it refused."""
     table = [{"method": m} | ({"refused": "no"} if s is None else {"psnr_db": s[0], "sam_deg": s[1]}) for m, s in scores.items()]
-    monkeypatch.setattr("geofuse.evaluate.wald.reduce", lambda *_: (None, None))
-    monkeypatch.setattr("geofuse.evaluate.wald.compare", lambda *_: table)
+    monkeypatch.setattr("geofuse.evaluation.wald.reduce", lambda *_: (None, None))
+    monkeypatch.setattr("geofuse.evaluation.wald.compare", lambda *_: table)
     method, shown = choose_method(*full, QUIET, silent)
     assert shown == table
     return method
 
 
 @pytest.mark.parametrize(
-    ("gem", "fuse", "winner"),
+    ("gem", "other", "winner"),
     [
-        ((30, 5), (29, 5), "mossfuse"),
-        ((30, 5), (30 + MARGIN_DB / 2, 4), "mossfuse"),  # within the margin
-        ((30, 5), (31, 4), "fuse"),
-        ((30, 5), (31, 6), "mossfuse"),  # better in one score, worse in the other
-        (None, (32, 3), "mossfuse"),
-        ((30, 5), None, "mossfuse"),
+        ((30, 5), (29, 5), "gem"),
+        ((30, 5), (30 + MARGIN_DB / 2, 4), "gem"),  # within the margin
+        ((30, 5), (31, 4), "sylvester"),
+        ((30, 5), (31, 6), "gem"),  # better in one score, worse in the other
+        (None, (32, 3), "gem"),
+        ((30, 5), None, "gem"),
     ],
 )
-def test_choice(gem: Any, fuse: Any, winner: str, full: tuple[Ground, Sample], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A baseline is never taken, however good; the learned step is judged elsewhere, by held-out coarse pixels."""
-    assert chosen(monkeypatch, full, gem=gem, fuse=fuse, mossfuse=(10, 9), gsa=(40, 1)) == winner
+def test_choice(gem: Any, other: Any, winner: str, full: tuple[Ground, Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A baseline is never taken, however good."""
+    assert chosen(monkeypatch, full, gem=gem, sylvester=other, gsa=(40, 1)) == winner
+
+
+def test_the_best_of_several_estimators_is_taken(full: tuple[Ground, Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of other packages included; the margin is that against the standard."""
+    known = {name: SimpleNamespace(role=role, quick=True) for name, role in (("gem", "estimator"), ("a", "estimator"), ("b", "estimator"))}
+    monkeypatch.setattr("geofuse.evaluation.wald.all_methods", lambda: known)
+    assert chosen(monkeypatch, full, gem=(30, 5), a=(31, 4), b=(31 + MARGIN_DB / 2, 5)) == "b"
+    assert chosen(monkeypatch, full, gem=(30, 5), a=(31, 4), b=(30.9, 1)) == "a"
+    assert chosen(monkeypatch, full, a=(31, 4), b=(30.9, 1)) == "gem"
+
+
+def test_only_quick_methods_are_compared_unasked(full: tuple[Ground, Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("geofuse.evaluation.wald.reduce", lambda *_: (None, None))
+    monkeypatch.setattr("geofuse.evaluation.wald.compare", lambda *a: asked.extend(a[4]) or [])
+    choose_method(*full, QUIET, silent)
+    assert set(asked) == {"gem", "sylvester", "gsa", "regression", "bicubic"}

@@ -17,7 +17,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geofuse.errors import RefusedInput
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation.metrics import score
 from geofuse.methods.limits import fuse_within_limits, noise_of
 from geofuse.methods.registry import STANDARD, all_methods, get_method
 from geofuse.pair.gaps import fill_gaps

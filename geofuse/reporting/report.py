@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geofuse.errors import InvalidCube
-from geofuse.report.plain import to_plain
+from geofuse.reporting.plain import to_plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from geofuse.report.sentences import Warned
+    from geofuse.reporting.sentences import Warned
 
 PAPER = (
     "Du, S., Zou, Y., Wang, Z., Li, X., Li, Y., Shang, C., Shen, Q. (2024): Unsupervised Hyperspectral and Multispectral Image Fusion "
@@ -39,7 +39,7 @@ class Report:
 
     - ``method``, ``seconds`` {open, fit, apply, write}, ``peak_rss_mb``, ``versions``, ``seed``
     - ``warnings``: rows of code (which stays) and message (which may be worded anew)
-    - ``pictures`` {extent, crs, and hsi, msi, fused as small pictures}; see `geofuse.report.pictures.excerpt`
+    - ``pictures`` {extent, crs, and hsi, msi, fused as small pictures}; see `geofuse.reporting.pictures.excerpt`
     - ``bands`` {names, wavelength_nm, good}
     - ``quality`` {name of a flag: share of the pixels that bear it}
     - ``geometry`` {ratio, shift_px: [dy, dx] in fine pixels, psf_sigma_px}
@@ -112,7 +112,7 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """Return the few values worth publishing beside the product, flat and plain; unknown ones are left out."""
-        from geofuse.report.figures import scored
+        from geofuse.reporting.figures import scored
 
         values, rows = self._values, scored(self._values)
         used = next((row for row in rows if row.get("method") == values.get("method")), {})  # the scores of what was made, not of the best
@@ -135,13 +135,13 @@ class Report:
 
     def sentences(self) -> list[str]:
         """Return the summary in words, one subject each."""
-        from geofuse.report.sentences import summary_sentences
+        from geofuse.reporting.sentences import summary_sentences
 
         return summary_sentences(self._values)
 
     def warnings(self) -> list[Warned]:
         """Return what the run warned of and what the figures call for: ``code`` and ``message`` of each."""
-        from geofuse.report.sentences import all_warnings
+        from geofuse.reporting.sentences import all_warnings
 
         return all_warnings(self._values)
 
@@ -158,8 +158,8 @@ class Report:
         str
             HTML without scripts and without references to other files; text from the inputs is escaped.
         """
-        from geofuse.report.figures import draw_panel, panels, to_data_uri
-        from geofuse.report.pictures import draw_pictures
+        from geofuse.reporting.figures import draw_panel, panels, to_data_uri
+        from geofuse.reporting.pictures import draw_pictures
 
         scene = draw_pictures(self._values, self._quality)
         figures = [
@@ -183,7 +183,7 @@ class Report:
         matplotlib.figure.Figure
             Not registered with pyplot: show it in a notebook, or call its `savefig`.
         """
-        from geofuse.report.figures import draw_all
+        from geofuse.reporting.figures import draw_all
 
         return draw_all(self._values)
 
@@ -195,7 +195,7 @@ class Report:
         return _templates().get_template("summary.html.j2").render(**self._context())
 
     def _context(self) -> dict[str, Any]:
-        from geofuse.report.figures import scored
+        from geofuse.reporting.figures import scored
 
         rows = scored(self._values)
         return {
@@ -228,7 +228,7 @@ def _templates() -> Environment:
     from jinja2 import Environment, PackageLoader
 
     # Everything is escaped: band names, titles and paths come from other people's files.
-    environment = Environment(loader=PackageLoader("geofuse.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=PackageLoader("geofuse.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
     environment.filters["percent"] = lambda share: f"{100 * share:.2f} %" if isinstance(share, int | float) else "–"
     environment.filters["json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)

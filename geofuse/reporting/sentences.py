@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from geofuse.errors import Warned, warned
-from geofuse.report.figures import is_baseline, scored
+from geofuse.reporting.figures import is_baseline, scored
 
 NOTABLE_SHIFT = 0.05  # fine pixels
 

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofuse.errors import InvalidCube
-from geofuse.report.plain import to_plain
-from geofuse.report.report import Report
-from geofuse.report.sentences import summary_sentences
+from geofuse.reporting.plain import to_plain
+from geofuse.reporting.report import Report
+from geofuse.reporting.sentences import summary_sentences
 
 WAVELENGTHS = np.linspace(450, 2400, 40)
 VALIDATION = [
@@ -360,7 +360,7 @@ def test_same_record_gives_the_same_page() -> None:
 
 def test_nothing_heavy_is_imported_and_pyplot_is_left_alone() -> None:
     program = (
-        "import sys; from geofuse.report.report import Report\n"
+        "import sys; from geofuse.reporting.report import Report\n"
         "assert not {'torch', 'matplotlib'} & set(sys.modules), 'import'\n"
         "Report({'validation': [{'method': 'gem', 'psnr_db': 30.0}]}).to_html()\n"
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules), 'use'"

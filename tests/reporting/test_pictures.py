@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import geofuse
-from geofuse.report.pictures import SIDE, decoded, draw_pictures, excerpt
-from geofuse.report.report import Report
+from geofuse.reporting.pictures import SIDE, decoded, draw_pictures, excerpt
+from geofuse.reporting.report import Report
 from tests.crops import small_cubes, small_model
 
 EXTENT = (384_000.0, 384_360.0, 5_817_000.0, 5_817_360.0)

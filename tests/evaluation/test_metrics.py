@@ -12,8 +12,8 @@ import torchmetrics.functional.image as reference
 from scipy.ndimage import gaussian_filter
 
 from geofuse.errors import RefusedInput
-from geofuse.evaluate import metrics
-from geofuse.evaluate.metrics import score
+from geofuse.evaluation import metrics
+from geofuse.evaluation.metrics import score
 
 
 @pytest.fixture
@@ -135,5 +135,5 @@ def test_refusals() -> None:
 
 
 def test_importing_takes_no_torch() -> None:
-    code = "import sys, geofuse.evaluate.metrics; sys.exit('torch' in sys.modules)"
+    code = "import sys, geofuse.evaluation.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
