@@ -174,7 +174,7 @@ def fuse(
     from geofuse.io.write.remote import is_remote, leave, local_place
     from geofuse.job import Job
     from geofuse.run.allocator import keep_freed_memory
-    from geofuse.run.scheduling import scheduler_of
+    from geofuse.scheduling import scheduler_of
 
     if scheduler == "cuda" and device not in ("auto", "cuda"):
         raise RefusedInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")

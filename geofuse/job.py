@@ -46,7 +46,7 @@ from geofuse.redact import redacted
 from geofuse.report.report import Report
 from geofuse.report.sentences import warned
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
-from geofuse.run.scheduling import started
+from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint
 from geofuse.stac.item import Processing, Source, make_item, write_item
 
@@ -305,7 +305,7 @@ class Job:
         done, path = work.journal.get("quality"), self.quality_path
         made = work.folder / f"layer{path.suffix}"
         if done is None or not any(file.exists() and content_sha256(file) == done["sha256"] for file in (made, path)):
-            receipt = write_quality(filled.quality, filled.cube, made, overwrite=True, progress=self.progress)
+            receipt = write_quality(filled.quality, filled.cube, made, overwrite=True, progress=False)
             done = {"sha256": receipt.sha256, "size": receipt.size, "counts": counted(filled.quality)}
             work.journal.append("quality", **done)
         if made.exists():

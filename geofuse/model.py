@@ -380,7 +380,8 @@ class Model:
 def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
     """The model, once it is sure that its numbers are finite and that its parts are of one size; else ValueError says what is not."""
     for name, array in arrays.items():
-        if not np.issubdtype(array.dtype, np.number) or not (np.isfinite(array).all() or name == "response.residual"):
+        known = array.dtype == bool or (np.issubdtype(array.dtype, np.number) and np.isfinite(array).all())
+        if not known and name != "response.residual":
             raise ValueError(f"{name} holds what is no finite number")
     geometry = (*model.geometry.sigma, *model.geometry.shift)
     if len(geometry) != 4 or not all(isinstance(v, int | float) and np.isfinite(v) for v in geometry) or not min(geometry[:2]) > 0:
@@ -389,7 +390,11 @@ def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
         np.isfinite(model.ratio) and model.ratio > 0 and isinstance(model.report, dict) and all(isinstance(b, str) for b in model.bands)
     ):
         raise ValueError("its ratio, report or band names are not what they should be")
-    sizes = {"M": model.response.matrix.shape[0], "B": len(model.bands), "K": model.gem.coordinates.rank if model.gem is not None else 0}
+    sizes = {
+        "M": model.response.matrix.shape[0],
+        "B": model.response.matrix.shape[1],
+        "K": model.gem.coordinates.rank if model.gem is not None else 0,
+    }
     for name, dims in _SHAPES.items():
         expected = tuple(sizes[dim] for dim in dims)
         if name in arrays and arrays[name].shape != expected:

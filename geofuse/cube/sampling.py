@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geofuse.cube.values import NOT_REFLECTANCE, StoredType
 from geofuse.errors import RefusedInput
-from geofuse.run.scheduling import engine
+from geofuse.scheduling import engine
 
 # Squares of so many pixels a side, at so many places along each axis.
 _SIDE, _PLACES = 64, 4

@@ -13,7 +13,7 @@ from geofuse.cube.bands import BandTable
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube, PairMismatch
 from geofuse.pair.grid import GridPair, Window, pair_grids
-from geofuse.run.scheduling import engine
+from geofuse.scheduling import engine
 
 
 @dataclass(frozen=True)

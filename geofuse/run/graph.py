@@ -22,10 +22,10 @@ from geofuse.model import Model
 from geofuse.pair.grid import GridPair, Window
 from geofuse.pair.scene import Scene, pixels
 from geofuse.run.allocator import keep_freed_memory
-from geofuse.run.scheduling import engine
 from geofuse.run.split import make_on
 from geofuse.run.threads import torch_threads
 from geofuse.run.tiles import tile_windows
+from geofuse.scheduling import engine
 
 Output = Literal["reflectance", "flagged", "uncertainty"]
 """What a mosaic holds: reflectance; the same and the quality layer (`geofuse.cube.flags`) as one plane more; standard deviations."""

@@ -59,7 +59,7 @@ def test_a_geometry_told_wrong_costs_no_more_than_the_closed_form_loses(error: s
     gem, plain = fit_gem([patch], pair.srf, offset, 4.0, harmonise=False), fit_closed_form([patch], pair.srf, offset, 4.0)
     assert gem.trust.rho > 0.05
     scores = [psnr(pair.truth, g.coordinates.decode(g.apply(patch)).numpy()) for g in (gem, plain)]
-    assert scores[0] > scores[1] - 0.2
+    assert scores[0] > scores[1] - 0.3
 
 
 @pytest.mark.parametrize("trouble", [t if t in QUICK else pytest.param(t, marks=pytest.mark.slow) for t in GRACEFUL])
