@@ -23,7 +23,7 @@ demo: $(STAMP)
 test notebooks bench bench-quick: export OMP_NUM_THREADS ?= 1
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 notebooks: $(STAMP)
 	$(BIN)/pytest --nbmake --nbmake-timeout=600 notebooks

@@ -92,6 +92,7 @@ def plan(
     device: str = "auto",
     memory: int = DEFAULT_MEMORY,
     uncertainty: bool = False,
+    quality: bool = False,
     progress: bool = True,
     seed: int = 0,
 ) -> Plan:
@@ -100,7 +101,7 @@ def plan(
     Parameters
     ----------
     hsi, msi : DataArray or Dataset
-    method, srf, model, tile, device, memory, uncertainty, progress, seed
+    method, srf, model, tile, device, memory, uncertainty, quality, progress, seed
         As for `fuse`, which takes the same; there is no progress to show here.
 
     Raises

@@ -299,7 +299,7 @@ class Job:
         done, path = work.journal.get("quality"), self.quality_path
         made = work.folder / f"layer{path.suffix}"
         if done is None or not any(file.exists() and content_sha256(file) == done["sha256"] for file in (made, path)):
-            receipt = write_quality(filled.quality, filled.cube, made, overwrite=True, progress=self.progress)
+            receipt = write_quality(filled.quality, filled.cube, made, overwrite=True, progress=False)
             done = {"sha256": receipt.sha256, "size": receipt.size, "counts": counted(filled.quality)}
             work.journal.append("quality", **done)
         if made.exists():

@@ -52,8 +52,8 @@ class TestReplaced:
 
     @pytest.mark.parametrize("which", ["hsi", "msi"])
     def test_before_the_tiles(self, which: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        made, swap, genuine = job(tmp_path, model), swapped(tmp_path / f"{which}.tif"), api.apply
-        monkeypatch.setattr("geofuse.api.apply", lambda *a, **k: (swap(), genuine(*a, **k))[1])
+        made, swap, genuine = job(tmp_path, model), swapped(tmp_path / f"{which}.tif"), api.flagged
+        monkeypatch.setattr("geofuse.api.flagged", lambda *a, **k: (swap(), genuine(*a, **k))[1])
         self.failed(made, rf"{which}\.tif was replaced or changed while it was in use")
 
     def test_after_the_tiles(self, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ class TestTheSameCommandAgain:
         os.utime(msi)  # another input, for all that is known
         assert self.status([*first, "--no-stac"]) == 2
         assert self.status([*first, "--overwrite"]) == 0
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["hsi.tif", "msi.tif", "out.json", "out.tif"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["hsi.tif", "msi.tif", "out.json", "out.tif", "out_quality.tif"]
 
     def test_a_file_that_was_cut_since_is_not_done(self, tmp_path: Path, model: Path) -> None:
         made = job(tmp_path, model)

@@ -92,7 +92,8 @@ def limits_of(patch: Patch, noise: np.ndarray, inner: Inner = EVERYTHING) -> Lim
     # What lies beyond is interpolated alone: where the HSI stays within, nothing is added, whatever lies around it.
     below = (patch.hsi - physical[:, None, None]).clamp(max=0)
     above = (patch.hsi.amax(0, keepdim=True) - WHITE).clamp(min=0)
-    bands = [int(b) for b in torch.nonzero(below.flatten(1).amin(1) < 0).flatten()]
+    lower = below.flatten(1).amin(1) < 0
+    bands = [band for band, any_lower in enumerate(lower) if bool(any_lower)] if bool(lower.any()) else []
     highest = patch.msi[:, *inner].amax(0).clamp(min=WHITE)
     if bool(above.any()):
         highest = torch.maximum(highest, WHITE + patch.psf.upsample(above)[0, *inner])

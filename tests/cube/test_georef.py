@@ -76,7 +76,7 @@ def test_coordinates_come_back_from_files(place: tuple[int, float, float, float]
         store = geofuse.to_zarr(cube, Path(folder) / "a.zarr", progress=False)
         assert same(geofuse.open_msi(cog), cube)
         assert same(geofuse.open_msi(store), cube)
-        with xr.open_zarr(store, group="0") as dataset:
+        with xr.open_zarr(store) as dataset:
             assert same(dataset, cube)
         with rioxarray.open_rasterio(cog) as plain:
             for dim in ("y", "x"):
@@ -107,7 +107,7 @@ def test_arithmetic_with_the_msi_keeps_every_pixel(tmp_path: Path) -> None:
         assert (own[0] - fused[0]).shape == fused.shape[1:]
     cog = fused[:3].mossfuse.to_cog(tmp_path / "a.tif", progress=False)
     store = fused[:3].mossfuse.to_zarr(tmp_path / "a.zarr", progress=False)
-    for again in (geofuse.open_hsi(cog), geofuse.open_msi(store), xr.open_zarr(store, group="0").reflectance):
+    for again in (geofuse.open_hsi(cog), geofuse.open_msi(store), xr.open_zarr(store).reflectance):
         assert (msi[0].drop_vars("good") - again[0].drop_vars("good")).shape == fused.shape[1:]
     loaded = odc.stac.load([fused[:3].mossfuse.to_stac(cog)])
     assert loaded.sizes["x"] == fused.sizes["x"]

@@ -48,7 +48,7 @@ _BLOCKS = (64, 128, 256, 512, 1024, 2048, 4096)
 _GDAL_CACHE = 16 * 2**20
 # Up to this many values a copy takes a second or two; a process of its own would take longer to start than it saves.
 _COPY_HERE = 2**24
-# Lossless both. Level 1, because after the predictor it finds nearly all there is (docs/benchmarks/compression.md).
+# Lossless both. Level 1, because after the predictor it finds nearly all there is (docs/research/compression.md).
 _COMPRESSIONS = {"deflate": {"COMPRESS": "DEFLATE", "ZLEVEL": "1"}, "zstd": {"COMPRESS": "ZSTD", "ZSTD_LEVEL": "1"}}
 
 

@@ -41,7 +41,7 @@ def test_a_cog(tmp_path: Path) -> None:
 
 def test_a_store(tmp_path: Path) -> None:
     write_quality(plane(), cube(), tmp_path / "q.zarr", progress=False)
-    with xr.open_zarr(tmp_path / "q.zarr", group="0", mask_and_scale=False) as stored:
+    with xr.open_zarr(tmp_path / "q.zarr", mask_and_scale=False) as stored:
         assert np.array_equal(stored.quality.values[0], plane())
         assert stored.quality.attrs["flag_masks"] == [1, 2, 4, 8, 16]
         assert stored.quality.attrs["_FillValue"] == 0
