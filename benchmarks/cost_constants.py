@@ -32,7 +32,8 @@ from benchmarks.scale import scene
 from benchmarks.simulate import Trial, apart
 from geofuse import api, open_hsi, open_msi
 from geofuse.io.read.fingerprint import file_sha256
-from geofuse.io.write.cog import fill_draft
+from geofuse.io.write.cog import COG
+from geofuse.io.write.engine import stage_tiles
 from geofuse.io.write.workspace import workspace
 from geofuse.methods.gem.filters import ComplementaryFilters
 from geofuse.methods.gem.method import RANK, FittedGem
@@ -153,12 +154,12 @@ def _writing(folder: Path) -> Values:
     cube = ready_made(data.shape[1], FIT_BANDS).copy(data=data)
     target = folder / "written.tif"
     with workspace(target, {}, resume=False) as work:
-        filled: list[Any] = []
-        store = cpu_of(lambda: filled.append(fill_draft(cube, work, progress=False)))
+        staged: list[Any] = []
+        store = cpu_of(lambda: staged.append(stage_tiles(cube, work, COG, progress=False)))
         children = watch.cpu_of_children()
-        finish = cpu_of(lambda: filled[0].finish({}, False))
+        finish = cpu_of(lambda: staged[0].finish({}, False))
         compress = watch.cpu_of_children() - children
-        work.publish()
+        staged[0].publish()
     size = target.stat().st_size
     hashing = cpu_of(lambda: file_sha256(target), 3)
     verify = max(finish - hashing, 0)

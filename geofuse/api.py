@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pystac
 
+    from geofuse.io.write.base import OutputFormat
     from geofuse.model import Model
     from geofuse.run.graph import Output
     from geofuse.stac.item import Source
@@ -507,10 +508,10 @@ def to_cog(
     RefusedInput
         The values are no reflectance, and ``dtype`` could not hold them.
     """
-    from geofuse.io.write.cog import write_cog
+    from geofuse.io.write.cog import COG, write_cog
 
     write = partial(write_cog, compression=compression)
-    return _written(write, fused, path, dtype, overwrite=overwrite, progress=progress, resume=resume)
+    return _written(write, COG, fused, path, dtype, overwrite=overwrite, progress=progress, resume=resume)
 
 
 def to_zarr(
@@ -538,22 +539,25 @@ def to_zarr(
     RefusedInput
         The values are no reflectance, and ``dtype`` could not hold them.
     """
-    from geofuse.io.write.zarr import write_zarr
+    from geofuse.io.write.zarr import ZARR, write_zarr
 
-    return _written(write_zarr, fused, store, dtype, overwrite=overwrite, progress=progress, resume=resume)
+    return _written(write_zarr, ZARR, fused, store, dtype, overwrite=overwrite, progress=progress, resume=resume)
 
 
-def _written(write: Any, fused: Cube, place: str | Path, dtype: str, **options: Any) -> Path | str:
+def _written(write: Any, output_format: OutputFormat, fused: Cube, place: str | Path, dtype: str, **options: Any) -> Path | str:
     """Write an image, and before it the layers that belong to it: all of them appear, or none."""
+    from geofuse.io.write.destinations import destination_of
+    from geofuse.io.write.formats import check_suffix
     from geofuse.io.write.layer import write_quality
-    from geofuse.io.write.output import check_output
-    from geofuse.io.write.remote import is_remote
 
+    check_suffix(place, output_format)
     image, layers = as_cube(fused), _layers(fused, place)
     check_storable(image, dtype, Path(place).name)
-    for path in (place, *(path for path, _ in layers.values())) if layers else ():  # all of them, before the first is written
-        if not is_remote(path):
-            check_output(path, overwrite=options["overwrite"])
+    destination = destination_of(place, output_format)
+    for other in (destination_of(path, output_format) for path, _ in layers.values()):  # all of them, before the first is written
+        other.check(overwrite=options["overwrite"], resume=options["resume"])
+    if layers:
+        destination.check(overwrite=options["overwrite"], resume=options["resume"])
     made: list[Path] = []
     try:
         for name, (path, layer) in layers.items():
@@ -562,12 +566,12 @@ def _written(write: Any, fused: Cube, place: str | Path, dtype: str, **options: 
             else:
                 receipt = write(as_cube(layer), path, dtype=dtype, **options)
             made.append(receipt.path)
-        receipt = write(image, place, dtype=dtype, **options)
+        write(image, place, dtype=dtype, **options)
     except BaseException:  # Ctrl-C too
         for file in made:
             shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
         raise
-    return str(place) if is_remote(place) else receipt.path
+    return destination.place
 
 
 def to_stac(

@@ -171,7 +171,7 @@ def fuse(
 ) -> None:
     """Fuse two images into a Cloud-Optimized GeoTIFF, or a Zarr store, with its STAC item."""
     from geofuse.cube.sources import parse_time
-    from geofuse.io.write.remote import is_remote, leave, local_place
+    from geofuse.io.write.remote import is_remote, local_place
     from geofuse.job import Job
     from geofuse.run.allocator import keep_freed_memory
     from geofuse.scheduling import scheduler_of
@@ -189,8 +189,7 @@ def fuse(
     keep_freed_memory()
     if not plan and job.is_done():
         print(f"done already: {redact(output)} is what this very command made; --overwrite makes it again")
-        if remote:
-            leave(place)
+        job.destination.cleanup()
         return
     with scheduler_of(scheduler):
         if plan:

@@ -58,19 +58,19 @@ class TestReplaced:
 
     def test_after_the_tiles(self, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         made, swap = job(tmp_path, model), swapped(tmp_path / "msi.tif")
-        monkeypatch.setattr("geofuse.job.fill_draft", _then(swap))
+        monkeypatch.setattr("geofuse.job.stage_tiles", _then(swap))
         self.failed(made, r"input was replaced or changed during the run: msi modified was .*msi content was .*nothing is kept")
 
     def test_the_model(self, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         own = tmp_path / "m.safetensors"
         own.write_bytes(model.read_bytes())
-        monkeypatch.setattr("geofuse.job.fill_draft", _then(lambda: own.write_bytes(model.read_bytes() + b" ")))
+        monkeypatch.setattr("geofuse.job.stage_tiles", _then(lambda: own.write_bytes(model.read_bytes() + b" ")))
         self.failed(job(tmp_path, own), "during the run: model was")
 
     def test_what_was_computed_before_is_not_resumed_into(self, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         made, swap = job(tmp_path, model), swapped(tmp_path / "msi.tif")
         with monkeypatch.context() as patch:
-            patch.setattr("geofuse.io.write.cog.Filled.finish", _interrupt)
+            patch.setattr("geofuse.io.write.engine.StagedRaster.finish", _interrupt)
             with pytest.raises(KeyboardInterrupt):
                 made.run()
         swap()
@@ -88,14 +88,14 @@ class TestReplaced:
 
 
 def _then(act: Callable[[], Any]) -> Any:
-    from geofuse.io.write.cog import fill_draft
+    from geofuse.io.write.engine import stage_tiles
 
-    def filled(*arguments: Any, **options: Any) -> Any:
-        made = fill_draft(*arguments, **options)
+    def staged(*arguments: Any, **options: Any) -> Any:
+        made = stage_tiles(*arguments, **options)
         act()
         return made
 
-    return filled
+    return staged
 
 
 def _interrupt(*_: Any) -> None:

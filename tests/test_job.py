@@ -280,7 +280,9 @@ def test_a_failure_never_removes_what_was_there(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-@pytest.mark.parametrize("stage", ["geofuse.io.write.cog._compress", "geofuse.run.graph.fuse_tile", "geofuse.io.write.cog.Filled.verify"])
+@pytest.mark.parametrize(
+    "stage", ["geofuse.io.write.cog._compress", "geofuse.run.graph.fuse_tile", "geofuse.io.write.engine.StagedRaster.verify"]
+)
 def test_a_failure_before_the_cog_shows_nothing(
     stage: str, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -445,7 +447,7 @@ class TestRoomForBoth:
     def test_suffices_and_is_not_asked_for_twice(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full(monkeypatch, 1.55)
         with monkeypatch.context() as patch:
-            patch.setattr("geofuse.job._together", lambda _: nullcontext())  # a run that is killed takes nothing back
+            patch.setattr("geofuse.job.together", lambda _: nullcontext())  # a run that is killed takes nothing back
             patch.setattr("geofuse.api.flagged", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 job(tmp_path, uncertainty=True).run()

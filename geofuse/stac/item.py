@@ -22,11 +22,12 @@ import pystac
 from geofuse.cube.sources import pixel_size_m, utc
 from geofuse.errors import InvalidCube, OutputRefused
 from geofuse.io.read.fingerprint import content_size, file_sha256, local_name
+from geofuse.io.write.base import Written
 from geofuse.redact import redact, redacted
 from geofuse.reporting.plain import to_plain
 from geofuse.stac.bands import band_fields
 from geofuse.stac.footprint import footprint
-from geofuse.stac.written import Written, read_written
+from geofuse.stac.written import read_written
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",

@@ -32,8 +32,7 @@ from geofuse.io.read.gdal import is_tiff, is_trusted, open_raster, trusting
 from geofuse.io.read.items import about_file, about_item, described, is_item, on_one_grid, read_item
 from geofuse.io.read.metadata import BandHints, Described, describe, spectral
 from geofuse.io.read.raster import LONGEST_AXIS, RasterArray, claims_too_much, first_data, lazy, natural_chunks
-from geofuse.io.read.zarr import describe_store
-from geofuse.io.write.output import is_store, is_zarr
+from geofuse.io.read.zarr import describe_store, is_store
 from geofuse.redact import redact
 
 if TYPE_CHECKING:
@@ -251,7 +250,7 @@ def _locate(path: str) -> str:
     """Return what to hand to GDAL, once it is sure that a local file is there."""
     path = local_name(path)
     if _NOT_A_PATH.match(path) and not Path(path).exists():
-        if "://" in path and is_zarr(path):
+        if "://" in path and path.lower().endswith(".zarr"):
             raise InvalidCube("a Zarr store is read from a local folder only; open it with xarray.open_zarr, and pass the Dataset")
         return path
     local = Path(path).expanduser()

@@ -262,3 +262,8 @@ def _metadata(node: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or found.get("zarr_format") != 3:
         raise InvalidCube(f"{file} is not Zarr of version 3; {_BY_YOURSELF}")
     return found
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is a node of a Zarr store, of any version."""
+    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))

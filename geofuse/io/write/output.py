@@ -2,62 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rasterio.errors import RasterioError
+from geofuse.errors import OutputRefused
 
-from geofuse.errors import GeofuseError, OutputRefused
-from geofuse.io.read import geotiff
-from geofuse.io.read.gdal import is_tiff, open_raster
+if TYPE_CHECKING:
+    from geofuse.io.write.base import OutputFormat
 
 # Says which run wrote an output: a checksum of the command and its inputs, among the tags of a COG or the attributes of a store.
 RUN_TAG = "GEOFUSE_RUN"
 
 
-def is_zarr(path: str | os.PathLike[str]) -> bool:
-    """Whether a path or address names a Zarr store, which is a folder.
-
-    Examples
-    --------
-    >>> is_zarr("fused.zarr"), is_zarr("s3://bucket/fused.tif")
-    (True, False)
-    """
-    return os.fspath(path).lower().endswith(".zarr")
-
-
-def is_store(folder: Path) -> bool:
-    """Whether a folder is a node of a Zarr store, of any version."""
-    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
-
-
-def run_of(path: Path) -> str | None:
-    """What an output says of the run that wrote it; None where it says nothing, or is not whole."""
-    try:
-        if is_zarr(path):
-            found = json.loads((path / "zarr.json").read_bytes())["attributes"].get(RUN_TAG)
-        elif is_tiff(path):
-            geotiff.check_complete(path)
-            with open_raster(path) as file:
-                found = file.tags().get(RUN_TAG)
-        else:
-            return None
-    except (OSError, RasterioError, ValueError, LookupError, AttributeError, TypeError, GeofuseError):
-        return None
-    return found if isinstance(found, str) else None
-
-
-def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+def check_output(path: str | os.PathLike[str], output_format: OutputFormat | None = None, *, overwrite: bool = False) -> Path:
     """Refuse an output that cannot be written, before anything is computed.
 
     Parameters
     ----------
     path : str or path
         Where the output shall appear.
+    output_format : OutputFormat, optional
+        Of a raster; without one it is a plain file.
     overwrite : bool
-        Allow an existing file (where the path ends in ``.zarr``: an existing store); it stays as it is until the new one is complete.
+        Allow an existing output of this format; it stays as it is until the new one is complete.
 
     Returns
     -------
@@ -67,10 +36,11 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     Raises
     ------
     OutputRefused
-        The file exists, is a folder (or the store is none), or its folder is missing or not writable.
+        The file exists, is a folder (or, of a format of folders, something else), or its folder is missing or not writable.
     """
     target = Path(path).expanduser().absolute()
     folder = target.parent
+    _check_replaceable(target, output_format)
     check_vacant(target, overwrite=overwrite)
     if not folder.is_dir():
         raise OutputRefused(f"the folder {folder} does not exist; create it first")
@@ -83,18 +53,22 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     return target
 
 
+def _check_replaceable(target: Path, output_format: OutputFormat | None) -> None:
+    """Reject a place with something that could not be replaced: a folder by a file, a folder of other things by a store."""
+    if not target.exists():
+        return
+    if target.is_dir() and not (output_format and output_format.folder):
+        raise OutputRefused(f"{target} is a folder; give the name of a file")
+    if output_format and not output_format.recognises(target):
+        raise OutputRefused(f"{target} exists and is no {output_format.name}; give another name, or remove it first")
+
+
 def check_vacant(target: Path, *, overwrite: bool = False) -> None:
-    """Refuse a place that is taken, or by what could not be replaced: a folder by a file, a folder that is no store by a store.
+    """Reject a place that is taken.
 
     Raises
     ------
     OutputRefused
     """
-    if not target.exists():
-        return
-    if target.is_dir() and not is_zarr(target):
-        raise OutputRefused(f"{target} is a folder; give the name of a file")
-    if is_zarr(target) and not is_store(target):
-        raise OutputRefused(f"{target} exists and is no Zarr store; give another name, or remove it first")
-    if not overwrite:
+    if target.exists() and not overwrite:
         raise OutputRefused(f"{target} exists; give another name, or allow to replace it (overwrite=True, --overwrite)")

@@ -3,8 +3,9 @@
 Every request travels with a SHA-256 that the server compares with what arrived. The object appears when its last part is there, or not at all:
 that is what a multipart upload is. What the manager does not do is done here: to look afterwards whether what is there is what was sent, and to
 give up the upload of a run that was killed.
-A Zarr store is many objects: what makes it one, the ``zarr.json`` at its root, goes first from the old store and comes last to the new one.
-The object, or that root, bears the SHA-256 of the whole among its metadata, by which a run that was stopped knows its own again.
+An output that is a folder is many objects: the file at its root that makes it one (`OutputFormat.root`) goes first from the old store and
+comes last to the new one. The object, or that root, bears the SHA-256 of the whole among its metadata, by which a run that was interrupted
+knows its own again.
 Credentials, region and endpoint are those that boto3 finds (``AWS_PROFILE``, ``AWS_ENDPOINT_URL``, …).
 """
 
@@ -24,13 +25,13 @@ from urllib.parse import urlsplit
 
 from geofuse.errors import OutputRefused
 from geofuse.io.read.fingerprint import content_sha256, file_sha256
+from geofuse.io.write.base import OutputFormat
 from geofuse.io.write.journal import Record
-from geofuse.io.write.output import is_zarr
 
 _PART, _MOST_PARTS = 64 * 2**20, 9_999
 _UPLOADS = 4
-# What makes a store one, and what marks one that is being uploaded: no name sorts before it.
-_ROOT, _UNFINISHED = "zarr.json", "!geofuse"
+# What marks a store that is being uploaded: no name sorts before it.
+_UNFINISHED = "!geofuse"
 _CHECKSUM, _RUN = "geofuse-sha256", "geofuse-run"
 
 
@@ -61,7 +62,7 @@ def local_place(address: str) -> Path:
 
 
 def leave(place: Path) -> None:
-    """Remove the folder that `local_place` made, with what was uploaded; one that a later run can go on from stays."""
+    """Remove the folder that `local_place` made, with what was uploaded; one that a later run can resume from stays."""
     for path in place.parent.iterdir():
         if path.is_file():
             path.unlink()
@@ -71,12 +72,16 @@ def leave(place: Path) -> None:
         place.parent.rmdir()
 
 
-def check_remote(address: str, *, overwrite: bool = False, finished: Record | None = None) -> bool:
+def check_remote(
+    address: str, output_format: OutputFormat | None = None, *, overwrite: bool = False, finished: Record | None = None
+) -> bool:
     """Refuse an address that cannot be written to, before anything is computed.
 
     Parameters
     ----------
     address : str
+    output_format : OutputFormat, optional
+        Of a raster; without one it is a plain object.
     overwrite : bool
         Allow an existing object.
     finished : dict, optional
@@ -95,7 +100,7 @@ def check_remote(address: str, *, overwrite: bool = False, finished: Record | No
     bucket, key = _split(address)
     client = _client()
     try:
-        there = (_find_store if is_zarr(address) else _find)(client, bucket, key)
+        there = _find_output(client, bucket, key, output_format)
     except _failures() as error:
         raise OutputRefused(f"{address} cannot be written: {error}. Check bucket, credentials and endpoint (AWS_ENDPOINT_URL).") from error
     ours = finished is not None and there is not None and there["Metadata"].get(_CHECKSUM) == finished["sha256"]
@@ -114,32 +119,43 @@ def _find(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
         raise
 
 
-def _find_store(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
-    """The root of a whole store; what an upload that failed left of one does not count, other objects are not touched."""
-    root = _find(client, bucket, f"{key}/{_ROOT}")
-    if root is None:
+def _find_output(client: Any, bucket: str, key: str, output_format: OutputFormat | None) -> dict[str, Any] | None:
+    """An object, or the root of a whole store; what an upload that failed left of one does not count, other objects are not touched."""
+    root = _find(client, bucket, _telling(key, output_format))
+    if root is None and output_format and output_format.folder:
         held = client.list_objects_v2(Bucket=bucket, Prefix=f"{key}/").get("Contents", [])
         if held and held[0]["Key"] != f"{key}/{_UNFINISHED}":
-            raise OutputRefused(f"s3://{bucket}/{key} holds objects and is no Zarr store; give another name, or remove them first")
+            raise OutputRefused(
+                f"s3://{bucket}/{key} holds objects and is no {output_format.name}; give another name, or remove them first"
+            )
     return root
 
 
-def run_of_object(address: str) -> str | None:
+def _telling(key: str, output_format: OutputFormat | None) -> str:
+    """Key of the object whose metadata are those of the output."""
+    return f"{key}/{output_format.root}" if output_format and output_format.folder else key
+
+
+def run_of_object(address: str, output_format: OutputFormat | None = None) -> str | None:
     """What an object, or the root of a store, says of the run that wrote it; None where it says nothing, or cannot be asked."""
     bucket, key = _split(address)
     client = _client()
     with suppress(*_failures()):
-        return str(client.head_object(Bucket=bucket, Key=f"{key}/{_ROOT}" if is_zarr(address) else key)["Metadata"].get(_RUN))
+        return str(client.head_object(Bucket=bucket, Key=_telling(key, output_format))["Metadata"].get(_RUN))
     return None
 
 
-def upload(made: Path, address: str, sha256: str | None = None, run: str | None = None) -> None:
-    """Upload a file, or a Zarr store in place of the one that is there; nothing where a run that was stopped has done so.
+def upload(
+    made: Path, address: str, output_format: OutputFormat | None = None, *, sha256: str | None = None, run: str | None = None
+) -> None:
+    """Upload a file, or a store in place of the one that is there; nothing where a run that was interrupted has done so.
 
     Parameters
     ----------
     made : pathlib.Path
     address : str
+    output_format : OutputFormat, optional
+        Of a raster; without one it is a plain file.
     sha256 : str, optional
         As `geofuse.io.read.fingerprint.content_sha256` takes it, where it is known.
     run : str, optional
@@ -155,7 +171,10 @@ def upload(made: Path, address: str, sha256: str | None = None, run: str | None 
     metadata = {_CHECKSUM: sha256 or content_sha256(made)} | ({_RUN: run} if run else {})
     failures: tuple[type[Exception], ...] = (*_failures(), OSError)
     try:
-        (_upload_store if made.is_dir() else _upload_file)(client, made, bucket, key, metadata)
+        if output_format and output_format.root:
+            _upload_store(client, made, bucket, key, output_format.root, metadata)
+        else:
+            _upload_file(client, made, bucket, key, metadata)
     except failures as error:
         raise OSError(f"uploading to {address} failed: {error}") from error
 
@@ -165,9 +184,9 @@ def _upload_file(client: Any, file: Path, bucket: str, key: str, metadata: dict[
         _send_file(client, file, bucket, key, metadata)
 
 
-def _upload_store(client: Any, store: Path, bucket: str, key: str, metadata: dict[str, str]) -> None:
+def _upload_store(client: Any, store: Path, bucket: str, key: str, root: str, metadata: dict[str, str]) -> None:
     """Replace the objects of a store, the root first of all to go; shards that the new one lacks, for want of data, must not stay."""
-    root, unfinished = f"{key}/{_ROOT}", f"{key}/{_UNFINISHED}"
+    root, unfinished = f"{key}/{root}", f"{key}/{_UNFINISHED}"
     files = {f"{key}/{path.relative_to(store).as_posix()}": path for path in sorted(store.rglob("*")) if path.is_file()}
     there = _listed(client, bucket, f"{key}/")
     there.pop(unfinished, None)
@@ -308,6 +327,6 @@ def _bucket_is_there(client: Any, bucket: str) -> bool:
 
 def _content_type(file: Path) -> str:
     known = {".tif": "image/tiff; application=geotiff; profile=cloud-optimized", ".json": "application/geo+json", ".html": "text/html"}
-    if file.name == _ROOT:
+    if file.name == "zarr.json":  # of which a store has one for each of its nodes
         return "application/json"
     return known.get(file.suffix.lower(), "application/octet-stream")

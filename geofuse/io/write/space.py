@@ -10,13 +10,13 @@ import numpy as np
 
 from geofuse.cube.values import StoredType
 from geofuse.errors import OutputRefused
-from geofuse.io.write.workspace import final_of, folder_of, published_by_a_run, told
+from geofuse.io.write.workspace import final_of, folder_of, published_by_a_run, recorded
 
 _OVERVIEWS_ADD = 4 / 3
 
 
 def disk_space(shape: tuple[int, int, int], dtype: str = "int16") -> int:
-    """Bytes that writing a cube of this shape takes at most: the draft and the output, as much each, both with overviews.
+    """Bytes that writing a cube of this shape takes at most: the staging raster and the output, as much each, both with overviews.
 
     Examples
     --------
@@ -32,11 +32,11 @@ def check_space(outputs: Sequence[Path], each: int, *, resume: bool = True) -> N
     Parameters
     ----------
     outputs : sequence of pathlib.Path
-        Absolute paths in one folder, in the order in which they are made: one draft at a time, which goes when its output is there.
+        Absolute paths in one folder, in the order in which they are made: one staging raster at a time, which goes when its output is there.
     each : int
-        Bytes of one output and its draft, from `disk_space`.
+        Bytes of one output and its staging raster, from `disk_space`.
     resume : bool
-        Work that an interrupted run left is gone on with; False, where it is removed first.
+        Work that an interrupted run left is resumed; False, where it is removed first.
 
     Raises
     ------
@@ -57,6 +57,6 @@ def check_space(outputs: Sequence[Path], each: int, *, resume: bool = True) -> N
 
 def _rest(output: Path, each: int, resume: bool) -> int:
     """Bytes that are not on disk yet; none where the output only waits for what belongs with it."""
-    if resume and told(output) and (final_of(output).exists() or published_by_a_run(output)):
+    if resume and recorded(output) and (final_of(output).exists() or published_by_a_run(output)):
         return 0
     return max(0, each - sum(file.stat().st_blocks * 512 for file in folder_of(output).rglob("*")))

@@ -1,4 +1,4 @@
-"""The draft of a raster: plain files of stored numbers, one a pyramid level, that many tasks write into at once.
+"""The staging raster: plain files of stored numbers, one a pyramid level, that many tasks write into at once.
 
 Bands one after the other, rows one after the other: every pixel has its fixed place, so a tile can be written in any order, by any
 thread or process that sees the folder, and what is written survives the writer. A VRT beside them shows GDAL the whole as one raster
@@ -31,7 +31,7 @@ FLAGS = StoredType.named("flags")
 
 
 @dataclass(frozen=True)
-class Draft:
+class StagingRaster:
     """Where the stored numbers of a raster go. Plain values, so that it travels to workers.
 
     Attributes
@@ -201,28 +201,28 @@ class Draft:
 class Flagged:
     """Tiles whose last plane is the quality layer: that goes into a raster of its own, the other planes into theirs."""
 
-    image: Draft
-    quality: Draft
+    image: StagingRaster
+    quality: StagingRaster
 
     @staticmethod
-    def beside(image: Draft) -> Flagged:
+    def beside(image: StagingRaster) -> Flagged:
         """The quality layer in a folder of its own; as a plain raster without overviews, which its file gets when it is written."""
         folder = image.folder / "quality"
         return Flagged(image, replace(image, folder=folder, shape=(1, *image.shape[1:]), stored=FLAGS, side=max(image.shape[1:])))
 
     def allocate(self) -> None:
-        """As `Draft.allocate`."""
+        """As `StagingRaster.allocate`."""
         self.quality.folder.mkdir(exist_ok=True)
         self.quality.allocate()
         self.image.allocate()
 
     def store(self, tile: NDArray[np.float32], top: int, left: int) -> dict[str, Any]:
-        """As `Draft.store`, with the record of the quality layer in that of the image."""
+        """As `StagingRaster.store`, with the record of the quality layer in that of the image."""
         flags = np.where(tile[-1:] == FLAGS.nodata, np.float32(np.nan), tile[-1:])
         return self.image.store(tile[:-1], top, left) | {"quality": self.quality.store(flags, top, left)}
 
     def holds(self, record: dict[str, Any]) -> bool:
-        """As `Draft.holds`, for both."""
+        """As `StagingRaster.holds`, for both."""
         return "quality" in record and self.quality.holds(record["quality"]) and self.image.holds(record)
 
     def layer(self) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
-# GDAL's cache of blocks: a draft is read once, so a large one would hold what nobody asks for again.
+# GDAL's cache of blocks: a staging raster is read once, so a large one would hold what nobody asks for again.
 CACHE_BYTES = 64 * 2**20
 _FAILED = 1
 

@@ -1,4 +1,4 @@
-"""Show GDAL the draft as one raster: a VRT over plain files, with overviews and all that a reader shall find in the output."""
+"""Show GDAL the staging raster as one raster: a VRT over plain files, with overviews and all that a reader shall find in the output."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement
 import numpy as np
 
 from geofuse.cube.bands import RED_GREEN_BLUE, BandTable
-from geofuse.io.write.staging import Draft
+from geofuse.io.write.staging import StagingRaster
 from geofuse.io.write.statistics import BandStatistics
 
 _GDAL_TYPES = {"int16": "Int16", "float32": "Float32", "uint8": "Byte"}
 _COLOUR_TOLERANCE_NM = 50.0
 
 
-def write_vrt(draft: Draft, table: BandTable, statistics: BandStatistics, transform: Any, crs_wkt: str, tags: dict[str, str]) -> Path:
+def write_vrt(
+    staging: StagingRaster, table: BandTable, statistics: BandStatistics, transform: Any, crs_wkt: str, tags: dict[str, str]
+) -> Path:
     """Write the VRTs of all levels, and return that of the image; numbers go in by `repr`, which reads back as the same double.
 
     Parameters
     ----------
-    draft : Draft
+    staging : StagingRaster
     table : BandTable
         Names, wavelengths and quality of the bands.
     statistics : BandStatistics
@@ -33,36 +35,36 @@ def write_vrt(draft: Draft, table: BandTable, statistics: BandStatistics, transf
     tags : dict
         Tags of the file.
     """
-    for level in range(1, draft.levels + 1):
-        root = _dataset(draft, level)
-        for band in range(draft.shape[0]):
-            _raw_band(root, draft, level, band)
-        ElementTree(root).write(_path(draft, level))
-    root = _dataset(draft, 0)
+    for level in range(1, staging.levels + 1):
+        root = _dataset(staging, level)
+        for band in range(staging.shape[0]):
+            _raw_band(root, staging, level, band)
+        ElementTree(root).write(_path(staging, level))
+    root = _dataset(staging, 0)
     SubElement(root, "SRS").text = crs_wkt
     t = transform
     SubElement(root, "GeoTransform").text = ", ".join(repr(float(v)) for v in (t.c, t.a, t.b, t.f, t.d, t.e))
     # reflectance_scale says that the numbers of a float file are reflectance, whatever an extra tag seems to declare
     own = {"AREA_OR_POINT": "Area", "TIFFTAG_SOFTWARE": software()}
-    if not draft.stored.flags:
-        own["reflectance_scale"] = f"{1 / draft.stored.scale:.10g}"
+    if not staging.stored.flags:
+        own["reflectance_scale"] = f"{1 / staging.stored.scale:.10g}"
     _metadata(root, {**tags, **own})
     colours = colours_of(table)
-    for band in range(draft.shape[0]):
-        element = _raw_band(root, draft, 0, band)
+    for band in range(staging.shape[0]):
+        element = _raw_band(root, staging, 0, band)
         SubElement(element, "Description").text = table.names[band]
         if band in colours:
             SubElement(element, "ColorInterp").text = colours[band]
-        SubElement(element, "Offset").text, SubElement(element, "Scale").text = "0.0", repr(draft.stored.scale)
+        SubElement(element, "Offset").text, SubElement(element, "Scale").text = "0.0", repr(staging.stored.scale)
         plain, imagery = _band_tags(table, band)
         _metadata(element, plain | statistics.tags(band))
         _metadata(element, imagery, "IMAGERY")
-        for level in range(1, draft.levels + 1):
+        for level in range(1, staging.levels + 1):
             overview = SubElement(element, "Overview")
-            SubElement(overview, "SourceFilename", relativeToVRT="1").text = _path(draft, level).name
+            SubElement(overview, "SourceFilename", relativeToVRT="1").text = _path(staging, level).name
             SubElement(overview, "SourceBand").text = str(band + 1)
-    ElementTree(root).write(_path(draft, 0))
-    return _path(draft, 0)
+    ElementTree(root).write(_path(staging, 0))
+    return _path(staging, 0)
 
 
 def colours_of(table: BandTable) -> dict[int, str]:
@@ -99,24 +101,24 @@ def software() -> str:
         return "geofuse"
 
 
-def _path(draft: Draft, level: int) -> Path:
-    return draft.path(level).with_suffix(".vrt")
+def _path(staging: StagingRaster, level: int) -> Path:
+    return staging.path(level).with_suffix(".vrt")
 
 
-def _dataset(draft: Draft, level: int) -> Element:
-    rows, cols = draft.size(level)
+def _dataset(staging: StagingRaster, level: int) -> Element:
+    rows, cols = staging.size(level)
     return Element("VRTDataset", rasterXSize=str(cols), rasterYSize=str(rows))
 
 
-def _raw_band(root: Element, draft: Draft, level: int, band: int) -> Element:
-    element = SubElement(root, "VRTRasterBand", dataType=_GDAL_TYPES[draft.stored.dtype], band=str(band + 1), subClass="VRTRawRasterBand")
-    cols = draft.size(level)[1]
-    SubElement(element, "NoDataValue").text = repr(draft.stored.nodata)
-    SubElement(element, "SourceFilename", relativetoVRT="1").text = draft.path(level).name
+def _raw_band(root: Element, staging: StagingRaster, level: int, band: int) -> Element:
+    element = SubElement(root, "VRTRasterBand", dataType=_GDAL_TYPES[staging.stored.dtype], band=str(band + 1), subClass="VRTRawRasterBand")
+    cols = staging.size(level)[1]
+    SubElement(element, "NoDataValue").text = repr(staging.stored.nodata)
+    SubElement(element, "SourceFilename", relativetoVRT="1").text = staging.path(level).name
     layout = {
-        "ImageOffset": draft.place(level, band, 0, 0),
-        "PixelOffset": draft.itemsize,
-        "LineOffset": cols * draft.itemsize,
+        "ImageOffset": staging.place(level, band, 0, 0),
+        "PixelOffset": staging.itemsize,
+        "LineOffset": cols * staging.itemsize,
         "ByteOrder": "LSB" if sys.byteorder == "little" else "MSB",
     }
     for name, value in layout.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rasterio.errors import RasterioError
 from geofuse.errors import OutputRefused, RefusedInput, RunFailed, RunStopped
 from geofuse.io.read.fingerprint import content_size
 from geofuse.io.write.journal import Journal, Record, peek
-from geofuse.io.write.output import check_output, check_vacant, is_zarr
+from geofuse.io.write.output import check_vacant
 from geofuse.io.write.shared_path import check_folder_seen
 
 _LOCK, _JOURNAL = "lock", "journal.jsonl"
@@ -44,19 +44,19 @@ class Workspace:
 
     @property
     def final(self) -> Path:
-        """The finished file, or store, before it is published."""
+        """The finished output before it is published."""
         return final_of(self.target)
 
-    def publish(self) -> None:
-        """Let the finished file appear in its place, by one rename; nothing where an earlier run has done so.
+    def publish(self, sidecars: Iterable[str] = ()) -> None:
+        """Let the finished output appear in its place, by one rename; nothing where an earlier run has done so.
 
-        A store that is there already takes a second rename, out of the way.
+        A folder that is there already takes a second rename, out of the way. What is kept beside the output, by what is added to its name,
+        belonged to the pixels that were replaced, and goes.
         """
         if self.final.exists():
             self._appeared = not self.target.exists()
-            _replace(self.final, self.target, aside=self.folder / "replaced.zarr")
-        for suffix in (".aux.xml", ".ovr", ".msk"):
-            # what GDAL keeps beside a raster belonged to the pixels that were replaced
+            _replace(self.final, self.target, aside=self.folder / f"replaced{self.target.suffix}")
+        for suffix in sidecars:
             self.target.with_name(self.target.name + suffix).unlink(missing_ok=True)
 
     @property
@@ -84,7 +84,7 @@ def _replace(new: Path, target: Path, aside: Path) -> None:
 
 def is_finished(target: Path, record: Record | None) -> bool:
     """Whether an output is what a journal says that a run finished, by its size."""
-    return record is not None and target.is_dir() == is_zarr(target) and target.exists() and content_size(target) == record.get("size")
+    return record is not None and target.exists() and content_size(target) == record.get("size")
 
 
 def folder_of(target: Path) -> Path:
@@ -99,23 +99,24 @@ def folder_of(target: Path) -> Path:
 
 
 def final_of(target: Path) -> Path:
-    """Where an output lies in its hidden folder, finished and not yet published."""
-    return folder_of(target) / ("final.zarr" if is_zarr(target) else "final.tif")
+    """Where an output lies in its hidden folder, finished and not yet published.
+
+    Examples
+    --------
+    >>> final_of(Path("/data/fused.tif")).as_posix()
+    '/data/.fused.tif.geofuse/final.tif'
+    """
+    return folder_of(target) / f"final{target.suffix}"
 
 
-def told(path: str | os.PathLike[str], name: str = "final") -> Record | None:
-    """What the journal of an unfinished run tells of an output: ``final``, its size and checksum; None where it tells nothing."""
+def recorded(path: str | os.PathLike[str], name: str = "final") -> Record | None:
+    """What the journal of an unfinished run records of an output: ``final``, its size and checksum; None where it records nothing."""
     return peek(folder_of(Path(path).expanduser().absolute()) / _JOURNAL, name)
 
 
-def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """As `check_output`, where an interrupted run may have left its work: an output that it published is no obstacle."""
-    return check_output(path, overwrite=overwrite or published_by_a_run(path))
-
-
 def published_by_a_run(path: str | os.PathLike[str]) -> bool:
-    """Whether an output was finished by a run that was stopped before all that belongs with it was written."""
-    return is_finished(Path(path).expanduser().absolute(), told(path))
+    """Whether an output was finished by a run that was interrupted before all that belongs with it was written."""
+    return is_finished(Path(path).expanduser().absolute(), recorded(path))
 
 
 @contextmanager
@@ -128,7 +129,7 @@ def workspace(target: Path, key: dict[str, Any], *, resume: bool = True, overwri
     key : dict
         All that decides about the result, in plain JSON values.
     resume : bool
-        Go on from what an earlier run with the same key left; False starts again, and leaves nothing.
+        Resume what an earlier run with the same key left; False starts again, and leaves nothing.
     overwrite : bool
         The output may replace a file that is not the work of an interrupted run.
 
@@ -169,6 +170,20 @@ def workspace(target: Path, key: dict[str, Any], *, resume: bool = True, overwri
         lock.release()
 
 
+@contextmanager
+def together(paths: Iterable[Path]) -> Iterator[None]:
+    """Files that appear together: where the block fails, those that were not there before it are removed again."""
+    new = [path for path in paths if not path.exists()]
+    try:
+        yield
+    except BaseException:  # Ctrl-C too
+        for path in new:
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.unlink(missing_ok=True)
+        raise
+
+
 def _locked(target: Path) -> tuple[Path, FileLock]:
     """Make and lock the folder; again where its last user removed it in between."""
     folder = folder_of(target)
@@ -204,7 +219,7 @@ def _entered(target: Path, folder: Path, key: dict[str, Any], resume: bool) -> W
 
 
 def _remove(folder: Path) -> None:
-    """Remove the folder: what is large first, then the journal. Killed before that, a run is gone on with, and finds that all is done."""
+    """Remove the folder: what is large first, then the journal. Killed before that, a run resumes, and finds that all is done."""
     with suppress(OSError):
         for path in folder.iterdir():
             if path.is_dir():
@@ -216,7 +231,7 @@ def _remove(folder: Path) -> None:
 
 
 def _worth_another_try(error: BaseException) -> bool:
-    """Whether the same run could get further next time: it was stopped, or the machine and not the work was at fault."""
+    """Whether the same run could get further next time: it was interrupted, or the machine and not the work was at fault."""
     if isinstance(error, RefusedInput | RunFailed):
         return isinstance(error, RunStopped)
     machine = isinstance(error, OSError | RasterioError | MemoryError) or type(error).__module__.startswith("distributed")

@@ -1,7 +1,7 @@
-"""Write a cube as a Zarr store (version 3, sharded, consolidated): streamed, verified, complete or absent, and gone on with.
+"""Write a cube as a Zarr store (version 3, sharded, consolidated): streamed, verified, complete or absent, resumed.
 
-Tiles go into the same draft as for a COG (`geofuse.io.write.cog`), by the same journal, and the overviews are the same numbers. When all tiles
-are there, shards are filled from the draft one after the other, read back and compared, and the store appears by one rename.
+Tiles go into the same staging raster as for a COG (`geofuse.io.write.engine`), by the same journal, and the overviews are the same numbers. When all tiles
+are there, shards are filled from the staging raster one after the other, read back and compared, and the store appears by one rename.
 
 The root group holds the image and nothing else, so that whoever opens the store sees it; overviews are the groups ``1``, ``2``, …, each of
 which xarray opens by itself, and the group ``statistics`` holds those of the bands. What says where it lies: `geofuse.io.geozarr`.
@@ -9,10 +9,11 @@ which xarray opens by itself, and the group ``statistics`` holds those of the ba
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -21,15 +22,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.crs import CRS
 
 from geofuse.cube.bands import BandTable
 from geofuse.cube.georef import CRS_COORD
 from geofuse.cube.schema import geobox, wrap
-from geofuse.errors import OutputRefused, RunFailed
+from geofuse.errors import InvalidCube, OutputRefused, RunFailed
 from geofuse.io.geozarr import array_attributes, chunking, level_geobox, root_attributes
-from geofuse.io.write.cog import BLOCK, Receipt, write_raster
-from geofuse.io.write.output import is_zarr
-from geofuse.io.write.staging import Corner, Draft
+from geofuse.io.read.zarr import describe_store, is_store
+from geofuse.io.write.base import BAND_STATISTICS, OutputFormat, Written, WrittenBand
+from geofuse.io.write.engine import BLOCK, Receipt, write_raster
+from geofuse.io.write.output import RUN_TAG
+from geofuse.io.write.staging import Corner, StagingRaster
 from geofuse.io.write.statistics import BandStatistics
 
 VARIABLE, FLAGS_VARIABLE = "reflectance", "quality"
@@ -87,34 +92,73 @@ def write_zarr(
     >>> receipt.windows_checked, xr.open_zarr(receipt.path).reflectance.shape
     (4, (4, 64, 64))
     """
-    check_zarr(store)
-    return write_raster(cube, store, dtype=dtype, overwrite=overwrite, progress=progress, block=block, resume=resume)
+    return write_raster(cube, store, ZARR, dtype=dtype, overwrite=overwrite, progress=progress, block=block, resume=resume)
 
 
-def check_zarr(store: str | os.PathLike[str]) -> None:
-    """Refuse a store that cannot be written for its name, or for want of the package zarr.
+class ZarrStore(OutputFormat):
+    """The format: a folder, made one by the ``zarr.json`` at its root; without options."""
 
-    Raises
-    ------
-    OutputRefused
-    """
-    if not is_zarr(store):
-        raise OutputRefused(f"The output {os.fspath(store)} must end in .zarr: it is a Zarr store.")
-    try:
-        import zarr
-    except ImportError as error:
-        raise OutputRefused("Writing Zarr needs the package zarr: pip install 'geofuse[zarr]'.") from error
-    if int(zarr.__version__.split(".")[0]) < 3:
-        raise OutputRefused(f"Writing Zarr needs zarr 3 or newer, found {zarr.__version__}: pip install 'geofuse[zarr]'.")
+    name = "Zarr store"
+    suffixes = (".zarr",)
+    root = "zarr.json"
+
+    def check(self, path: str | os.PathLike[str], options: Mapping[str, str]) -> None:
+        """The name ends in ``.zarr``, and the package zarr is there."""
+        if not os.fspath(path).lower().endswith(self.suffixes):
+            raise OutputRefused(f"The output {os.fspath(path)} must end in .zarr: it is a Zarr store.")
+        try:
+            import zarr
+        except ImportError as error:
+            raise OutputRefused("Writing Zarr needs the package zarr: pip install 'geofuse[zarr]'.") from error
+        if int(zarr.__version__.split(".")[0]) < 3:
+            raise OutputRefused(f"Writing Zarr needs zarr 3 or newer, found {zarr.__version__}: pip install 'geofuse[zarr]'.")
+
+    def recognises(self, path: Path) -> bool:
+        """A folder of other things is not to be replaced."""
+        return is_store(path)
+
+    def finalize(
+        self,
+        final: Path,
+        staging: StagingRaster,
+        cube: xr.DataArray,
+        statistics: BandStatistics,
+        tags: Mapping[str, str],
+        options: Mapping[str, str],
+    ) -> None:
+        """Shards are filled one after the other."""
+        fill_store(final, staging, cube, statistics, tags)
+
+    def check_metadata(self, final: Path, staging: StagingRaster, cube: xr.DataArray) -> None:
+        """Grid, bands, scale, and the overviews."""
+        check_store(final, staging, cube)
+
+    def windows(self, final: Path, corners: Sequence[Corner]) -> Iterator[Iterable[NDArray[Any]]]:
+        """Read a chunk of bands at a time."""
+        array = _stored(final, 0)
+        for corner in corners:
+            yield _planes(array, corner)
+
+    def run_of(self, path: Path) -> str | None:
+        """From the attributes of the root."""
+        found: str | None = json.loads((path / "zarr.json").read_bytes())["attributes"].get(RUN_TAG)
+        return found
+
+    def describe(self, path: Path) -> Written:
+        """From the attributes, and the group of the statistics."""
+        return _described(path)
 
 
-def fill_store(store: Path, draft: Draft, cube: xr.DataArray, statistics: BandStatistics, tags: dict[str, str]) -> None:
-    """Make a store of a complete draft; what lies at its place goes.
+ZARR = ZarrStore()
+
+
+def fill_store(store: Path, staging: StagingRaster, cube: xr.DataArray, statistics: BandStatistics, tags: Mapping[str, str]) -> None:
+    """Make a store of a complete staging raster; what lies at its place goes.
 
     Parameters
     ----------
     store : pathlib.Path
-    draft : Draft
+    staging : StagingRaster
         With all its overviews.
     cube : xarray.DataArray
         Of which the grid and the band table are taken.
@@ -127,15 +171,15 @@ def fill_store(store: Path, draft: Draft, cube: xr.DataArray, statistics: BandSt
 
     shutil.rmtree(store, ignore_errors=True)
     with _as_settled():
-        for level in range(draft.levels + 1):
-            _describe(store, draft, cube, level)
+        for level in range(staging.levels + 1):
+            _describe(store, staging, cube, level)
             array = _stored(store, level, "r+")
-            for corner, region in _shards(draft, level, array.shards):
-                array[region] = _window(draft, level, region[0], corner)
+            for corner, region in _shards(staging, level, array.shards):
+                array[region] = _window(staging, level, region[0], corner)
             if level:
                 zarr.consolidate_metadata(store, path=str(level))
         _add_statistics(store, cube, statistics)
-        zarr.open_group(store, mode="r+").attrs.update(tags | root_attributes(geobox(cube), draft.levels, VARIABLE))
+        zarr.open_group(store, mode="r+").attrs.update(dict(tags) | root_attributes(geobox(cube), staging.levels, VARIABLE))
         zarr.consolidate_metadata(store)
 
 
@@ -151,15 +195,15 @@ def _group(level: int) -> str | None:
     return str(level) if level else None
 
 
-def _describe(store: Path, draft: Draft, cube: xr.DataArray, level: int) -> None:
+def _describe(store: Path, staging: StagingRaster, cube: xr.DataArray, level: int) -> None:
     """Write the group of a level, without its pixels."""
     import dask.array as da
     from zarr.codecs import BloscCodec
 
-    table, grid, stored = BandTable.from_cube(cube), level_geobox(geobox(cube), level), draft.stored
-    chunk, shard = chunking(draft.shape[0], draft.side, draft.itemsize)
+    table, grid, stored = BandTable.from_cube(cube), level_geobox(geobox(cube), level), staging.stored
+    chunk, shard = chunking(staging.shape[0], staging.side, staging.itemsize)
     described = wrap(
-        da.empty((draft.shape[0], *grid.shape), chunks=shard, dtype=np.float32),
+        da.empty((staging.shape[0], *grid.shape), chunks=shard, dtype=np.float32),
         transform=grid.affine,
         crs=cube.spatial_ref.attrs["crs_wkt"],
         names=table.names,
@@ -189,20 +233,20 @@ def _describe(store: Path, draft: Draft, cube: xr.DataArray, level: int) -> None
     dataset.to_zarr(store, group=_group(level), zarr_format=3, consolidated=False, compute=False)
 
 
-def _shards(draft: Draft, level: int, shard: tuple[int, ...]) -> Iterator[tuple[Corner, tuple[slice, slice, slice]]]:
+def _shards(staging: StagingRaster, level: int, shard: tuple[int, ...]) -> Iterator[tuple[Corner, tuple[slice, slice, slice]]]:
     """Every shard of a level: the window that it covers, and its bands, rows and columns."""
-    shape = (draft.shape[0], *draft.size(level))
+    shape = (staging.shape[0], *staging.size(level))
     for first in product(*(range(0, length, step) for length, step in zip(shape, shard, strict=True))):
         b, r, c = (slice(start, min(start + step, length)) for start, step, length in zip(first, shard, shape, strict=True))
         yield (r.start, c.start, r.stop - r.start, c.stop - c.start), (b, r, c)
 
 
-def _window(draft: Draft, level: int, bands: slice, corner: Corner) -> NDArray[Any]:
-    window = np.empty((bands.stop - bands.start, *corner[2:]), draft.stored.dtype)
-    file = os.open(draft.path(level), os.O_RDONLY)
+def _window(staging: StagingRaster, level: int, bands: slice, corner: Corner) -> NDArray[Any]:
+    window = np.empty((bands.stop - bands.start, *corner[2:]), staging.stored.dtype)
+    file = os.open(staging.path(level), os.O_RDONLY)
     try:
         for plane, band in zip(window, range(bands.start, bands.stop), strict=True):
-            plane[...] = draft.read(file, level, band, corner)
+            plane[...] = staging.read(file, level, band, corner)
     finally:
         os.close(file)
     return window
@@ -218,14 +262,13 @@ def _variable(store: Path) -> str:
     return FLAGS_VARIABLE if (store / FLAGS_VARIABLE).is_dir() else VARIABLE
 
 
-def stored_window(store: Path, corner: Corner) -> Iterator[NDArray[Any]]:
-    """Stored numbers of a window of the image, band by band; read a chunk of bands at a time."""
-    array, (top, left, height, width) = _stored(store, 0), corner
+def _planes(array: Any, corner: Corner) -> Iterator[NDArray[Any]]:
+    top, left, height, width = corner
     for first in range(0, array.shape[0], array.chunks[0]):
         yield from np.ascontiguousarray(array[first : first + array.chunks[0], top : top + height, left : left + width])
 
 
-def check_store(store: Path, draft: Draft, cube: xr.DataArray) -> None:
+def check_store(store: Path, staging: StagingRaster, cube: xr.DataArray) -> None:
     """Read back what a store says of itself, and its overviews.
 
     Raises
@@ -235,7 +278,7 @@ def check_store(store: Path, draft: Draft, cube: xr.DataArray) -> None:
     """
     with _as_settled(), xr.open_zarr(store, consolidated=True, mask_and_scale=False, chunks=None) as dataset:
         image, table = dataset[_variable(store)], BandTable.from_cube(cube)
-        expected = {"_FillValue": draft.stored.nodata, "scale_factor": draft.stored.scale, "add_offset": 0.0}
+        expected = {"_FillValue": staging.stored.nodata, "scale_factor": staging.stored.scale, "add_offset": 0.0}
         found = {"scale_factor": 1.0, "add_offset": 0.0} | image.attrs
         same = all(np.array_equal(found[key], value, equal_nan=True) for key, value in expected.items())
         written = tuple(map(float, image.spatial_ref.attrs["GeoTransform"].split()))
@@ -245,10 +288,10 @@ def check_store(store: Path, draft: Draft, cube: xr.DataArray) -> None:
         same &= all(np.array_equal(image[key], getattr(table, key), equal_nan=True) for key in ("wavelength", "fwhm", "good"))
     if not same:
         raise RunFailed("the grid, the bands or the scale read back differ from what was written; nothing was left")
-    for level in range(1, draft.levels + 1):
+    for level in range(1, staging.levels + 1):
         array = _stored(store, level)
-        for corner, region in _shards(draft, level, array.shards):
-            if not np.array_equal(array[region], _window(draft, level, region[0], corner), equal_nan=draft.stored.dtype == "float32"):
+        for corner, region in _shards(staging, level, array.shards):
+            if not np.array_equal(array[region], _window(staging, level, region[0], corner), equal_nan=staging.stored.dtype == "float32"):
                 raise RunFailed(f"overview {level} read back differs from what was written, in {region}; nothing was left")
 
 
@@ -258,3 +301,28 @@ def _as_settled() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
         yield
+
+
+def _described(folder: Path) -> Written:
+    try:
+        store = describe_store(folder)
+    except InvalidCube as error:
+        raise InvalidCube(f"Cannot describe {folder}: {error}.") from None
+    group, _, variable = store.array.name.rpartition("/")
+    statistics = _stored_statistics(folder, group, len(store.table))
+    dtype = np.dtype(store.encoding["dtype"])
+    nodata = store.encoding.get("_FillValue", np.nan if dtype.kind == "f" else None)
+    columns = zip(store.array.scale, store.array.offset, statistics, strict=True)
+    bands = tuple(WrittenBand(dtype.name, nodata, scale, offset, "1", found) for scale, offset, found in columns)
+    crs = CRS.from_wkt(store.crs.to_wkt())
+    geobox = GeoBox((store.array.height, store.array.width), store.transform, store.crs.to_wkt())
+    return Written(geobox, crs, store.table, bands, {}, variable)
+
+
+def _stored_statistics(folder: Path, group: str, bands: int) -> list[dict[str, float]]:
+    place = folder / group / STATISTICS
+    if not (place / "zarr.json").is_file():
+        return [{} for _ in range(bands)]
+    with xr.open_zarr(place, consolidated=False, chunks=None) as dataset:
+        columns = {key: dataset[key].values for key in BAND_STATISTICS if key in dataset and dataset[key].shape == (bands,)}
+    return [{key: float(column[band]) for key, column in columns.items() if np.isfinite(column[band])} for band in range(bands)]

@@ -19,8 +19,7 @@ from zarr.errors import UnstableSpecificationWarning
 import geofuse
 from geofuse.errors import InvalidCube
 from geofuse.io.read.fingerprint import fingerprint
-from geofuse.io.read.zarr import StoreArray, describe_store
-from geofuse.io.write.output import is_store
+from geofuse.io.read.zarr import StoreArray, describe_store, is_store
 from geofuse.io.write.zarr import write_zarr
 from tests.io.write.test_cog import scene
 

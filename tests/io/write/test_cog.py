@@ -26,9 +26,10 @@ import geofuse.io.write.cog as cog
 from geofuse.cube.schema import geobox, wrap
 from geofuse.errors import InvalidCube, OutputRefused, RunFailed
 from geofuse.io.read.open import open_hsi, open_msi
-from geofuse.io.write.cog import Receipt, write_cog
+from geofuse.io.write.cog import write_cog
+from geofuse.io.write.engine import Receipt
 from geofuse.io.write.space import check_space
-from geofuse.io.write.staging import Draft
+from geofuse.io.write.staging import StagingRaster
 from geofuse.io.write.statistics import BandStatistics
 
 GRID = Affine(3.6, 0, 383469.97, 0, -3.6, 5818303.55)
@@ -390,7 +391,7 @@ class TestFailures:
         assert open_hsi(old).shape == cube.shape
 
     def test_pixels_that_are_not_those_written(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def spoil(vrt: Path, final: Path, draft: Draft, *args: Any) -> None:
+        def spoil(vrt: Path, final: Path, draft: StagingRaster, *args: Any) -> None:
             with draft.path(0).open("r+b") as file:
                 pixel = draft.read(file.fileno(), 0, 1, (699, 599, 1, 1))
                 draft.write(file.fileno(), 0, 1, 699, 599, pixel + pixel.dtype.type(1))

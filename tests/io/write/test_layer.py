@@ -14,7 +14,7 @@ from rio_cogeo.cogeo import cog_validate
 from geofuse.cube.schema import wrap
 from geofuse.cube.values import StoredType
 from geofuse.io.write.layer import beside, write_quality
-from geofuse.io.write.staging import Draft, Flagged
+from geofuse.io.write.staging import Flagged, StagingRaster
 
 SHAPE = 700, 650
 
@@ -56,7 +56,7 @@ def test_names() -> None:
 @pytest.mark.parametrize("damaged", ["image", "quality"])
 def test_what_the_journal_tells_is_compared_with_both_rasters(tmp_path: Path, damaged: str) -> None:
     """A tile whose last plane are flags; a run that goes on finds what has changed since, in either."""
-    image = Draft(tmp_path, (2, *SHAPE), StoredType.named("int16"), 512, ((0, 400), (0,)))
+    image = StagingRaster(tmp_path, (2, *SHAPE), StoredType.named("int16"), 512, ((0, 400), (0,)))
     tiles = Flagged.beside(image)
     tiles.allocate()
     values = np.concatenate([np.random.default_rng(1).uniform(0, 1, (2, *SHAPE)), plane()[None]]).astype(np.float32)

@@ -20,6 +20,7 @@ from geofuse.errors import OutputRefused, RunFailed
 from geofuse.io.write import remote
 from geofuse.io.write.cog import write_cog
 from geofuse.io.write.remote import check_remote, is_remote, local_place, upload
+from geofuse.io.write.zarr import ZARR
 from geofuse.job import Job
 from tests.crops import small_cubes, small_files, small_model
 
@@ -109,7 +110,7 @@ def test_a_cube_goes_to_s3_and_nothing_stays_here(bucket: Any, tmp_path: Path) -
 def test_a_failed_upload_is_gone_on_with(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     msi, address = small_cubes()[1], "s3://scenes/a.tif"
     with monkeypatch.context() as patch:
-        patch.setattr("geofuse.io.write.cog.upload", lambda *_: (_ for _ in ()).throw(OSError("the line is down")))
+        patch.setattr("geofuse.io.write.destinations.upload", lambda *_, **__: (_ for _ in ()).throw(OSError("the line is down")))
         with pytest.raises(RunFailed, match=r"the line is down.*kept"):
             write_cog(msi, address, progress=False)
     assert keys(bucket) == []
@@ -174,14 +175,14 @@ class TestStores:
 
     def test_a_store_that_is_there_is_sent_again_where_it_differs(self, bucket: Any, tmp_path: Path) -> None:
         store, address = Path(geofuse.to_zarr(small_cubes()[1], tmp_path / "a.zarr", progress=False)), "s3://scenes/a.zarr"
-        upload(store, address)
+        upload(store, address, ZARR)
         there = {entry.key: entry.last_modified for entry in bucket.objects.all()}
-        upload(store, address)
+        upload(store, address, ZARR)
         assert {entry.key: entry.last_modified for entry in bucket.objects.all()} == there
         bucket.put_object(Key="a.zarr/reflectance/c/9/9/9", Body=b"a shard that this store does not have")
-        upload(store, address)
+        upload(store, address, ZARR)
         bucket.Object("a.zarr/reflectance/zarr.json").delete()
-        upload(store, address)
+        upload(store, address, ZARR)
         assert keys(bucket) == list(there)
 
     def test_objects_of_somebody_else_are_not_touched(self, bucket: Any) -> None:
@@ -222,7 +223,7 @@ class TestStores:
 
 KILLED_AFTER = """
 import os, signal
-import geofuse, geofuse.io.write.cog, geofuse.job
+import geofuse, geofuse.io.write.cog, geofuse.io.write.destinations, geofuse.io.write.zarr, geofuse.job
 from geofuse.cli import main
 from geofuse.io.write import remote
 from geofuse.io.write import workspace
@@ -279,7 +280,7 @@ class TestKilledAfterTheUpload:
 
     @pytest.mark.parametrize("address", ["s3://scenes/a.tif", "s3://scenes/a.zarr"])
     def test_its_own_object_is_no_obstacle(self, address: str, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        killed_while_writing(address, after="geofuse.io.write.cog.upload")
+        killed_while_writing(address, after="geofuse.io.write.destinations.upload")
         there = {entry.key: (entry.e_tag, entry.last_modified) for entry in bucket.objects.all()}
         assert there
         assert list((tmp_path / "scratch").iterdir()) != []
@@ -296,7 +297,7 @@ class TestKilledAfterTheUpload:
 
     def test_the_object_of_somebody_else_is(self, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         address = "s3://scenes/a.tif"
-        killed_while_writing(address, after="geofuse.io.write.cog.upload")
+        killed_while_writing(address, after="geofuse.io.write.destinations.upload")
         whole = bucket.Object("a.tif").get()["Body"].read()
         forbid(monkeypatch, *DONE)
         for metadata in ({}, {"geofuse-sha256": "0" * 64}):  # of the same size
@@ -312,7 +313,7 @@ class TestKilledAfterTheUpload:
         """The image is there, and its item is not."""
         model = small_model().save(tmp_path / "m.safetensors")
         command = ["fuse", *map(str, small_files()), "-o", "s3://scenes/x/out.tif", "--model", str(model), "-q"]
-        killed_after("geofuse.job.upload", f"main({command!r})")
+        killed_after("geofuse.io.write.destinations.upload", f"main({command!r})")
         assert keys(bucket) == ["x/out.tif"]
         with pytest.raises(SystemExit) as end:
             main(command)
@@ -345,14 +346,14 @@ class TestBeside:
     ) -> None:
         calls, genuine = [], remote.upload
 
-        def upload_some(*given: Any) -> None:
-            genuine(*given)
+        def upload_some(*given: Any, **about: Any) -> None:
+            genuine(*given, **about)
             calls.append(given)
             if len(calls) == sent:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("geofuse.job.upload", upload_some)
+            patch.setattr("geofuse.io.write.destinations.upload", upload_some)
             with pytest.raises(KeyboardInterrupt, match="kept"):
                 job().run()
         assert len(keys(bucket)) == sent

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import geofuse.io.write.cog as cog
+import geofuse.io.write.engine as engine
 from geofuse.cube.schema import wrap
 from geofuse.errors import OutputRefused, RunFailed
 from geofuse.io.read.open import open_msi
@@ -140,9 +141,9 @@ def test_one_byte_that_was_lost_is_one_tile_that_is_computed_again(whole: Path, 
 
 def test_stopped_while_compressing(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, path = Source(), tmp_path / "a.tif"
-    for step in ("_compress", "content_sha256"):
+    for module, step in ((cog, "_compress"), (engine, "content_sha256")):
         with monkeypatch.context() as patch:
-            patch.setattr(cog, step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(module, step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt, match="go on from there"):
                 source.write(path)
     source.computed = 0
@@ -205,7 +206,7 @@ def test_a_published_file_that_is_gone_is_made_again(
     source, path = Source(), tmp_path / "a.tif"
     genuine = workspace.Workspace.publish
     with monkeypatch.context() as patch:
-        patch.setattr(workspace.Workspace, "publish", lambda work: genuine(work) or (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(workspace.Workspace, "publish", lambda *given: genuine(*given) or (_ for _ in ()).throw(KeyboardInterrupt))
         patch.setattr(workspace.Workspace, "withdraw", lambda _: None)  # nobody does when a run is killed
         with pytest.raises(KeyboardInterrupt):
             source.write(path)
@@ -256,7 +257,7 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
 def test_a_defect_leaves_nothing_of_earlier_work_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, path = Source(), tmp_path / "a.tif"
     source.stopped(path, 4)
-    monkeypatch.setattr(cog.Filled, "verify", lambda *_: (_ for _ in ()).throw(RunFailed("differ")))
+    monkeypatch.setattr(engine.StagedRaster, "verify", lambda *_: (_ for _ in ()).throw(RunFailed("differ")))
     with pytest.raises(RunFailed, match="differ"):
         source.write(path)
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from geofuse.cube.values import StoredType
 from geofuse.io.read.fingerprint import fingerprint
 from geofuse.io.write.pyramid import halved
-from geofuse.io.write.staging import Draft
+from geofuse.io.write.staging import StagingRaster
 
 
 @settings(max_examples=30, deadline=None)
@@ -25,7 +25,7 @@ def test_any_tiles_in_any_order_make_the_same_files(tmp_path_factory: pytest.Tem
     stored, files = StoredType.named(dtype), []
     for tile in (max(rows, cols), data.draw(st.integers(7, 80))):
         starts = tuple(range(0, rows, tile)), tuple(range(0, cols, tile))
-        draft = Draft(tmp_path_factory.mktemp("draft"), image.shape, stored, 16, starts)  # type: ignore[arg-type]
+        draft = StagingRaster(tmp_path_factory.mktemp("draft"), image.shape, stored, 16, starts)  # type: ignore[arg-type]
         draft.allocate()
         places = [(top, left) for top in starts[0] for left in starts[1]]
         records = [draft.store(image[:, t : t + tile, left : left + tile], t, left) for t, left in rng.permutation(places).tolist()]
@@ -58,8 +58,8 @@ def test_halving_averages_what_is_there(data: st.DataObject, dtype: str) -> None
 
 
 def test_levels_that_tiles_make_by_themselves(tmp_path: Path) -> None:
-    def draft(*starts: int) -> Draft:
-        return Draft(tmp_path, (1, 5000, 5000), StoredType.named("int16"), 512, (starts, (0,)))
+    def draft(*starts: int) -> StagingRaster:
+        return StagingRaster(tmp_path, (1, 5000, 5000), StoredType.named("int16"), 512, (starts, (0,)))
 
     assert draft(0).levels == 4  # 5000 → 2500 → 1250 → 625 → 313
     assert [draft(0).tile_levels, draft(0, 512, 1024).tile_levels, draft(0, 100).tile_levels, draft(0, 601).tile_levels] == [4, 4, 2, 0]

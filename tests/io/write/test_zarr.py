@@ -25,7 +25,8 @@ import geofuse.io.write.zarr as module
 from geofuse.cube.schema import wrap
 from geofuse.errors import OutputRefused, RunFailed
 from geofuse.io.read.fingerprint import content_sha256
-from geofuse.io.write.cog import Receipt, write_cog
+from geofuse.io.write.cog import write_cog
+from geofuse.io.write.engine import Receipt
 from geofuse.io.write.zarr import write_zarr
 from tests.io.write.test_cog import GRID, scene
 from tests.io.write.test_resume import Source as CogSource
