@@ -92,9 +92,9 @@ def find_reader(source: Any) -> Reader | None:
     Parameters
     ----------
     source : str, pystac.Item or pystac.Asset
-        A path, or an address; objects are for the readers of geofuse only.
+        A path, or an address; objects are those of STAC.
     """
-    asked = readers() if isinstance(source, str) else map(_own, _OWN.values())
+    asked = readers() if isinstance(source, str) else (_own(_OWN["STAC"]),)
     return next((reader for reader in asked if reader.recognises(source)), None)
 
 
