@@ -7,14 +7,13 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from geofuse.cube.masks import is_mask
 from geofuse.errors import InvalidCube
+from geofuse.io.read.base import BandHints, Part
 from geofuse.io.read.gdal import is_trusted
-from geofuse.io.read.metadata import BandHints
 
 if TYPE_CHECKING:
     from pystac import Asset
@@ -29,15 +28,6 @@ _ABSURD = 1e30
 _SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "file", "ftp")
 # NETCDF:…, MEM:::…, and the like; a single letter is a drive
 _GDAL_NAME = re.compile(r"[A-Za-z0-9_+]{2,}:")
-
-
-@dataclass(frozen=True)
-class Part:
-    """One file to open, and which of its bands (1-based; None for all)."""
-
-    href: str
-    hints: BandHints
-    indexes: tuple[int, ...] | None = None
 
 
 def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool = False) -> tuple[list[Part], list[str]]:
@@ -99,7 +89,7 @@ def bands_without_masks(names: Sequence[Any], where: str) -> list[Any]:
         warnings.warn(
             f"{where}: {', '.join(layers)} left out: layers of classes are no bands; mask with them in Python, e.g. by odc.stac.load",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
         return [name for name in names if not is_mask(str(name))]
     return list(names)

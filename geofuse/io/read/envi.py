@@ -38,6 +38,15 @@ def data_file(path: Path) -> Path:
     raise InvalidCube(f"no data file beside the ENVI header; expected {bare.name} without suffix or with one of {suffixes}")
 
 
+def is_envi(path: Path) -> bool:
+    """Whether a file is an ENVI header, or a data file that one lies beside: a header starts with the word ENVI."""
+    for file in [path] if path.suffix.lower() == ".hdr" else headers(path):
+        with file.open("rb") as content:
+            if content.read(4) == b"ENVI":
+                return True
+    return False
+
+
 def headers(path: Path) -> list[Path]:
     """Headers that GDAL may take for that of a data file: its name with the suffix replaced, or with one more.
 

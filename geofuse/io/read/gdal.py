@@ -7,6 +7,7 @@ opened by drivers whose pixels lie in the file that was named, and by no other; 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,6 +26,9 @@ _SIDE_FILES = (".msk", ".ovr")
 _TIFF = (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+")
 _UNKNOWN = "not recognized as being in a supported file format"
 
+# GDAL's own spellings of a source: /vsizip/…, NETCDF:"file":variable, https://…
+_NOT_A_PATH = re.compile(r"^(/vsi|[A-Za-z0-9_+]{2,}:)")
+
 _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 
 
@@ -41,6 +45,17 @@ def trusting(trusted: bool) -> Iterator[None]:
 def is_trusted() -> bool:
     """Whether the block runs under `trusting`."""
     return _trusted.get()
+
+
+def is_address(source: str) -> bool:
+    """Whether a source is an address, or a name as GDAL spells it, and no file here.
+
+    Examples
+    --------
+    >>> is_address("https://example.com/a.tif"), is_address("/vsizip/a.zip/a.tif"), is_address("a.tif")
+    (True, True, False)
+    """
+    return bool(_NOT_A_PATH.match(source)) and not Path(source).exists()
 
 
 def is_tiff(path: Path) -> bool:

@@ -58,23 +58,19 @@ def read_item(source: str) -> Item:
     if "://" not in path:
         path = os.path.abspath(path)
         if not os.path.isfile(path):
-            raise InvalidCube(f"{source}: no such file; check the path")
+            raise InvalidCube("no such file; check the path")
         if os.path.getsize(path) > _ITEM_BYTES:
-            raise InvalidCube(f"{source}: {os.path.getsize(path) / 1e6:.0f} MB of JSON are no STAC item; give the item of one scene")
+            raise InvalidCube(f"{os.path.getsize(path) / 1e6:.0f} MB of JSON are no STAC item; give the item of one scene")
     try:
         found = json.loads(DefaultStacIO().read_text(path))
         if not isinstance(found, dict) or found.get("type") != "Feature" or not isinstance(found.get("assets"), dict):
             kind = found.get("type") if isinstance(found, dict) else type(found).__name__
-            raise InvalidCube(
-                f"{source}: expected a STAC item (a Feature with assets), found {str(kind)[:40]!r}; give the item of one scene"
-            )
+            raise InvalidCube(f"expected a STAC item (a Feature with assets), found {str(kind)[:40]!r}; give the item of one scene")
         return pystac.Item.from_dict(found, href=path)
     except InvalidCube:
         raise
     except Exception as error:  # whatever pystac makes of odd JSON
-        raise InvalidCube(
-            f"{source}: cannot be read as a STAC item ({type(error).__name__}: {error}); correct it, or give a raster"
-        ) from None
+        raise InvalidCube(f"cannot be read as a STAC item ({type(error).__name__}: {error}); correct it, or give a raster") from None
 
 
 def described(cube: xr.DataArray, about: Mapping[str, Any]) -> xr.DataArray:

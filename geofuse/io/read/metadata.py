@@ -21,40 +21,13 @@ from geofuse.cube.bands import BandTable, default_good, in_nm, named_wavelengths
 from geofuse.cube.georef import COORDINATE_TAGS
 from geofuse.cube.values import SCALE_KEYS, declared_scale, integer_scale
 from geofuse.errors import InvalidCube
+from geofuse.io.read.base import BandHints
 from geofuse.io.read.envi import fields_of, header_list
 from geofuse.io.write.output import RUN_TAG
 from geofuse.redact import redact
 
 # Tags about the file and not about the scene.
 _HOUSEKEEPING = ("AREA_OR_POINT", "TIFFTAG_", "OVR_", "LAYOUT", "Band_", "wavelength_units", RUN_TAG, *SCALE_KEYS, *COORDINATE_TAGS)
-
-
-@dataclass(frozen=True)
-class BandHints:
-    """What a STAC item says about the bands of an asset; it counts where the file itself is silent. One value a band, or None."""
-
-    names: Sequence[str | None] = ()
-    wavelength_um: Sequence[float | None] = ()
-    fwhm_um: Sequence[float | None] = ()
-    scale: Sequence[float | None] = ()
-    offset: Sequence[float | None] = ()
-    nodata: Sequence[float | None] = ()
-
-    def fitted(self, count: int) -> BandHints:
-        """The hints for a file of ``count`` bands: items leave out its last ones, such as an alpha band.
-
-        Raises
-        ------
-        InvalidCube
-            The item describes more bands than the file has.
-        """
-        columns = {key: list(getattr(self, key)) for key in self.__dataclass_fields__}
-        described = max(map(len, columns.values()))
-        if described > count:
-            raise InvalidCube(
-                f"its STAC item describes {described} bands and the file has {count}; correct the item, or open the file itself"
-            )
-        return BandHints(**{key: column and column + [None] * (count - len(column)) for key, column in columns.items()})
 
 
 @dataclass(frozen=True)

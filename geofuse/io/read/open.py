@@ -1,15 +1,16 @@
 """Open rasters as cubes: `open_hsi` and `open_msi`.
 
-Everything that can be refused is refused here, before any work: what is not there, not a raster, not all there, without place
-or without data, or with wavelengths that cannot be read. Pixels stay on disk, except a few blocks that are looked at.
+Everything that can be rejected is rejected here, before any work: what is not there, not a raster, not all there, without place
+or without data, or with wavelengths that cannot be read. Pixels stay on disk, except a few blocks that are looked at. What a source is
+and what it holds, a reader says (`geofuse.io.read.registry`); nothing here knows a format.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +18,22 @@ import numpy as np
 import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 from geofuse.cube.bands import BandTable, as_list, positions
-from geofuse.cube.georef import crs_of, tagged_centres
+from geofuse.cube.georef import crs_of
 from geofuse.cube.normalise import only_array
 from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.cube.values import NOT_REFLECTANCE
 from geofuse.errors import InvalidCube, NotReflectance, RunFailed
-from geofuse.io.read import envi, geotiff
-from geofuse.io.read.assets import Part, bands_without_masks, parts_of
-from geofuse.io.read.fingerprint import content_stamp, local_name
-from geofuse.io.read.gdal import is_tiff, is_trusted, open_raster, trusting
-from geofuse.io.read.items import about_file, about_item, described, is_item, on_one_grid, read_item
-from geofuse.io.read.metadata import BandHints, Described, describe, spectral
-from geofuse.io.read.raster import LONGEST_AXIS, RasterArray, claims_too_much, first_data, lazy, natural_chunks
-from geofuse.io.read.zarr import describe_store, is_store
+from geofuse.io.read.assets import bands_without_masks
+from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description
+from geofuse.io.read.fingerprint import local_name
+from geofuse.io.read.gdal import is_address, open_raster, trusting
+from geofuse.io.read.items import described, on_one_grid
+from geofuse.io.read.metadata import describe
+from geofuse.io.read.raster import first_data, lazy, natural_chunks
+from geofuse.io.read.registry import find_reader, reader_of
 from geofuse.redact import redact
 
 if TYPE_CHECKING:
@@ -40,17 +41,8 @@ if TYPE_CHECKING:
 
     Source = str | os.PathLike[str] | xr.DataArray | xr.Dataset | Item | Asset
 
-# GDAL's own spellings of a source: /vsizip/…, NETCDF:"file":variable, https://…
-_NOT_A_PATH = re.compile(r"^(/vsi|[A-Za-z0-9_+]{2,}:)")
-
-
 # Decoded bytes in which data are looked for, and how many a file may hold for each of its own.
 _LOOKED_AT, _MOST_COMPRESSED = 2**30, 2000
-# What is opened without more ado, and how the rest is.
-_EXPECTED = (
-    "expected a GeoTIFF, a JPEG 2000 or an ENVI file with its header; formats that may name other files or addresses, such as VRT, netCDF, "
-    "HDF5 and WMS, are opened where you trust the file: trust_input=True, --trust-input"
-)
 Bands = Sequence[str | int] | str | int | None
 
 
@@ -60,7 +52,8 @@ def open_hsi(source: Source, *, bands: Bands = None, chunks: Any = "auto", trust
     Parameters
     ----------
     source : str, path, pystac.Item, pystac.Asset, xarray.DataArray or xarray.Dataset
-        A GeoTIFF, a JPEG 2000, an ENVI data file or header, or the JSON of a STAC item, by path or URL; a Zarr store; or an object.
+        A GeoTIFF, a JPEG 2000, an ENVI data file or header, or the JSON of a STAC item, by path or URL; a Zarr store; what a reader of an
+        installed package recognises; or an object.
     bands : sequence of str or int, str or int, optional
         Bands to take, in this order: names; numbers from 1, ranges of them (``"1-50,60"``); ranges of wavelengths (``"450-900nm"``).
         By default all but an alpha band, which counts as a mask.
@@ -88,7 +81,7 @@ def open_hsi(source: Source, *, bands: Bands = None, chunks: Any = "auto", trust
     ((177, 80, 60), 460.0, 5.8)
     """
     with trusting(trust_input):
-        cube = _open(source, "HSI", as_list(bands), chunks)
+        cube = _open(source, Request("HSI", as_list(bands), chunks=chunks))
     if not BandTable.from_cube(cube).has_wavelength:
         warnings.warn(
             "the HSI has no wavelengths: bands cannot be matched to those of the MSI by name, and water-vapour bands are not known; "
@@ -134,21 +127,19 @@ def open_msi(
     ['646.50 nm', '558.40 nm']
     """
     with trusting(trust_input):
-        return _open(source, "MSI", as_list(bands), chunks, resolution)
+        return _open(source, Request("MSI", as_list(bands), resolution, chunks))
 
 
-def _open(source: Source, role: str, bands: list[str | int] | None, chunks: Any, resolution: float | None = None) -> xr.DataArray:
-    if isinstance(source, str | os.PathLike) and is_item(os.fspath(source)):
-        source = read_item(os.fspath(source))
+def _open(source: Source, request: Request) -> xr.DataArray:
     if isinstance(source, xr.DataArray | xr.Dataset):
-        cube = _from_array(source, role, bands, chunks)
-    elif hasattr(source, "assets") or hasattr(source, "href"):
-        cube = _from_stac(source, role, bands, chunks, resolution)  # type: ignore[arg-type]
+        cube = _from_array(source, request)
     elif isinstance(source, str | os.PathLike):
-        cube = _from_file(os.fspath(source), role, bands, chunks)
+        cube = _read(os.fspath(source), request)
+    elif hasattr(source, "assets") or hasattr(source, "href"):
+        cube = _read(source, request)
     else:
-        raise InvalidCube(f"{role}: expected a path, a STAC item or asset, a DataArray or a Dataset, got {type(source).__name__}")
-    check_cube(cube, role)
+        raise InvalidCube(f"{request.role}: expected a path, a STAC item or asset, a DataArray or a Dataset, got {type(source).__name__}")
+    check_cube(cube, request.role)
     return cube
 
 
@@ -167,7 +158,8 @@ def cube_of(source: xr.DataArray | xr.Dataset, role: str) -> xr.DataArray:
     return cube if BandTable.from_cube(cube).has_wavelength else _with_bands_of_file(cube, source)
 
 
-def _from_array(source: xr.DataArray | xr.Dataset, role: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
+def _from_array(source: xr.DataArray | xr.Dataset, request: Request) -> xr.DataArray:
+    role, bands, chunks = request.role, request.bands, request.chunks
     cube = cube_of(source, role)
     if bands is not None:
         cube = cube.isel(band=positions(BandTable.from_cube(cube), bands))
@@ -192,32 +184,126 @@ def _with_bands_of_file(cube: xr.DataArray, source: xr.DataArray | xr.Dataset) -
     return cube.assign_coords(columns)
 
 
-def _from_stac(source: Item | Asset, role: str, bands: list[str | int] | None, chunks: Any, resolution: float | None) -> xr.DataArray:
-    parts, names = parts_of(source, bands, all_bands=resolution is not None)
-    if len(parts) == 1:
-        chosen: list[str | int] | None = list(parts[0].indexes) if parts[0].indexes else bands
-        cube = _from_file(parts[0].href, role, chosen, chunks, parts[0].hints)
-    else:
-        cube = _stacked(parts, names, role, chunks, resolution)
-    return described(cube, about_item(source))
-
-
-def _stacked(parts: list[Part], names: list[str], role: str, chunks: Any, resolution: float | None) -> xr.DataArray:
-    """Join bands that lie in one file each, on one grid."""
-    cubes = [_from_file(part.href, role, list(part.indexes or (1,)), chunks, part.hints) for part in parts]
+def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray:
+    """Read one source; messages about what is rejected start with its path. ``named``: by another source, so it must hold pixels."""
+    path = source if isinstance(source, str) else None
     try:
-        cubes = on_one_grid(cubes, names, resolution)
+        place = source if path is None else _spelt(path)
+        if path is not None and not (is_address(place) or Path(place).exists()):
+            raise InvalidCube("no such file; check the path")
+        reader = reader_of(place)
+        found = reader.describe(place, request)
+        if isinstance(found, Parts) and named:
+            raise InvalidCube(f"this is a source of the kind {reader.name}, which only names others; expected a raster")
+        cube = _cube(found, request) if isinstance(found, Description) else None
     except InvalidCube as error:
-        raise InvalidCube(f"{role}: {error}") from None
+        raise (error if path is None else InvalidCube(f"{path}: {error}")) from None
+    if isinstance(found, Parts):
+        cube = described(_joined(found, request), found.about)
+    assert cube is not None
+    sensor = found.sensor or cube.encoding.get("sensor")
+    cube.encoding |= {"reader": reader.name} | ({"sensor": sensor} if sensor else {})
+    return cube
+
+
+def _spelt(path: str) -> str:
+    """The path that is meant, or the address."""
+    path = local_name(path)
+    return path if is_address(path) else str(Path(path).expanduser())
+
+
+def _cube(found: Description, request: Request) -> xr.DataArray:
+    """The cube of what was described: bands that are asked for, looked at, in chunks, rows running south."""
+    check_description(found)
+    found = found.take(_chosen(found, request.bands))
+    natural = natural_chunks(found.shape, found.block, sequential=found.sequential)
+    _look(found, natural)
+    data, transform = lazy(found.array, request.chunks, natural), found.transform
+    if transform.e > 0:
+        data, transform = (
+            data[:, ::-1],
+            Affine(transform.a, 0.0, transform.c, 0.0, -transform.e, transform.f + found.shape[1] * transform.e),
+        )
+    blocks = {"preferred_chunks": {"y": found.block[0], "x": found.block[1]}}
+    cube = wrap(
+        data,
+        transform=transform,
+        crs=found.crs,
+        names=found.table.names,
+        wavelength=found.table.wavelength,
+        fwhm=found.table.fwhm,
+        good=found.table.good,
+        attrs=found.attrs,
+        encoding={"source": redact(found.place)} | _encoding(found) | blocks,
+        **found.coords,
+    )
+    return described(cube, {"href": found.place} | found.about)
+
+
+def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.intp]:
+    """Positions of the bands that are asked for; by default of those that show the ground: no alpha band, and no layer of classes."""
+    if bands is not None:
+        return np.array(positions(found.table, bands))
+    spectral = np.ones(len(found.table), dtype=bool) if found.spectral is None else found.spectral
+    wanted = bands_without_masks([name for name, shows in zip(found.table.names, spectral, strict=True) if shows], found.place)
+    if not wanted:
+        raise InvalidCube("no band but an alpha band, which shows nothing of the ground; give a file with spectral bands")
+    return np.array([k for k, name in enumerate(found.table.names) if name in wanted], dtype=np.intp)
+
+
+def _look(found: Description, natural: tuple[int, int, int]) -> None:
+    """Reject what is damaged or empty, and warn of what is no reflectance, as far as a few blocks tell."""
+    try:
+        found.array[-1:, -1:, -1:]  # the last pixel of the last band: what is cut off or damaged is usually the end
+        local = Path(found.place)
+        # a file of few bytes holds little, whatever it claims; in it nothing is looked for long
+        held = local.stat().st_size * _MOST_COMPRESSED if local.is_file() else _LOOKED_AT
+        seen = first_data(found.array, natural, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
+    except RunFailed as error:
+        raise InvalidCube(f"truncated or damaged: {error.__cause__ or error}; fetch the file again") from None
+    if seen is None:
+        nodata = float(np.ravel(found.encoding.get("_FillValue", np.nan))[0])
+        raise InvalidCube(f"no data: every pixel is nodata ({nodata:g}) or not finite; check the nodata value of the file")
+    typical = np.median(seen[np.isfinite(seen)]) if np.isfinite(seen).any() else 0.0
+    if typical > NOT_REFLECTANCE:
+        warnings.warn(
+            f"{redact(found.place)}: values around {typical:.4g} are not reflectance (1.0 = 100 %); set the scale in the file, e.g. with gdal_edit.py -scale …",
+            NotReflectance,
+            stacklevel=6,
+        )
+
+
+def _encoding(found: Description) -> dict[str, Any]:
+    """How the source stores its numbers, in xarray's words; a scale that differs between bands cannot be said in them."""
+    columns = {key: value for key, value in found.encoding.items() if isinstance(value, np.ndarray)}
+    encoding = {key: value for key, value in found.encoding.items() if key not in columns}
+    if any(len(set(columns[key].tolist())) > 1 for key in ("scale_factor", "add_offset") if key in columns):
+        encoding.pop("dtype", None)
+        return encoding
+    first = {key: column[0].item() for key, column in columns.items()}
+    return encoding | {key: value for key, value in first.items() if key != "_FillValue" or not np.isnan(value)}
+
+
+def _joined(found: Parts, request: Request) -> xr.DataArray:
+    """The cube of the files that a source names: of one, or of one a band, on one grid."""
+    parts = [replace(request, bands=list(part.indexes) if part.indexes else None, hints=part.hints) for part in found.parts]
+    if len(parts) == 1:
+        one = parts[0] if parts[0].bands else replace(parts[0], bands=request.bands)
+        return _read(found.parts[0].href, one, named=True)
+    cubes = [_read(part.href, replace(asked, bands=asked.bands or [1]), named=True) for part, asked in zip(found.parts, parts, strict=True)]
+    try:
+        cubes = on_one_grid(cubes, found.names, request.resolution)
+    except InvalidCube as error:
+        raise InvalidCube(f"{request.role}: {error}") from None
     import dask.array as da
 
-    join: Callable[..., Any] = np.concatenate if chunks is None else da.concatenate
+    join: Callable[..., Any] = np.concatenate if request.chunks is None else da.concatenate
     columns = {key: np.concatenate([cube.coords[key].values for cube in cubes]) for key in ("wavelength", "fwhm", "good")}
     return wrap(
         join([cube.data for cube in cubes], axis=0),
         transform=geobox(cubes[0]).affine,
         crs=crs_of(cubes[0]),
-        names=names,
+        names=found.names,
         **columns,
         attrs=cubes[0].attrs,
         encoding=cubes[0].encoding,
@@ -226,208 +312,14 @@ def _stacked(parts: list[Part], names: list[str], role: str, chunks: Any, resolu
     )
 
 
-def _from_file(path: str, role: str, bands: list[str | int] | None, chunks: Any, hints: BandHints | None = None) -> xr.DataArray:
-    """Open one file; messages of refusals start with its path."""
-    try:
-        place = _locate(path)
-        if Path(place).is_dir():
-            return _from_store(place, bands, chunks)
-        if Path(place).is_file():
-            (geotiff.check_complete if is_tiff(Path(place)) else envi.check_size)(Path(place))
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                with open_raster(place) as file:
-                    return _from_open(file, place, role, bands, chunks, hints)
-        except (RasterioError, OSError) as error:
-            reason = str(error).removeprefix(f"'{place}' ")
-            raise InvalidCube(f"GDAL cannot read it as a raster ({reason}); {_EXPECTED}") from None
-    except InvalidCube as error:
-        raise InvalidCube(f"{path}: {error}") from None
-
-
-def _locate(path: str) -> str:
-    """Return what to hand to GDAL, once it is sure that a local file is there."""
-    path = local_name(path)
-    if _NOT_A_PATH.match(path) and not Path(path).exists():
-        if "://" in path and path.lower().endswith(".zarr"):
-            raise InvalidCube("a Zarr store is read from a local folder only; open it with xarray.open_zarr, and pass the Dataset")
-        return path
-    local = Path(path).expanduser()
-    if not local.exists():
-        raise InvalidCube("no such file; check the path")
-    if local.is_dir() and is_store(local):
-        return str(local)
-    if local.is_dir():
-        raise InvalidCube("this is a folder; pass the raster file in it")
-    return str(envi.data_file(local))
-
-
-def _from_open(file: Any, place: str, role: str, bands: list[str | int] | None, chunks: Any, hints: BandHints | None) -> xr.DataArray:
-    _check_pixels(file, place)
-    transform = _placed(file)
-    about = describe(file, every_band=role == "HSI", hints=hints)
-    chosen = _shown(about.table.names, spectral(file), place) if bands is None else np.array(positions(about.table, bands))
-    if not chosen.size:
-        raise InvalidCube("no band but an alpha band, which shows nothing of the ground; give a file with spectral bands")
-    array = _array(file, place, about, chosen)
-    natural = natural_chunks(array.shape, file.block_shapes[0], sequential=envi.is_compressed(file))
-    _look(array, natural, place)
-    encoding = _encoding(array, file.dtypes[0], place) | _blocks(file.block_shapes[0])
-    encoding["masks"] = ["alpha"] if array.alpha or not spectral(file).all() else ["mask"] if array.has_mask else []
-    place_of = {"y": (transform.f, transform.e, file.height), "x": (transform.c, transform.a, file.width)}
-    coords = {dim: tagged_centres(file.tags(), dim, *numbers) for dim, numbers in place_of.items()}
-    if transform.e > 0:
-        coords["y"] = coords["y"][::-1]
-    cube = _cube(array, chunks, natural, transform, file.crs, about.table.take(chosen), about.attrs, encoding, coords)
-    return described(cube, about_file(place, file.tags() | file.tags(ns="IMAGERY") | file.tags(ns="ENVI")))
-
-
-def _shown(names: tuple[str, ...], spectral: NDArray[np.bool_], place: str) -> NDArray[np.intp]:
-    """Bands that show the ground: no alpha band, and no layer of classes."""
-    wanted = bands_without_masks([name for name, shows in zip(names, spectral, strict=True) if shows], place)
-    return np.array([k for k, name in enumerate(names) if name in wanted], dtype=np.intp)
-
-
-def _from_store(place: str, bands: list[str | int] | None, chunks: Any) -> xr.DataArray:
-    store = describe_store(Path(place))
-    chosen = np.arange(len(store.table)) if bands is None else np.array(positions(store.table, bands))
-    array = store.array.take(chosen)
-    natural = natural_chunks(array.shape, store.chunk)
-    _look(array, natural, place)
-    encoding = store.encoding | _blocks(store.chunk)
-    cube = _cube(array, chunks, natural, store.transform, store.crs, store.table.take(chosen), store.attrs, encoding, store.coords)
-    return described(cube, about_file(place, {}))
-
-
-def _look(array: RasterArray, natural: tuple[int, int, int], place: str) -> None:
-    """Refuse what is damaged or empty, and warn of what is no reflectance, as far as a few blocks tell."""
-    try:
-        array[-1:, -1:, -1:]  # the last pixel of the last band: what is cut off or damaged is usually the end
-        local = Path(place)
-        # a file of few bytes holds little, whatever it claims; in it nothing is looked for long
-        held = local.stat().st_size * _MOST_COMPRESSED if local.is_file() else _LOOKED_AT
-        seen = first_data(array, natural, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
-    except RunFailed as error:
-        raise InvalidCube(f"truncated or damaged: {error.__cause__ or error}; fetch the file again") from None
-    if seen is None:
-        raise InvalidCube(f"no data: every pixel is nodata ({array.nodata[0]:g}) or not finite; check the nodata value of the file")
-    typical = np.median(seen[np.isfinite(seen)]) if np.isfinite(seen).any() else 0.0
-    if typical > NOT_REFLECTANCE:
-        warnings.warn(
-            f"{redact(place)}: values around {typical:.4g} are not reflectance (1.0 = 100 %); set the scale in the file, e.g. with gdal_edit.py -scale …",
-            NotReflectance,
-            stacklevel=6,
-        )
-
-
-def _cube(
-    array: RasterArray,
-    chunks: Any,
-    natural: tuple[int, int, int],
-    transform: Affine,
-    crs: Any,
-    table: BandTable,
-    attrs: dict[str, Any],
-    encoding: dict[str, Any],
-    coords: dict[str, NDArray[Any]],
-) -> xr.DataArray:
-    data = lazy(array, chunks, natural)
-    if transform.e > 0:
-        data, transform = data[:, ::-1], Affine(transform.a, 0.0, transform.c, 0.0, -transform.e, transform.f + array.height * transform.e)
-    return wrap(
-        data,
-        transform=transform,
-        crs=crs,
-        names=table.names,
-        wavelength=table.wavelength,
-        fwhm=table.fwhm,
-        good=table.good,
-        attrs=attrs,
-        encoding=encoding,
-        **coords,
-    )
-
-
-def _check_pixels(file: Any, place: str) -> None:
-    """Refuse a file that has no bands of real numbers, or fewer bytes than its pixels need."""
-    if file.count == 0:
-        inside = ", ".join(file.subdatasets[:8]) or "nothing"
-        raise InvalidCube(f"no raster bands at the top of this file; it holds {inside}: pass one of these, or open it with xarray")
-    if any(dtype.startswith("complex") for dtype in file.dtypes):
-        raise InvalidCube(f"complex numbers ({file.dtypes[0]}) are not reflectance")
-    if max(file.height, file.width) > LONGEST_AXIS:
-        raise InvalidCube(
-            f"its header claims {file.height} x {file.width} pixels; expected at most {LONGEST_AXIS} along a side, cut it first"
-        )
-    local = Path(place)
-    if not local.is_file():
-        return
-    claimed = file.count * file.height * file.width * np.dtype(file.dtypes[0]).itemsize
-    if file.driver != "VRT" and claims_too_much(claimed, local.stat().st_size):
-        raise InvalidCube(f"its header claims {claimed / 1e12:.1f} TB of pixels in {local.stat().st_size} bytes; it is damaged")
-    if file.driver == "ENVI":
-        envi.check_complete(local, file)
-
-
-def _placed(file: Any) -> Affine:
-    """Transform of the file, once it is sure that its pixels have a place."""
-    try:
-        crs = file.crs
-    except CRSError as error:
-        raise InvalidCube(
-            f"its CRS cannot be read ({error}); write a valid one into the file, e.g. with gdal_edit.py -a_srs EPSG:…"
-        ) from None
-    if crs is None:
-        raise InvalidCube("no CRS, so its pixels have no place; write one into the file, e.g. with gdal_edit.py -a_srs EPSG:…")
-    transform = file.transform
-    if transform == Affine.identity():
-        raise InvalidCube("no geotransform, so its pixels have no place; warp it to a grid first, e.g. with gdalwarp")
-    if transform.b or transform.d or transform.a <= 0 or transform.e == 0:
-        raise InvalidCube("a rotated or mirrored grid; warp it to a north-up grid first, e.g. with gdalwarp")
-    return Affine(*(value + 0.0 for value in tuple(transform)[:6]))  # + 0.0: ENVI headers give -0.0
-
-
-def _array(file: Any, place: str, described: Described, chosen: np.ndarray) -> RasterArray:
-    from rasterio.enums import MaskFlags
-
-    own_mask = any(flag in flags for flags in file.mask_flag_enums for flag in (MaskFlags.per_dataset, MaskFlags.alpha))
-    # GDAL takes an alpha band for a mask where it holds unsigned integers and no nodata value is given.
-    alpha = None if own_mask else next((int(band) + 1 for band in np.flatnonzero(~spectral(file))), None)
-    columns = {key: tuple(getattr(described, key)[chosen].tolist()) for key in ("scale", "offset", "nodata")}
-    # read later, perhaps from another folder
-    path = str(Path(place).absolute()) if Path(place).exists() else place
-    return RasterArray(
-        path,
-        tuple((chosen + 1).tolist()),
-        file.height,
-        file.width,
-        **columns,
-        has_mask=own_mask,
-        alpha=alpha,
-        trusted=is_trusted(),
-        stamp=content_stamp(place),
-    )
-
-
-def _encoding(array: RasterArray, dtype: str, place: str) -> dict[str, Any]:
-    """How the source stores its numbers, in xarray's words; a scale that differs between bands cannot be said in them."""
-    encoding: dict[str, Any] = {"source": redact(place)}
-    if len(set(array.scale)) == len(set(array.offset)) == 1:
-        encoding |= {"dtype": dtype, "scale_factor": array.scale[0], "add_offset": array.offset[0]}
-        if not np.isnan(array.nodata[0]):
-            encoding["_FillValue"] = array.nodata[0]
-    return encoding
-
-
-def _blocks(block: tuple[int, int]) -> dict[str, Any]:
-    """Rows and columns that the source decodes at once, in xarray's words."""
-    return {"preferred_chunks": {"y": block[0], "x": block[1]}}
-
-
 def files_of(source: str, bands: Bands = None, resolution: float | None = None) -> list[str]:
-    """Files that are read when a source is opened by its path or address: itself, and the assets that are meant where it is a STAC item."""
-    if not is_item(source):
+    """Files that are read when a source is opened by its path or address: itself, and the others that its reader names."""
+    place = _spelt(source)
+    reader = find_reader(place)
+    if not isinstance(reader, NamesFiles):  # what is not there is said when it is opened
         return [source]
-    parts, _ = parts_of(read_item(source), as_list(bands), all_bands=resolution is not None)
-    return [source, *(part.href for part in parts)]
+    try:
+        named = reader.files(place, Request("MSI", as_list(bands), resolution))
+    except InvalidCube as error:
+        raise InvalidCube(f"{source}: {error}") from None
+    return [source, *(file for file in named if file != place)]

@@ -7,8 +7,8 @@ opening a 177-band file takes milliseconds against the second that a tile of all
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, field
-from typing import Any
+from dataclasses import astuple, dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from rasterio.windows import Window
 
 from geofuse.cube.values import decode
 from geofuse.errors import RunFailed
+from geofuse.io.read.base import PixelArray
 from geofuse.io.read.fingerprint import content_stamp, fingerprint
 from geofuse.io.read.gdal import open_raster
 from geofuse.redact import redact
@@ -26,8 +27,6 @@ CHUNK_BYTES = 128 * 2**20
 # A header may claim any size. Above this, local files must hold at least one byte for each 2000 claimed (DEFLATE reaches 1032).
 _LARGE = 2**40
 _MOST_COMPRESSED = 2000
-# Pixels along a side: more than the Earth has at 10 m; every one of them is a coordinate in memory.
-LONGEST_AXIS = 2**22
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,11 @@ class RasterArray:
     def shape(self) -> tuple[int, int, int]:
         """Bands, rows and columns."""
         return len(self.indexes), self.height, self.width
+
+    def take(self, bands: NDArray[np.intp]) -> Self:
+        """Some of the bands."""
+        columns: Any = {key: tuple(getattr(self, key)[i] for i in bands) for key in ("indexes", "scale", "offset", "nodata")}
+        return replace(self, **columns)
 
     def __dask_tokenize__(self) -> Any:
         """Name the array by its file as it is now: another content under the same path is another array."""
@@ -146,16 +150,17 @@ def natural_chunks(shape: tuple[int, int, int], block: tuple[int, int], *, seque
     return bands, min(height, side * rows), min(width, side * cols)
 
 
-def first_data(array: RasterArray, chunk: tuple[int, int, int], budget: int = 2**30) -> NDArray[np.float32] | None:
+def first_data(array: PixelArray, chunk: tuple[int, int, int], budget: int = 2**30) -> NDArray[np.float32] | None:
     """Return the first block with data that is found, or None where no pixel holds any.
 
     Blocks are tried in scattered order, eight bands of the file first: a scene with data answers after one or two blocks. Only a
     scene that is empty nearly everywhere is read far, and after ``budget`` decoded bytes it has the benefit of the doubt.
     """
-    bands = list(dict.fromkeys(np.linspace(0, len(array.indexes) - 1, 8).astype(int).tolist()))
-    corners = [(top, left) for top in range(0, array.height, chunk[1]) for left in range(0, array.width, chunk[2])]
+    count, height, width = array.shape
+    bands = list(dict.fromkeys(np.linspace(0, count - 1, 8).astype(int).tolist()))
+    corners = [(top, left) for top in range(0, height, chunk[1]) for left in range(0, width, chunk[2])]
     order = np.random.default_rng(0).permutation(len(corners))
-    for chosen in (bands, sorted(set(range(len(array.indexes))) - set(bands))):
+    for chosen in (bands, sorted(set(range(count)) - set(bands))):
         for place in order:
             top, left = corners[place]
             for band in chosen:
@@ -166,12 +171,12 @@ def first_data(array: RasterArray, chunk: tuple[int, int, int], budget: int = 2*
     return None
 
 
-def lazy(array: RasterArray, chunks: Any, natural: tuple[int, int, int]) -> Any:
+def lazy(array: PixelArray, chunks: Any, natural: tuple[int, int, int]) -> Any:
     """Return the array as dask, or as numpy for ``chunks=None``.
 
     Parameters
     ----------
-    array : RasterArray
+    array : PixelArray
         What to read.
     chunks : Any
         ``"auto"`` for the file's natural chunks, a dict by dim name, anything else that dask understands, or None to read now.

@@ -1,4 +1,4 @@
-"""What a Zarr store holds, and its pixels read window by window; for `geofuse.io.read.open`.
+"""Reader of Zarr stores: what one holds, and its pixels read window by window.
 
 Understood are stores that geofuse wrote, their levels, and any group of version 3 with one variable of dims (band, y, x). A store comes
 from anywhere and is not trusted: what it claims is checked as plain JSON before a library acts on it. Only codecs of numbers and text
@@ -8,14 +8,13 @@ are let in (none that unpickles), no chunk and no coordinate that would fill the
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
@@ -24,8 +23,10 @@ from geofuse.cube.georef import lattice
 from geofuse.cube.normalise import parts
 from geofuse.cube.values import decode
 from geofuse.errors import InvalidCube, RunFailed
+from geofuse.io.read.base import LONGEST_AXIS, Description, Request
 from geofuse.io.read.fingerprint import content_size
-from geofuse.io.read.raster import LONGEST_AXIS, RasterArray, claims_too_much
+from geofuse.io.read.gdal import is_address
+from geofuse.io.read.raster import RasterArray, claims_too_much
 
 _METADATA_BYTES = 64 * 2**20
 _CHUNK_BYTES, _CHUNKS_IN_SHARD = 2**30, 2**20
@@ -60,39 +61,34 @@ class StoreArray(RasterArray):
             raise RunFailed(f"{self.path}: could not read {where} ({error}); the store is damaged or was changed while in use") from error
         return decode(np.asarray(raw), *([column[band] for band in bands] for column in (self.scale, self.offset, self.nodata)))
 
-    def take(self, chosen: NDArray[np.intp]) -> StoreArray:
-        """Some of the bands."""
-        columns: Any = {key: tuple(getattr(self, key)[i] for i in chosen) for key in ("indexes", "scale", "offset", "nodata")}
-        return replace(self, **columns)
-
 
 @dataclass(frozen=True)
-class Store:
-    """What is known of the image in a store; no pixel was read.
-
-    Attributes
-    ----------
-    array : StoreArray
-        All bands, rows in the order of the store.
-    chunk : tuple of int
-        Rows and columns that are read together.
-    table : BandTable
-    transform : affine.Affine
-        As the rows are in the store; they may run north.
-    crs : pyproj.CRS
-    attrs, encoding : dict
-    coords : dict
-        Pixel centres ``y`` and ``x`` as stored, rows turned to run south.
-    """
+class Store(Description):
+    """The image in a store, of all bands and with one scale."""
 
     array: StoreArray
-    chunk: tuple[int, int]
-    table: BandTable
-    transform: Affine
-    crs: Any
-    attrs: dict[str, Any]
-    encoding: dict[str, Any]
-    coords: dict[str, NDArray[Any]]
+
+
+class ZarrReader:
+    """Stores in local folders."""
+
+    name = "Zarr"
+
+    def recognises(self, source: str) -> bool:
+        """Whether it is a folder with the metadata of a store, or an address that ends in ``.zarr``."""
+        try:
+            return is_store(Path(source)) or (source.lower().endswith(".zarr") and is_address(source))
+        except (OSError, ValueError):
+            return False
+
+    def describe(self, source: str, request: Request) -> Description:
+        """Read the metadata."""
+        if is_address(source):
+            raise InvalidCube("a Zarr store is read from a local folder only; open it with xarray.open_zarr, and pass the Dataset")
+        return describe_store(Path(source))
+
+
+ZARR = ZarrReader()
 
 
 def describe_store(folder: Path) -> Store:
@@ -150,7 +146,7 @@ def _described(folder: Path, group: str, dataset: xr.Dataset, chunks: dict[str, 
     rows, cols = chunks[names[0]][1:]
     coords: dict[str, Any] = {dim: known[dim] for dim in ("y", "x") if dim in known}
     encoding = {**encoding, "dtype": variable.dtype.name, "source": str(folder)}
-    return Store(array, (rows, cols), table, transform, known["crs"], attrs, encoding, coords)
+    return Store(str(folder), array, table, transform, known["crs"], (rows, cols), attrs=attrs, encoding=encoding, coords=coords)
 
 
 def finest_group(folder: Path) -> Path:
