@@ -18,7 +18,7 @@ from benchmarks.known import known_pair
 from geofuse.evaluation.metrics import score
 from geofuse.methods.baselines.gsa import gsa, regression
 from geofuse.methods.registry import get_method
-from geofuse.pair.prepare import Ground, Settings
+from geofuse.pair.prepare import PreparedPair, Settings
 from geofuse.pair.psf.builder import Psf
 from geofuse.simulate import RESPONSES, SCENES, Simulation, simulate
 
@@ -60,7 +60,7 @@ def measure(method: str, case: Simulation) -> tuple[float, float, float]:
     return scores["psnr_db"], scores["sam_deg"], seconds
 
 
-def fuse_with(method: str, pair: Ground) -> Tensor:
+def fuse_with(method: str, pair: PreparedPair) -> Tensor:
     """Fuse by name; "raw" is detail injection as published, not cleaned."""
     raw: dict[str, Callable[[Tensor, Tensor, Psf], Tensor]] = {"raw gsa": gsa, "raw regression": regression}
     patch = pair.patches[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import ROOT
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.methods.registry import AUTO, method_names
 from geofuse.simulate import RESPONSES, SCENES
 
@@ -137,12 +137,12 @@ def data_folder(scenes: Iterable[str] = tuple(SCENES)) -> Path:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         One of them is not there.
     """
     folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
     if absent := [SCENES[name].file for name in sorted(set(scenes)) if not SCENES[name].path(folder).exists()]:
-        raise RefusedInput(
+        raise InvalidInput(
             f"The benchmark scenes {', '.join(absent)} are not in {folder}. They may not be redistributed; docs/benchmarks/README.md says where "
             "they come from. Put them in a folder and name it in GEOFUSE_BENCHMARK_DATA, or choose others with --scenes."
         )

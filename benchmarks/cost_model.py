@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.cost_run import Run, planned, values_read
 from benchmarks.environment import OUT
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.run.allocator import keep_freed_memory
 from geofuse.run.plan import Plan
 
@@ -85,13 +85,13 @@ def load(path: Path = CONSTANTS) -> dict[str, float]:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         They were not measured, or some are missing.
     """
     found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["values"] if path.exists() else {}
     missing = [name for name in MEANING if name not in found]
     if missing:
-        raise RefusedInput(f"{path} lacks {', '.join(missing)}; expected all constants. Run python -m benchmarks.cost_model --measure.")
+        raise InvalidInput(f"{path} lacks {', '.join(missing)}; expected all constants. Run python -m benchmarks.cost_model --measure.")
     return found
 
 
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (measure or docs):
             run = Run(**given)
             print(page(run, predict(run, load())))
-    except RefusedInput as refusal:
+    except InvalidInput as refusal:
         print(f"benchmark: {refusal}", file=sys.stderr)
         return 2
     return 0

@@ -8,20 +8,20 @@ import torch
 from geofuse import api
 from geofuse.pair.grid import GridPair
 from geofuse.pair.patch import Patch, make_patch
-from geofuse.pair.prepare import Ground
+from geofuse.pair.prepare import PreparedPair
 from geofuse.pair.registration import Registration
 from geofuse.pair.response import EffectiveResponse
 from geofuse.pair.scene import Sample
 from geofuse.simulate import Simulation, cubes
 
 
-def known_pair(case: Simulation, device: str = "cpu") -> Ground:
+def known_pair(case: Simulation, device: str = "cpu") -> PreparedPair:
     """The whole of a pair, prepared with its true PSF, shift and response: nothing is estimated."""
     grids = api.pair(*cubes(case)).pair
     geometry = Registration((case.ratio / 2,) * 2, case.shift, 0.0)
     nothing = np.zeros(len(case.srf))
     sample = Sample(case.hsi, case.msi, grids.fine_window, grids.coarse_window)
-    pair = Ground(grids, [sample], [], geometry, EffectiveResponse(case.srf, nothing, nothing, "known"), 0.0, [])
+    pair = PreparedPair(grids, [sample], [], geometry, EffectiveResponse(case.srf, nothing, nothing, "known"), 0.0, [])
     like = torch.zeros(1, device=device)
     pair.patches.append(make_patch(case.hsi, case.msi, pair.builder, sample.fine, sample.coarse, like))
     return pair

@@ -16,7 +16,7 @@ from geofuse.cube.normalise import MAIN_VARIABLE, REPORT_ATTRIBUTE
 from geofuse.cube.sampling import check_storable
 from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.cube.sources import SOURCES, both_sources, parse_time, sources_of, time_of, with_time
-from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
+from geofuse.errors import InvalidCube, InvalidInput, InvalidPair
 from geofuse.evaluation.metrics import score
 from geofuse.io.read.open import cube_of
 from geofuse.pair.grid import common_windows
@@ -55,7 +55,7 @@ def pair(hsi: Cube, msi: Cube) -> Scene:
     ------
     InvalidCube
         One of them is not a usable cube.
-    PairMismatch
+    InvalidPair
         They do not form a pair.
     """
     cubes = with_time(cube_of(hsi, "HSI"), hsi), with_time(cube_of(msi, "MSI"), msi)
@@ -76,7 +76,7 @@ def checked_pair(hsi: Cube, msi: Cube) -> Scene:
     ------
     InvalidCube
         One of them is not a usable cube.
-    PairMismatch
+    InvalidPair
         They do not form a pair.
     """
     return without_constant_bands(pair(hsi, msi))
@@ -107,7 +107,7 @@ def plan(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         Whatever `fuse` would refuse before it reads pixels.
     """
     from geofuse.methods.registry import AUTO, STANDARD, check_method, get_method
@@ -122,7 +122,7 @@ def plan(
         _check_model(model)
         model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
         if uncertainty and not model.knows_errors:
-            raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
+            raise InvalidInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
         method = model.method
     device = torch_device(device)
     needs = get_method(STANDARD if method == AUTO else method).cost(scene.pair.ratio)
@@ -158,7 +158,7 @@ def fit(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The images are no pair, hold no data, or have nothing in common.
     """
     return _fit(checked_pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
@@ -186,7 +186,7 @@ def _fit(
 
 def _check_seed(seed: int) -> None:
     if not (isinstance(seed, int | np.integer) and seed >= 0):
-        raise RefusedInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
+        raise InvalidInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
 
 
 def fuse(
@@ -245,7 +245,7 @@ def fuse(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The images are no pair, hold no data, or have nothing in common; the model is for another pair.
 
     References
@@ -315,11 +315,11 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The model was fitted without uncertainty.
     """
     if not model.knows_errors:
-        raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
+        raise InvalidInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
     data = _mosaic(scene, model, planned, "uncertainty")
     attrs = {"units": "1", "long_name": "standard deviation of the fused surface reflectance"}
     return _wrapped(scene, model, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
@@ -385,7 +385,7 @@ def evaluate(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         A method does not exist, or the scene is too small to be degraded further.
     """
     import pandas as pd
@@ -402,7 +402,7 @@ def evaluate(
         check_method(method)
     chosen = tuple(m for m in chosen if m != AUTO)  # which is one of the others
     if not chosen:
-        raise RefusedInput("There is no method to compare; name at least one, such as 'gem'.")
+        raise InvalidInput("There is no method to compare; name at least one, such as 'gem'.")
     scene = checked_pair(hsi, msi)
     settings = Settings(seed=seed, device=torch_device(device), progress=progress)
     with guarded(), bar(len(chosen) + 4, desc="evaluating", unit="step", enabled=progress) as steps:
@@ -411,11 +411,11 @@ def evaluate(
             steps.set_postfix_str(step)
             steps.update()
 
-        ground, settings = prepare(scene, settings, tick)
-        found = reduce(ground, validation_sample(scene, ground), settings)
+        prepared, settings = prepare(scene, settings, tick)
+        found = reduce(prepared, validation_sample(scene, prepared), settings)
         if found is None:
-            raise RefusedInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
-        table = compare(*found, ground, settings, chosen, tick)
+            raise InvalidInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
+        table = compare(*found, prepared, settings, chosen, tick)
     frame = pd.DataFrame(table)
     return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
 
@@ -432,19 +432,19 @@ def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]
 
     Raises
     ------
-    PairMismatch
+    InvalidPair
         Other CRS, pixel size or bands, pixels that do not coincide, or nothing in common.
-    RefusedInput
+    InvalidInput
         The ratio is not positive.
     """
     if not 0 < ratio < np.inf:
-        raise RefusedInput(f"The ratio is {ratio}; expected how many times larger a coarse pixel is than a fine one, such as 8.33.")
+        raise InvalidInput(f"The ratio is {ratio}; expected how many times larger a coarse pixel is than a fine one, such as 8.33.")
     made, true = cube_of(fused, "fused image"), cube_of(truth, "truth")
     for cube, role in ((made, "fused image"), (true, "truth")):
         check_cube(cube, role)
     left, right = common_windows(geobox(made), geobox(true))
     if made.sizes["band"] != true.sizes["band"]:
-        raise PairMismatch(
+        raise InvalidPair(
             f"The fused image has {made.sizes['band']} bands and the truth {true.sizes['band']}; expected the same bands in both."
         )
     return score(true.values[(slice(None), *right.slices)], made.values[(slice(None), *left.slices)], ratio)
@@ -505,7 +505,7 @@ def to_cog(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The values are no reflectance, and ``dtype`` could not hold them.
     """
     from geofuse.io.write.cog import COG, write_cog
@@ -536,7 +536,7 @@ def to_zarr(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The values are no reflectance, and ``dtype`` could not hold them.
     """
     from geofuse.io.write.zarr import ZARR, write_zarr
@@ -602,7 +602,7 @@ def to_stac(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The time cannot be read.
     """
     from geofuse.stac.item import Processing, Source, make_item, write_item
@@ -632,4 +632,4 @@ def _check_model(model: Any) -> None:
     from geofuse.model import Model
 
     if not isinstance(model, Model):
-        raise RefusedInput(f"The model is {model!r}; expected a geofuse.Model: load it from its file with geofuse.Model.load(path).")
+        raise InvalidInput(f"The model is {model!r}; expected a geofuse.Model: load it from its file with geofuse.Model.load(path).")

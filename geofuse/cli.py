@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from geofuse.errors import GeofuseError, RefusedInput
+from geofuse.errors import GeofuseError, InvalidInput
 from geofuse.redact import redact
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -23,7 +23,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
-Trust = Annotated[bool, typer.Option("--trust-input", help="Open whatever GDAL knows, with all that it names: VRT, netCDF, HDF5, WMS, ….")]
+Consistency = Annotated[
+    bool, typer.Option("--trust-input", help="Open whatever GDAL knows, with all that it names: VRT, netCDF, HDF5, WMS, ….")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")]
 BANDS = (
     "Bands to take, in this order, separated by commas: names; numbers from 1 and ranges of them (1-50,60); ranges of wavelengths "
@@ -60,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             print(redact(traceback.format_exc()), file=sys.stderr)
         print(f"geofuse: {redact(_explain(error))}", file=sys.stderr)
-        raise SystemExit(REFUSED if isinstance(error, RefusedInput) else FAILED) from None
+        raise SystemExit(REFUSED if isinstance(error, InvalidInput) else FAILED) from None
 
 
 def _interruption(end: BaseException | None) -> str:
@@ -165,7 +167,7 @@ def fuse(
     resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same command stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run, and stop.")] = False,
-    trust_input: Trust = False,
+    trust_input: Consistency = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -177,7 +179,7 @@ def fuse(
     from geofuse.scheduling import scheduler_of
 
     if scheduler == "cuda" and device not in ("auto", "cuda"):
-        raise RefusedInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
+        raise InvalidInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
     remote = output if is_remote(output) else None
     place = local_place(output) if remote else _path(output)
     job = Job(
@@ -210,7 +212,7 @@ def evaluate(
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
-    trust_input: Trust = False,
+    trust_input: Consistency = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -246,7 +248,7 @@ def compare(
     truth: Annotated[str, typer.Argument(help="The truth, on the same grid.")],
     ratio: Annotated[float, typer.Option(help="Coarse over fine pixel size, for ERGAS.")] = 1.0,
     json: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
-    trust_input: Trust = False,
+    trust_input: Consistency = False,
     debug: Debug = False,
 ) -> None:
     """Full-reference scores: PSNR, SAM, ERGAS, SSIM, UQI, RMSE."""
@@ -267,7 +269,7 @@ def info(
     bands: Bands = None,
     resolution: Resolution = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write it as JSON; - for standard output.")] = None,
-    trust_input: Trust = False,
+    trust_input: Consistency = False,
     debug: Debug = False,
 ) -> None:
     """What geofuse sees in a file: bands, wavelengths, grid, date, nodata."""
@@ -312,7 +314,7 @@ def _path(text: str | Path) -> Path:
 
     address = str(text)
     if re.match(r"[A-Za-z0-9+.-]{2,}:/", address) and not address.startswith("file://"):  # one slash is left of the two in a Path
-        raise RefusedInput(f"Nothing can be written to {address}; expected a path, or for the image s3://bucket/key.tif.")
+        raise InvalidInput(f"Nothing can be written to {address}; expected a path, or for the image s3://bucket/key.tif.")
     return Path(local_name(address)).expanduser()
 
 
@@ -322,7 +324,7 @@ def _tile(text: str) -> int | str:
     try:
         return int(text)
     except ValueError:
-        raise RefusedInput(f"The tile size is {text!r}; expected a number of pixels, or auto.") from None
+        raise InvalidInput(f"The tile size is {text!r}; expected a number of pixels, or auto.") from None
 
 
 def _bytes(text: str) -> int:
@@ -333,7 +335,7 @@ def _bytes(text: str) -> int:
     except (ValueError, OverflowError):
         size = 0
     if size <= 0:
-        raise RefusedInput(f"The memory limit is {text!r}; expected a size such as 4GB.")
+        raise InvalidInput(f"The memory limit is {text!r}; expected a size such as 4GB.")
     return size
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 
 if TYPE_CHECKING:
     from geofuse.reporting.report import Report
@@ -57,7 +57,7 @@ def run_demo(folder: Path, *, method: str = "auto", progress: bool = True) -> tu
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputRefused(f"cannot make the folder {folder} ({error.strerror}); choose another one with -o") from error
+        raise InvalidOutput(f"cannot make the folder {folder} ({error.strerror}); choose another one with -o") from error
     data = demo_data()
     paths = {
         "cog": folder / "berlin_fused.tif",

@@ -20,7 +20,7 @@ from geofuse.cube.flags import shares
 from geofuse.cube.sampling import check_storable
 from geofuse.cube.sources import SOURCE, source_of
 from geofuse.cube.values import StoredType
-from geofuse.errors import NotReflectance, OutputRefused, RefusedInput, RunFailed, warned
+from geofuse.errors import InvalidInput, InvalidOutput, NotReflectance, RunError, warned
 from geofuse.io.read.fingerprint import content_sha256, file_sha256, fingerprint, local_name
 from geofuse.io.read.open import files_of, open_hsi, open_msi
 from geofuse.io.write.base import OutputFormat
@@ -133,19 +133,19 @@ class Job:
     def refuse(self) -> None:
         """Refuse what cannot be written, before anything is read."""
         if self.dtype not in DTYPES:
-            raise RefusedInput(f"The output cannot be stored as {self.dtype!r}; expected {' or '.join(DTYPES)}.")
+            raise InvalidInput(f"The output cannot be stored as {self.dtype!r}; expected {' or '.join(DTYPES)}.")
         if not names_a_format(self.output):
-            raise OutputRefused(f"The output {self.output} must end in {endings()}; its STAC item goes beside it as .json.")
+            raise InvalidOutput(f"The output {self.output} must end in {endings()}; its STAC item goes beside it as .json.")
         self.format.check(self.output, {})
         for path in (Path(local_name(source)).expanduser().resolve() for source in (*self._hsi_files, *self._msi_files)):
             for made in self.outputs:
                 if made.resolve() in (path, *path.parents):
-                    raise OutputRefused(f"The output {made} is one of the inputs, or holds one; give it another name.")
+                    raise InvalidOutput(f"The output {made} is one of the inputs, or holds one; give it another name.")
         for path in self.reports:
             if path.suffix.lower() not in (".json", ".html"):
-                raise RefusedInput(f"The report {path} must end in .json or .html, to say what it shall be.")
+                raise InvalidInput(f"The report {path} must end in .json or .html, to say what it shall be.")
             if self.stac and path.resolve() == self.item_path.resolve():
-                raise RefusedInput(f"The report {path} would replace the STAC item of the output; give it another name.")
+                raise InvalidInput(f"The report {path} would replace the STAC item of the output; give it another name.")
             check_output(path, overwrite=True)
         self._check_destinations()
         from geofuse.methods.registry import check_method  # last, because it loads torch
@@ -161,8 +161,8 @@ class Job:
         if self.stac:
             try:
                 image.beside(self.item_path).check(overwrite=ours, resume=self.resume)
-            except OutputRefused as error:
-                raise OutputRefused(f"{error}. The STAC item of the output goes there; --no-stac writes none.") from None
+            except InvalidOutput as error:
+                raise InvalidOutput(f"{error}. The STAC item of the output goes there; --no-stac writes none.") from None
 
     def plan(self) -> Plan:
         """The dry run."""
@@ -174,9 +174,9 @@ class Job:
 
         Raises
         ------
-        RefusedInput
+        InvalidInput
             The input or the output cannot be used; nothing was computed and nothing was written.
-        RunFailed
+        RunError
             Writing failed; nothing appeared, and it says whether another run can resume from what was finished.
         """
         self.refuse()
@@ -271,12 +271,12 @@ class Job:
 
         Raises
         ------
-        RunFailed
+        RunError
             Says what changed.
         """
         now = self._inputs()
         if changed := differences({key: command[key] for key in now}, now):
-            raise RunFailed(
+            raise RunError(
                 f"An input was replaced or changed during the run: {'; '.join(changed)}. Nothing was published and nothing is kept; "
                 "run again once the inputs stay as they are."
             )
@@ -332,7 +332,7 @@ class Job:
 
         model = None if self.model is None else Model.load(self.model)
         if model is not None and self.uncertainty and not model.knows_errors:
-            raise RefusedInput(
+            raise InvalidInput(
                 f"The model {self.model} was fitted without uncertainty; expected one that was fitted with it, or no --model."
             )
         return model

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from geofuse.cube.flags import Quality, plane_of
-from geofuse.errors import OutputRefused, RefusedInput
+from geofuse.errors import InvalidInput, InvalidOutput
 from geofuse.methods.base import EVERYTHING, FillsGaps, FittedMethod, FlagsPixels, Inner, KnowsErrors
 from geofuse.methods.limits import fuse_within_limits
 from geofuse.methods.registry import get_method
@@ -114,16 +114,16 @@ class Model:
 
         Raises
         ------
-        RefusedInput
+        InvalidInput
             Other number of bands, or a pixel-size ratio that differs by more than 1 %.
         """
         expected = self._counts
         if (bands, msi_bands) != expected:
-            raise RefusedInput(
+            raise InvalidInput(
                 f"The model was fitted on {expected[0]} HSI and {expected[1]} MSI bands; found {bands} and {msi_bands}. Fit a model for this pair."
             )
         if abs(pair.ratio / self.ratio - 1) > 0.01:
-            raise RefusedInput(
+            raise InvalidInput(
                 f"The model was fitted at a pixel-size ratio of {self.ratio:.4g}; found {pair.ratio:.4g}. Fit a model for this pair."
             )
 
@@ -176,11 +176,11 @@ class Model:
 
         Raises
         ------
-        RefusedInput
+        InvalidInput
             The model was fitted without uncertainty.
         """
         if not (isinstance(self.fitted, KnowsErrors) and self.fitted.knows_errors):
-            raise RefusedInput("The model was fitted without uncertainty; fit it with uncertainty=True.")
+            raise InvalidInput("The model was fitted without uncertainty; fit it with uncertainty=True.")
         return self._made(self.fitted.deviation, Sample(hsi, msi, fine, coarse), pair, device, core)
 
     def _made(
@@ -254,7 +254,7 @@ class Model:
 
         Raises
         ------
-        RefusedInput
+        InvalidInput
             For a folder that does not exist.
         OSError
             It could not be written, such as for a full disk.
@@ -263,7 +263,7 @@ class Model:
         header["report"] = dict(self.report)
         target = Path(path)
         if not target.parent.is_dir():
-            raise OutputRefused(f"The folder {target.parent} does not exist; create it first, or save the model elsewhere.")
+            raise InvalidOutput(f"The folder {target.parent} does not exist; create it first, or save the model elsewhere.")
         scratch = target.with_name(f".{target.name}.part")
         try:
             save_file(
@@ -310,7 +310,7 @@ class Model:
 
         Raises
         ------
-        RefusedInput
+        InvalidInput
             The file is not such a model.
         """
         try:
@@ -318,13 +318,13 @@ class Model:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             if metadata.get("format") != FORMAT:
-                raise RefusedInput(f"{path} is not a geofuse model (format {metadata.get('format')!r}; expected {FORMAT!r}).")
+                raise InvalidInput(f"{path} is not a geofuse model (format {metadata.get('format')!r}; expected {FORMAT!r}).")
             return _checked(_restore(json.loads(metadata["model"]), arrays), arrays)
-        except RefusedInput:
+        except InvalidInput:
             raise
         except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             reason = str(error).partition("\n")[0][:200] or type(error).__name__
-            raise RefusedInput(
+            raise InvalidInput(
                 f"{path} cannot be read as a geofuse model: {reason}. Expected a .safetensors file that geofuse wrote."
             ) from error
 

@@ -26,7 +26,7 @@ from geofuse.model import Model
 from geofuse.pair.diagnostics import pair_warnings
 from geofuse.pair.faults import faults
 from geofuse.pair.grid import Window
-from geofuse.pair.prepare import Ground, Settings, lay_ground
+from geofuse.pair.prepare import PreparedPair, Settings, prepare_pair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.scene import Sample, Scene, usable
 from geofuse.pair.screen import fit_screen
@@ -45,7 +45,7 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         Unknown method; images without data or without anything in common; sensors a constant offset apart.
     """
     check_method(settings.method, settings.uncertainty)
@@ -59,15 +59,15 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
         method = settings.method
         table: list[dict[str, Any]] = []
         whole = method != AUTO and get_method(method).cost(scene.pair.ratio).halo is None
-        ground, settings = prepare(scene, settings, tick, whole=whole)
+        prepared, settings = prepare(scene, settings, tick, whole=whole)
         if method == AUTO:
-            method, table = choose_method(ground, validation_sample(scene, ground), settings, tick)
-        model = fit_method(method, ground, settings, scene.bands.names, tick)
+            method, table = choose_method(prepared, validation_sample(scene, prepared), settings, tick)
+        model = fit_method(method, prepared, settings, scene.bands.names, tick)
         if settings.uncertainty:
             tick("calibrating uncertainty")
-            model = with_uncertainty(model, ground, validation_sample(scene, ground), settings)
-        report = describe(ground, model) | {"validation": table, "seed": settings.seed}
-        report |= {"method_asked": settings.method, "pictures": picture(scene, ground, model)}
+            model = with_uncertainty(model, prepared, validation_sample(scene, prepared), settings)
+        report = describe(prepared, model) | {"validation": table, "seed": settings.seed}
+        report |= {"method_asked": settings.method, "pictures": picture(scene, prepared, model)}
     report["seconds"] = {"fit": round(time.monotonic() - start, 2)}
     return replace(model, report=report)
 
@@ -79,7 +79,7 @@ def guarded() -> Iterator[None]:
         yield
 
 
-def prepare(scene: Scene, settings: Settings, tick: Callable[[str], None], *, whole: bool = False) -> tuple[Ground, Settings]:
+def prepare(scene: Scene, settings: Settings, tick: Callable[[str], None], *, whole: bool = False) -> tuple[PreparedPair, Settings]:
     """Read samples, leave out what is wrong in them, and estimate what every method stands on.
 
     Parameters
@@ -87,18 +87,18 @@ def prepare(scene: Scene, settings: Settings, tick: Callable[[str], None], *, wh
     scene : Scene
     settings : Settings
     tick : callable
-        Told the name of each step when it begins.
+        Oracle the name of each step when it begins.
     whole : bool
         For methods that are not local.
 
     Returns
     -------
-    Ground, Settings
+    PreparedPair, Settings
         Of the bands that hold data.
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         Images without data or without anything in common; sensors a constant offset apart.
     """
     tick("reading a sample")
@@ -110,8 +110,8 @@ def prepare(scene: Scene, settings: Settings, tick: Callable[[str], None], *, wh
         settings = replace(settings, srf=settings.srf[np.ix_(screen.msi_bands, screen.hsi_bands)])
     good = scene.bands.good[screen.hsi_bands]
     cleared = [usable([screen.clear(s) for s in part]) for part in (survey, sample)]
-    ground = lay_ground(scene.pair, cleared[0], cleared[1], settings, tick, good, settings.geometry)
-    return replace(ground, screen=screen, faults=faults(screen, survey, scene.pair)), settings
+    prepared = prepare_pair(scene.pair, cleared[0], cleared[1], settings, tick, good, settings.geometry)
+    return replace(prepared, screen=screen, faults=faults(screen, survey, scene.pair)), settings
 
 
 def read_sample(scene: Scene, *, whole: bool = False) -> list[Sample]:
@@ -126,32 +126,32 @@ def read_windows(scene: Scene, fine: Sequence[Window]) -> list[Sample]:
     return scene.read([(w, nominal.coarse_window(w)) for w in fine])
 
 
-def validation_sample(scene: Scene, ground: Ground) -> Sample:
+def validation_sample(scene: Scene, prepared: PreparedPair) -> Sample:
     """The part of the scene that is reduced to validate on it, cleared."""
-    return usable([ground.cleared(read_windows(scene, [validation_window(scene.pair)])[0])])[0]
+    return usable([prepared.cleared(read_windows(scene, [validation_window(scene.pair)])[0])])[0]
 
 
-def fit_method(method: str, ground: Ground, settings: Settings, bands: tuple[str, ...], tick: Callable[[str], None]) -> Model:
+def fit_method(method: str, prepared: PreparedPair, settings: Settings, bands: tuple[str, ...], tick: Callable[[str], None]) -> Model:
     """Fit one method to a prepared pair."""
-    fitted = get_method(method).fit(ground, settings, tick)
-    noise = noise_of(fitted, ground.patches)
-    return Model(method, fitted, ground.pair.ratio, bands, ground.geometry, ground.response, noise, ground.clouds, ground.screen)
+    fitted = get_method(method).fit(prepared, settings, tick)
+    noise = noise_of(fitted, prepared.patches)
+    return Model(method, fitted, prepared.pair.ratio, bands, prepared.geometry, prepared.response, noise, prepared.clouds, prepared.screen)
 
 
-def with_uncertainty(model: Model, ground: Ground, sample: Sample, settings: Settings) -> Model:
+def with_uncertainty(model: Model, prepared: PreparedPair, sample: Sample, settings: Settings) -> Model:
     """The model with standard deviations, calibrated on the scene one step down; ``sample`` is the window that is reduced."""
     method = get_method(model.method)
     assert isinstance(method, CalibratesErrors)
-    found = reduce(ground, sample, settings, CALIBRATION_STEP)
+    found = reduce(prepared, sample, settings, CALIBRATION_STEP)
     if found is not None:
-        found = replace(found[0], response=ground.response, geometric=ground.geometric), found[1]
-    return replace(model, fitted=method.with_deviation(model.fitted, ground, found, settings))
+        found = replace(found[0], response=prepared.response, geometric=prepared.geometric), found[1]
+    return replace(model, fitted=method.with_deviation(model.fitted, prepared, found, settings))
 
 
-def describe(ground: Ground, model: Model) -> dict[str, Any]:
+def describe(prepared: PreparedPair, model: Model) -> dict[str, Any]:
     """What the fit found, in plain JSON values."""
-    geometry, response = ground.geometry, ground.response
-    used = {"hsi": model.filled, "msi": np.ones(len(response.matrix), bool) if ground.screen is None else ground.screen.msi_bands}
+    geometry, response = prepared.geometry, prepared.response
+    used = {"hsi": model.filled, "msi": np.ones(len(response.matrix), bool) if prepared.screen is None else prepared.screen.msi_bands}
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -161,65 +161,65 @@ def describe(ground: Ground, model: Model) -> dict[str, Any]:
     found: dict[str, Any] = {
         "method": model.method,
         "geometry": {
-            "ratio": ground.pair.ratio,
+            "ratio": prepared.pair.ratio,
             "shift_px": list(geometry.shift),
             "psf_sigma_px": float(np.sqrt(geometry.sigma[0] * geometry.sigma[1])),
             "psf_sigma_yx_px": list(geometry.sigma),
             "unexplained": geometry.unexplained,
-            "aligned": ground.pair.aligned,
+            "aligned": prepared.pair.aligned,
         },
         "response": {
             "matrix": _plain(_among(used["hsi"], _among(used["msi"], response.matrix, 0.0, axis=0), 0.0)),
             "offset": PerBand("msi", response.offset),
             "method": response.method,
         },
-        "residuals": residuals_of(ground, model),
-        "disagreement": _disagreement(ground),
+        "residuals": residuals_of(prepared, model),
+        "disagreement": _disagreement(prepared),
         "noise": {},
         "coregistration": {},
         "uncertainty": {},
         "prior_weights": {},
-        "sample": {"windows": len(ground.samples), "fine_pixels": int(sum(np.prod(s.fine.shape) for s in ground.samples))},
-        "warnings": pair_warnings(ground, model.bands),
+        "sample": {"windows": len(prepared.samples), "fine_pixels": int(sum(np.prod(s.fine.shape) for s in prepared.samples))},
+        "warnings": pair_warnings(prepared, model.bands),
     }
     if isinstance(model.fitted, Describes):
         for key, value in model.fitted.describe().items():
             found[key] = found.get(key, {}) | value
         names = [name for name, filled in zip(model.bands, model.filled, strict=True) if filled]
-        found["warnings"] += model.fitted.warnings(ground, names)
+        found["warnings"] += model.fitted.warnings(prepared, names)
     described: dict[str, Any] = plain(found)
     return described
 
 
-def _disagreement(ground: Ground) -> dict[str, Any]:
+def _disagreement(prepared: PreparedPair) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "relative": float(np.sqrt(np.mean(ground.response.residual**2))),
-        "per_band": PerBand("msi", ground.response.residual),
-        "geometric_share": round(ground.geometric, 3),
-        "map": [[round(v, 4) if np.isfinite(v) else None for v in row] for row in ground.where],
+        "relative": float(np.sqrt(np.mean(prepared.response.residual**2))),
+        "per_band": PerBand("msi", prepared.response.residual),
+        "geometric_share": round(prepared.geometric, 3),
+        "map": [[round(v, 4) if np.isfinite(v) else None for v in row] for row in prepared.where],
     }
-    if ground.clouds is not None:
-        found["only_one_image"] = {"share": round(ground.covered, 4), "map": [[round(v, 3) for v in row] for row in ground.covers]}
+    if prepared.clouds is not None:
+        found["only_one_image"] = {"share": round(prepared.covered, 4), "map": [[round(v, 3) for v in row] for row in prepared.covers]}
     return found
 
 
-def picture(scene: Scene, ground: Ground, model: Model) -> dict[str, Any]:
+def picture(scene: Scene, prepared: PreparedPair, model: Model) -> dict[str, Any]:
     """Coarse, fine and fused pixels of the middle of the first window of the sample, small and as plain values; see `excerpt`."""
-    patch, sample = ground.patches[0], ground.samples[0]
+    patch, sample = prepared.patches[0], prepared.samples[0]
     inner = tuple(slice(max(0, (n - SIDE) // 2), max(0, (n - SIDE) // 2) + min(n, SIDE)) for n in sample.fine.shape)
     tables = scene.bands, BandTable.from_cube(scene.msi)
-    if ground.screen is not None:
-        tables = tables[0].take(np.flatnonzero(ground.screen.hsi_bands)), tables[1].take(np.flatnonzero(ground.screen.msi_bands))
+    if prepared.screen is not None:
+        tables = tables[0].take(np.flatnonzero(prepared.screen.hsi_bands)), tables[1].take(np.flatnonzero(prepared.screen.msi_bands))
     red_green_blue, own = (list(table.rgb()) for table in tables)
     rows, cols = (np.arange(part.start, part.stop) + first for part, first in zip(inner, (sample.fine.top, sample.fine.left), strict=True))
-    at = ground.pair.to_coarse(*np.meshgrid(rows.astype(float), cols.astype(float), indexing="ij"))
+    at = prepared.pair.to_coarse(*np.meshgrid(rows.astype(float), cols.astype(float), indexing="ij"))
     nearest = tuple(
         np.clip(np.rint(a).astype(int) - first, 0, n - 1)
         for a, first, n in zip(at, (sample.coarse.top, sample.coarse.left), sample.coarse.shape, strict=True)
     )
     fused = model.fuse_patch(patch, (inner[0], inner[1])).cpu().numpy()[red_green_blue]
     msi = sample.msi[:, *inner][own]
-    box = ground.pair.fine[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    box = prepared.pair.fine[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
     left, bottom, right, top = box.boundingbox
     crs = box.crs.proj  # type: ignore[union-attr]
     shown = excerpt(
@@ -249,15 +249,15 @@ def _plain(values: np.ndarray) -> list[Any]:
     return found
 
 
-def residuals_of(ground: Ground, model: Model) -> dict[str, float]:
+def residuals_of(prepared: PreparedPair, model: Model) -> dict[str, float]:
     """How well the fused sample explains both observations: relative root-mean-square errors over observed pixels."""
     totals = np.zeros(4)
-    for patch in ground.patches[:2]:  # two windows tell it as well as twenty
+    for patch in prepared.patches[:2]:  # two windows tell it as well as twenty
         fused = model.fuse_patch(patch)
         used = patch.psf.observed > 0
         seen = patch.psf.forward(torch.nan_to_num(fused))[:, used]
-        matrix = torch.as_tensor(ground.response.matrix, dtype=fused.dtype, device=fused.device)
-        offset = torch.as_tensor(ground.response.offset, dtype=fused.dtype, device=fused.device)
+        matrix = torch.as_tensor(prepared.response.matrix, dtype=fused.dtype, device=fused.device)
+        offset = torch.as_tensor(prepared.response.offset, dtype=fused.dtype, device=fused.device)
         valid = patch.msi_valid & torch.isfinite(fused).all(0)
         msi = (matrix @ fused[:, valid]) + offset[:, None]
         hsi, truth = patch.hsi[:, used], patch.msi[:, valid]

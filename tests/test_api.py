@@ -18,7 +18,7 @@ from affine import Affine
 from pyproj import Transformer
 
 import geofuse
-from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
+from geofuse.errors import InvalidCube, InvalidInput, InvalidPair
 from tests.crops import NODATA, Raster, small_cubes, small_model, small_pair
 from tests.test_job import psf_error
 
@@ -127,7 +127,7 @@ def test_model_from_disk_gives_the_same_numbers(tmp_path: Path) -> None:
 
 def test_model_of_another_pair_is_refused(tmp_path: Path) -> None:
     hsi, msi = opened(tmp_path, msi=small_pair()[1].warped("EPSG:32633", 4.5))
-    with pytest.raises(RefusedInput, match=r"ratio of 8\.333; found 6\.667"):
+    with pytest.raises(InvalidInput, match=r"ratio of 8\.333; found 6\.667"):
         geofuse.fuse(hsi, msi, model=small_model())
 
 
@@ -241,7 +241,7 @@ def test_msi_with_enough_bands_does_not_warn() -> None:
 
 def test_offset_of_sentinel_2_is_refused(berlin: tuple[Path, Path]) -> None:
     hsi, msi = geofuse.open_hsi(berlin[0]), geofuse.open_msi(berlin[1])
-    with pytest.raises(PairMismatch, match=r"constant \+0\.1\d+ reflectance.*Sentinel-2.*04\.00"):
+    with pytest.raises(InvalidPair, match=r"constant \+0\.1\d+ reflectance.*Sentinel-2.*04\.00"):
         geofuse.fit(hsi, msi + 0.1, method="sylvester", progress=False)
 
 
@@ -349,7 +349,7 @@ def test_evaluate() -> None:
 )
 def test_refusals(call: Callable[[Any, Any], Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geofuse.pair.prepare.register", lambda *_: pytest.fail("refuse before the work"))
-    with pytest.raises(RefusedInput, match=message):
+    with pytest.raises(InvalidInput, match=message):
         call(*small_cubes())
 
 
@@ -404,7 +404,7 @@ class TestQuality:
         to = made.mossfuse.to_cog if suffix == "tif" else made.mossfuse.to_zarr
         to(tmp_path / f"a.{suffix}", progress=False)
         assert sorted(p.name for p in tmp_path.iterdir()) == [f"a.{suffix}", f"a_quality.{suffix}"]
-        with pytest.raises(RefusedInput, match="exists"):
+        with pytest.raises(InvalidInput, match="exists"):
             to(tmp_path / f"a.{suffix}", progress=False)
         if suffix == "tif":
             with rasterio.open(tmp_path / "a_quality.tif") as file:

@@ -22,7 +22,7 @@ import rasterio
 
 import geofuse
 from geofuse.cli import main
-from geofuse.errors import RunFailed
+from geofuse.errors import RunError
 from geofuse.job import Job
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
 
@@ -347,7 +347,7 @@ def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
         (ZeroDivisionError(), 1, "ZeroDivisionError.*--debug"),
         (MemoryError(), 1, "MemoryError"),
         (OSError(28, "No space left on device"), 1, "No space left on device"),
-        (RunFailed("could not write out.tif; nothing was left there"), 1, "could not write out.tif"),
+        (RunError("could not write out.tif; nothing was left there"), 1, "could not write out.tif"),
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, Exception) else "",
 )
@@ -531,7 +531,7 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert all({"psnr_db", "sam_deg", "ergas", "ssim"} <= set(row) for row in scores.values())
     assert scores["sylvester"]["psnr_db"] > scores["bicubic"]["psnr_db"]
     assert out.index("sylvester") < out.index("bicubic")
-    monkeypatch.setattr("geofuse.pipeline.lay_ground", lambda *_: pytest.fail("refuse before the work"))
+    monkeypatch.setattr("geofuse.pipeline.prepare_pair", lambda *_: pytest.fail("refuse before the work"))
     for options, message in (
         (["--methods", "magic"], "no method 'magic'"),
         (["--json", str(tmp_path / "no" / "s.json")], "does not exist"),

@@ -14,7 +14,7 @@ import pytest
 
 from geofuse import api, open_msi
 from geofuse.cli import main
-from geofuse.errors import OutputRefused, RunFailed
+from geofuse.errors import InvalidOutput, RunError
 from geofuse.io.read.fingerprint import content_stamp, fingerprint
 from geofuse.job import Job
 from tests.crops import small_files, small_model, small_pair
@@ -45,7 +45,7 @@ def swapped(path: Path) -> Callable[[], None]:
 
 class TestReplaced:
     def failed(self, made: Job, said: str) -> None:
-        with pytest.raises(RunFailed, match=said):
+        with pytest.raises(RunError, match=said):
             made.run()
         left = sorted(path.name for path in made.output.parent.iterdir())
         assert [name for name in left if "out" in name] == []
@@ -74,7 +74,7 @@ class TestReplaced:
             with pytest.raises(KeyboardInterrupt):
                 made.run()
         swap()
-        with pytest.raises(OutputRefused, match=r"unfinished run .* msi modified was"):
+        with pytest.raises(InvalidOutput, match=r"unfinished run .* msi modified was"):
             made.run()
 
     def test_a_cube_in_python(self, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ class TestReplaced:
         _, msi = copies(tmp_path)
         cube, swap = open_msi(msi), swapped(msi)
         swap()
-        with pytest.raises(RunFailed, match="was replaced or changed"):
+        with pytest.raises(RunError, match="was replaced or changed"):
             cube.compute()
         assert open_msi(msi).compute().notnull().any()
 

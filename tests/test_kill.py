@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 from geofuse.job import Job
 from tests.crops import small_files, small_model
 
@@ -117,7 +117,7 @@ def test_ended_politely(how: int, tmp_path: Path, options: tuple[str, ...]) -> N
     assert ended.stderr.splitlines()[-1].startswith("geofuse: interrupted; what was finished is kept in .a.tif.geofuse: run the same again")
     assert "Traceback" not in ended.stderr
     other = Job(*map(str, small_files()), out, model=Path(options[1]), tile=40, seed=7, progress=False)
-    with pytest.raises(OutputRefused, match="seed was 0 and is 7"):
+    with pytest.raises(InvalidOutput, match="seed was 0 and is 7"):
         other.run()
     assert tiles(tmp_path / ".a.tif.geofuse") >= 4
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 import geofuse
 from geofuse.cube.flags import Quality
-from geofuse.errors import OutputRefused, RefusedInput
+from geofuse.errors import InvalidInput, InvalidOutput
 from geofuse.methods.base import FittedMethod
 from geofuse.methods.baselines.methods import BICUBIC, FittedBaseline
 from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
@@ -147,12 +147,12 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path, content: str) -> None:
 
         with safe_open(str(good), framework="numpy") as file:
             save_file(arrays, path, metadata=file.metadata())
-    with pytest.raises(RefusedInput, match=r"model\.safetensors"):
+    with pytest.raises(InvalidInput, match=r"model\.safetensors"):
         Model.load(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RefusedInput, match=r"nowhere\.safetensors"):
+    with pytest.raises(InvalidInput, match=r"nowhere\.safetensors"):
         Model.load(tmp_path / "nowhere.safetensors")
 
 
@@ -165,7 +165,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_another_scene_is_refused(ratio: float, bands: int, msi_bands: int, message: str) -> None:
-    with pytest.raises(RefusedInput, match=message):
+    with pytest.raises(InvalidInput, match=message):
         model().check(uncropped((10, 10), ratio=ratio), bands, msi_bands)
 
 
@@ -259,7 +259,7 @@ def test_a_model_is_a_line_in_a_notebook() -> None:
 
 def test_where_a_model_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is the system's failure, which a job can be run again after; a missing folder is the user's."""
-    with pytest.raises(OutputRefused, match=r"folder .*nowhere does not exist; create it"):
+    with pytest.raises(InvalidOutput, match=r"folder .*nowhere does not exist; create it"):
         model("sylvester").save(tmp_path / "nowhere" / "m.safetensors")
 
     def full(_: object, path: Path, **__: object) -> None:

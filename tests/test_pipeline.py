@@ -12,7 +12,7 @@ import xarray as xr
 
 import geofuse
 from geofuse.cube.schema import wrap
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from tests.crops import small_cubes, small_model
 from tests.pairs import bell_responses, boxes, made_up_scene, naive_psf
 
@@ -77,7 +77,7 @@ def test_the_report_is_plain_json_and_complete() -> None:
 
 
 def test_only_methods_that_exist() -> None:
-    with pytest.raises(RefusedInput, match=r"no method 'gme'; expected one of auto, gem"):
+    with pytest.raises(InvalidInput, match=r"no method 'gme'; expected one of auto, gem"):
         geofuse.fit(*small_cubes(), method="gme", progress=False)
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geofuse.cube.values import NOT_REFLECTANCE, StoredType
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.scheduling import engine
 
 # Squares of so many pixels a side, at so many places along each axis.
@@ -106,12 +106,12 @@ def check_storable(cube: xr.DataArray, dtype: str, name: str) -> None:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
     """
     limit = StoredType.named(dtype).limit
     level = typical(cube) if limit < math.inf else None
     if level is not None and level > NOT_REFLECTANCE:
-        raise RefusedInput(
+        raise InvalidInput(
             f"{name}: values around {level:.4g} are not reflectance (1.0 = 100 %), and {dtype} holds at most {limit:.3g}. Multiply by the scale "
             "in Python (0.01 for percent), or set it in the file, e.g. with gdal_edit.py -scale …; float32 holds any number "
             "(dtype='float32', --dtype float32)."

@@ -16,7 +16,7 @@ import xarray as xr
 from pyproj import Geod
 
 from geofuse.cube.schema import geobox
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -90,7 +90,7 @@ def parse_time(text: str) -> dt.datetime | tuple[dt.datetime, dt.datetime]:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         It is neither.
 
     Examples
@@ -106,7 +106,7 @@ def parse_time(text: str) -> dt.datetime | tuple[dt.datetime, dt.datetime]:
     if len(times) == 2 and times[0] <= times[1]:
         return times[0], times[1]
     if len(times) != 1:
-        raise RefusedInput(
+        raise InvalidInput(
             f"The time is {text!r}; expected ISO 8601 such as 2024-06-30T10:20:00Z, or two with a slash between, the earlier first."
         )
     return times[0]

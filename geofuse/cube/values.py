@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geofuse.errors import InvalidCube, RefusedInput
+from geofuse.errors import InvalidCube, InvalidInput
 
 # Reflectance of one DN in nearly every integer reflectance product (Sentinel-2, Landsat-like, EnMAP, ENVI exports).
 REFLECTANCE_SCALE = 1e-4
@@ -131,7 +131,7 @@ class StoredType:
 
         Raises
         ------
-        RefusedInput
+        InvalidInput
             Any other name.
         """
         if dtype == "int16":
@@ -140,7 +140,7 @@ class StoredType:
             return cls("float32", 1.0, float("nan"))
         if dtype == "flags":
             return cls("uint8", 1.0, 0.0)
-        raise RefusedInput(f"An image cannot be stored as {dtype!r}; expected 'int16' or 'float32'.")
+        raise InvalidInput(f"An image cannot be stored as {dtype!r}; expected 'int16' or 'float32'.")
 
     @property
     def flags(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import correlate1d, maximum_filter
 
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 
 PEAK = 1.0  # reflectance
 HALF_WINDOW, WINDOW_SIGMA = 5, 1.5  # pixels, of the structural indices
@@ -46,7 +46,7 @@ def score(reference: ArrayLike, estimate: ArrayLike, ratio: float) -> dict[str, 
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The images differ in shape, or have no valid pixel in common.
 
     Examples
@@ -78,7 +78,7 @@ def score(reference: ArrayLike, estimate: ArrayLike, ratio: float) -> dict[str, 
 
 def _common_pixels(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
     if truth.ndim != 3 or truth.shape != guess.shape:
-        raise RefusedInput(
+        raise InvalidInput(
             f"the reference has shape {truth.shape} and the estimate {guess.shape}; expected the same (bands, rows, columns): "
             "bring both to the same grid and bands first"
         )
@@ -86,7 +86,7 @@ def _common_pixels(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
     for t, g in zip(truth, guess, strict=True):
         valid &= np.isfinite(t) & np.isfinite(g)
     if not valid.any():
-        raise RefusedInput("no pixel is valid in every band of both images; mask bad bands before scoring")
+        raise InvalidInput("no pixel is valid in every band of both images; mask bad bands before scoring")
     return valid
 
 

@@ -16,14 +16,14 @@ import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.evaluation.metrics import score
 from geofuse.methods.limits import fuse_within_limits, noise_of
 from geofuse.methods.registry import STANDARD, all_methods, get_method
 from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import GridPair, Window, pair_grids
 from geofuse.pair.patch import make_patch
-from geofuse.pair.prepare import Ground, Settings, lay_ground
+from geofuse.pair.prepare import PreparedPair, Settings, prepare_pair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration
 from geofuse.pair.scene import Sample
@@ -35,17 +35,19 @@ LARGEST_STEP = 8
 CALIBRATION_STEP = 2  # the smallest: it leaves the most pixels to count
 
 
-def choose_method(ground: Ground, sample: Sample, settings: Settings, tick: Callable[[str], None]) -> tuple[str, list[dict[str, Any]]]:
+def choose_method(
+    prepared: PreparedPair, sample: Sample, settings: Settings, tick: Callable[[str], None]
+) -> tuple[str, list[dict[str, Any]]]:
     """The method that `auto` takes, and the table that it was chosen by.
 
     Another estimator replaces the standard where it does better on the reduced scene; a baseline that does better is reported and not taken,
     because it would not explain both observations at full scale.
     """
-    found = reduce(ground, sample, settings)
+    found = reduce(prepared, sample, settings)
     if found is None:
         return STANDARD, []
     methods = all_methods()
-    table = compare(*found, ground, settings, [name for name, method in methods.items() if method.quick], tick)
+    table = compare(*found, prepared, settings, [name for name, method in methods.items() if method.quick], tick)
     scores = {row["method"]: row for row in table if "psnr_db" in row}  # a method that was rejected has none
     best = STANDARD
     if STANDARD in scores:
@@ -56,15 +58,17 @@ def choose_method(ground: Ground, sample: Sample, settings: Settings, tick: Call
     return best, table
 
 
-def reduce(ground: Ground, sample: Sample, settings: Settings, largest: int = LARGEST_STEP) -> tuple[Ground, np.ndarray] | None:
+def reduce(
+    prepared: PreparedPair, sample: Sample, settings: Settings, largest: int = LARGEST_STEP
+) -> tuple[PreparedPair, np.ndarray] | None:
     """A window of the scene one step down, and its truth (B, h, w), NaN where unknown; None where it is too small to tell anything.
 
     The step is the scene's ratio or ``largest``, or less where there are few coarse pixels. Bands that were completed where they have gaps count as
     they are: what all methods are compared with is the same.
     """
-    builder = PsfBuilder(ground.pair, ground.geometry.sigma, ground.geometry.shift)
+    builder = PsfBuilder(prepared.pair, prepared.geometry.sigma, prepared.geometry.shift)
     patch = make_patch(sample.hsi, sample.msi, builder, sample.fine, sample.coarse, torch.zeros(1))
-    step = _step(min(ground.pair.ratio, largest), sample.coarse.shape)
+    step = _step(min(prepared.pair.ratio, largest), sample.coarse.shape)
     if step is None:
         return None
     h, w = (n // step * step for n in sample.coarse.shape)
@@ -78,8 +82,8 @@ def reduce(ground: Ground, sample: Sample, settings: Settings, largest: int = LA
     )
     seen = np.where(np.isfinite(truth).all(0), seen[:, :h, :w], np.nan)
     pair = _nested_pair(h, w, step)
-    sigma = tuple(s / ground.pair.ratio * step for s in ground.geometry.sigma)
-    geometry = Registration((sigma[0], sigma[1]), (0.0, 0.0), ground.geometry.unexplained)
+    sigma = tuple(s / prepared.pair.ratio * step for s in prepared.geometry.sigma)
+    geometry = Registration((sigma[0], sigma[1]), (0.0, 0.0), prepared.geometry.unexplained)
     fine, coarse = Window(0, h, 0, w), Window(0, h // step, 0, w // step)
     blank = np.zeros((1, *coarse.shape), np.float32)
     psf = make_patch(blank, np.zeros((1, h, w), np.float32), PsfBuilder(pair, geometry.sigma), fine, coarse, torch.zeros(1)).psf
@@ -89,7 +93,7 @@ def reduce(ground: Ground, sample: Sample, settings: Settings, largest: int = LA
     complete = psf.forward(known[None].float())[0].numpy() > 0.5
     low = np.where(complete, low, np.nan).astype(np.float32)
     reduced = Sample(low, seen.astype(np.float32), fine, coarse)
-    return lay_ground(pair, [reduced], [reduced], settings, lambda step: None, geometry=geometry), truth
+    return prepare_pair(pair, [reduced], [reduced], settings, lambda step: None, geometry=geometry), truth
 
 
 def _step(ratio: float, shape: tuple[int, int]) -> int | None:
@@ -107,11 +111,16 @@ def _nested_pair(height: int, width: int, step: int) -> GridPair:
 
 
 def compare(
-    reduced: Ground, truth: np.ndarray, ground: Ground, settings: Settings, methods: Sequence[str], tick: Callable[[str], None]
+    reduced: PreparedPair,
+    truth: np.ndarray,
+    prepared: PreparedPair,
+    settings: Settings,
+    methods: Sequence[str],
+    tick: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Scores of methods on the reduced scene, one row each; the response is the one of the full scale."""
     patch = reduced.patches[0]
-    same_response = replace(reduced, response=ground.response, geometric=ground.geometric)
+    same_response = replace(reduced, response=prepared.response, geometric=prepared.geometric)
     table = []
     for method in methods:
         tick(f"validating {method}")
@@ -120,7 +129,7 @@ def compare(
             known = get_method(method)
             fitted = known.fit(same_response, replace(settings, progress=False), lambda step: None)
             fused = fuse_within_limits(fitted, patch, noise_of(fitted, [patch]))[0].cpu().numpy()
-        except RefusedInput as refusal:  # a method that cannot run here has no row of numbers, but it is named
+        except InvalidInput as refusal:  # a method that cannot run here has no row of numbers, but it is named
             table.append({"method": method, "refused": str(refusal)})
             continue
         fused = np.where(np.isfinite(truth).all(0) & patch.msi_valid.cpu().numpy(), fused, np.nan)

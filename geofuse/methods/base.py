@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from geofuse.errors import Warned
     from geofuse.pair.patch import Patch
-    from geofuse.pair.prepare import Ground as PreparedPair
-    from geofuse.pair.prepare import Settings
+    from geofuse.pair.prepare import PreparedPair, Settings
 
 Inner = tuple[slice, slice]
 """Rows and columns of a patch that are asked for."""

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.methods.base import CalibratesErrors, FusionMethod
 
 GROUP = "geofuse.methods"
@@ -53,7 +53,7 @@ def get_method(name: str) -> FusionMethod:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         There is none, or the package that declares it cannot be imported.
     """
     check_name(name)
@@ -65,7 +65,7 @@ def get_method(name: str) -> FusionMethod:
         found = entry.load()
         method: FusionMethod = found() if isinstance(found, type) else found
     except Exception as error:  # whatever an installed package does when it is imported
-        raise RefusedInput(f"The method {name!r} cannot be imported from {entry.value}: {error}. Repair or remove that package.") from error
+        raise InvalidInput(f"The method {name!r} cannot be imported from {entry.value}: {error}. Repair or remove that package.") from error
     return method
 
 
@@ -75,7 +75,7 @@ def all_methods() -> dict[str, FusionMethod]:
     for name in method_names():
         try:
             found[name] = get_method(name)
-        except RefusedInput as refusal:
+        except InvalidInput as refusal:
             warnings.warn(str(refusal), stacklevel=2)
     return found
 
@@ -85,10 +85,10 @@ def check_name(name: str) -> None:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
     """
     if name not in method_names():
-        raise RefusedInput(f"There is no method {name!r}; expected one of {', '.join((AUTO, *method_names()))}.")
+        raise InvalidInput(f"There is no method {name!r}; expected one of {', '.join((AUTO, *method_names()))}.")
 
 
 def check_method(name: str, uncertainty: bool = False) -> None:
@@ -96,13 +96,13 @@ def check_method(name: str, uncertainty: bool = False) -> None:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
     """
     if name == AUTO:
         return
     check_name(name)
     if uncertainty and not isinstance(get_method(name), CalibratesErrors):
         able = [other for other, method in all_methods().items() if isinstance(method, CalibratesErrors)]
-        raise RefusedInput(
+        raise InvalidInput(
             f"The method {name!r} says nothing about its errors; expected one of {', '.join((AUTO, *able))} with uncertainty."
         )

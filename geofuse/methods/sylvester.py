@@ -9,8 +9,7 @@ from __future__ import annotations
 from geofuse.methods.base import Cost, Tick
 from geofuse.methods.gem.estimator import Gem, fit_closed_form
 from geofuse.methods.gem.method import RANK, BayesianMethod, FittedGem, halo_of
-from geofuse.pair.prepare import Ground as PreparedPair
-from geofuse.pair.prepare import Settings
+from geofuse.pair.prepare import PreparedPair, Settings
 
 
 class Sylvester(BayesianMethod):

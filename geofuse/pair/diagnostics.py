@@ -11,37 +11,37 @@ import numpy as np
 
 from geofuse.cube.values import NOT_REFLECTANCE
 from geofuse.errors import Warned, warned
-from geofuse.pair.prepare import Ground, colocated
+from geofuse.pair.prepare import PreparedPair, colocated
 
 # Elongation of the PSF, gain and offset of a band.
 ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 1.1, 0.05, 0.01
 LARGEST_GAP, SHOWN = 0.01, 8  # share of the area that a band may lack without a word; names in a list
 
 
-def pair_warnings(ground: Ground, names: Sequence[str]) -> list[Warned]:
+def pair_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned]:
     """What a user should know of the pair before relying on the result; the names are those of the HSI's bands."""
     found = [
-        *_scale_warnings(ground),
-        *_fault_warnings(ground, names),
-        *_geometry_warnings(ground),
-        *_clouds_warnings(ground),
-        *_table_warnings(ground),
+        *_scale_warnings(prepared),
+        *_fault_warnings(prepared, names),
+        *_geometry_warnings(prepared),
+        *_clouds_warnings(prepared),
+        *_table_warnings(prepared),
     ]
-    if len(ground.response.matrix) < 3:
+    if len(prepared.response.matrix) < 3:
         found.append(
             warned("few-msi-bands", "The MSI has fewer than 3 bands: it says little about spectra, and the result leans on the HSI.")
         )
-    if sum(int(p.psf.observed.sum()) for p in ground.patches) < 100:
+    if sum(int(p.psf.observed.sum()) for p in prepared.patches) < 100:
         found.append(
             warned("few-coarse-pixels", "Fewer than 100 coarse pixels are observed: noise, subspace and response rest on little data.")
         )
     return found
 
 
-def _scale_warnings(ground: Ground) -> list[Warned]:
+def _scale_warnings(prepared: PreparedPair) -> list[Warned]:
     """Files are looked at when they are opened; arrays of users are first seen here."""
     typical = {
-        name: float(np.median(values)) for name, values in zip(("HSI", "MSI"), colocated(ground.patches), strict=True) if values.size
+        name: float(np.median(values)) for name, values in zip(("HSI", "MSI"), colocated(prepared.patches), strict=True) if values.size
     }
     return [
         warned(
@@ -53,10 +53,10 @@ def _scale_warnings(ground: Ground) -> list[Warned]:
     ]
 
 
-def _fault_warnings(ground: Ground, names: Sequence[str]) -> list[Warned]:
+def _fault_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned]:
     """What was left out of the images; the names are those of the HSI's bands."""
     found = []
-    for fault in ground.faults:
+    for fault in prepared.faults:
         bands = "bands " + _listed([names[k] if fault.image == "HSI" and k < len(names) else str(k + 1) for k in fault.bands])
         first = f"{fault.value:.5g} at row {fault.place[0]}, column {fault.place[1]} of the image first; {bands}"
         if fault.kind == "empty":
@@ -79,9 +79,9 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _geometry_warnings(ground: Ground) -> list[Warned]:
+def _geometry_warnings(prepared: PreparedPair) -> list[Warned]:
     found = []
-    geometry = ground.geometry
+    geometry = prepared.geometry
     if geometry.at_limit:
         found.append(
             warned(
@@ -100,25 +100,25 @@ def _geometry_warnings(ground: Ground) -> list[Warned]:
     return found
 
 
-def _clouds_warnings(ground: Ground) -> list[Warned]:
-    if ground.clouds is None:
+def _clouds_warnings(prepared: PreparedPair) -> list[Warned]:
+    if prepared.clouds is None:
         return []
     return [
         warned(
             "only-one-image",
-            f"{100 * ground.covered:.1f} % of the area is shown by only one of the two images (clouds, shadows, change; mapped in the report under "
+            f"{100 * prepared.covered:.1f} % of the area is shown by only one of the two images (clouds, shadows, change; mapped in the report under "
             "disagreement, only_one_image). The image that is farther from the rest of the scene is left out there, and the other decides: "
             "mask those pixels, or trust them less.",
         )
     ]
 
 
-def _table_warnings(ground: Ground) -> list[Warned]:
+def _table_warnings(prepared: PreparedPair) -> list[Warned]:
     """Gain and offset between the sensors, where a response was given; an estimated one contains them."""
-    if ground.response.method == "estimated":
+    if prepared.response.method == "estimated":
         return []
-    hsi, msi = colocated(ground.patches)
-    gain, offset = gain_and_offset(ground.response.matrix @ hsi, msi)
+    hsi, msi = colocated(prepared.patches)
+    gain, offset = gain_and_offset(prepared.response.matrix @ hsi, msi)
     far = np.flatnonzero((np.abs(gain - 1) > LARGEST_GAIN) | (np.abs(offset) > LARGEST_OFFSET))
     if not len(far):
         return []
@@ -126,7 +126,7 @@ def _table_warnings(ground: Ground) -> list[Warned]:
     return [
         warned(
             "gain-or-offset",
-            f"With the response {ground.response.method} the MSI bands differ from the HSI in gain or offset: {listed}. Check the calibration of both, "
+            f"With the response {prepared.response.method} the MSI bands differ from the HSI in gain or offset: {listed}. Check the calibration of both, "
             "or use srf='auto', which takes the difference into the response.",
         )
     ]

@@ -18,7 +18,7 @@ from pyproj import Transformer
 from pyproj.exceptions import ProjError
 
 from geofuse.cube.georef import crs_name
-from geofuse.errors import PairMismatch
+from geofuse.errors import InvalidPair
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -173,7 +173,7 @@ def _transformer(source: Any, target: Any) -> Transformer:
     try:
         return Transformer.from_crs(str(source), str(target), always_xy=True)
     except ProjError:
-        raise PairMismatch(
+        raise InvalidPair(
             f"Nothing leads from the CRS {crs_name(source.proj)!r} of one image to {crs_name(target.proj)!r} of the other; expected two images "
             "that are placed on one globe. A local or arbitrary CRS is no place: write the right one into the file, e.g. with "
             "gdal_edit.py -a_srs EPSG:…"
@@ -196,7 +196,7 @@ def pair_grids(coarse: GeoBox, fine: GeoBox) -> GridPair:
 
     Raises
     ------
-    PairMismatch
+    InvalidPair
         The images do not overlap, are swapped, or their pixel sizes differ by less than 1.5 or more than 32 times.
     """
     everything = Window(0, fine.shape[0], 0, fine.shape[1])
@@ -204,7 +204,7 @@ def pair_grids(coarse: GeoBox, fine: GeoBox) -> GridPair:
     _check_ratio(whole)
     output = _overlap(whole)
     if min(output.shape) < 2 * whole.ratio * (1 - _ROUNDING):
-        raise PairMismatch(_no_overlap(coarse, fine, output))
+        raise InvalidPair(_no_overlap(coarse, fine, output))
     working = output.grown(int(np.ceil(MARGIN * whole.ratio)), everything)
     touched = _touched(whole, output)
     return GridPair(
@@ -220,14 +220,14 @@ def _check_ratio(pair: GridPair) -> None:
     with np.errstate(invalid="ignore"):  # positions off the map are infinite
         ratio = pair.ratio
     if not np.isfinite(ratio):
-        raise PairMismatch("The two images lie so far apart that one cannot be placed on the other's grid; check the CRS of both.")
+        raise InvalidPair("The two images lie so far apart that one cannot be placed on the other's grid; check the CRS of both.")
     if ratio < 1 / MIN_RATIO:
-        raise PairMismatch(
+        raise InvalidPair(
             f"The image given as HSI has finer pixels than the one given as MSI (pixel-size ratio {ratio:.3g}). "
             "Expected coarse pixels in the first and fine pixels in the second; swap them."
         )
     if not MIN_RATIO * (1 - _ROUNDING) <= ratio <= MAX_RATIO * (1 + _ROUNDING):
-        raise PairMismatch(
+        raise InvalidPair(
             f"The pixel-size ratio of HSI to MSI is {ratio:.3g}; expected {MIN_RATIO:g} to {MAX_RATIO:g}. "
             "Resample one of the images (fine image: average it down; coarse image: nothing to gain below a ratio of 1.5)."
         )
@@ -285,14 +285,14 @@ def common_windows(one: GeoBox, other: GeoBox) -> tuple[Window, Window]:
 
     Raises
     ------
-    PairMismatch
+    InvalidPair
         Other CRS or pixel size, pixels that do not coincide, or nothing in common.
     """
     relative = ~one.affine * other.affine
     step = np.array([relative.a, relative.b, relative.d, relative.e])
     offset = np.array([relative.f, relative.c])
     if one.crs != other.crs or np.abs(step - (1, 0, 0, 1)).max() > 1e-6 or np.abs(offset - np.round(offset)).max() > 0.01:
-        raise PairMismatch(
+        raise InvalidPair(
             f"The two images are not on one grid: {_described(one)} and {_described(other)}, {offset[0]:.3g} rows and {offset[1]:.3g} columns "
             "apart. Expected the same CRS and pixel size, and whole pixels between the origins."
         )
@@ -300,7 +300,7 @@ def common_windows(one: GeoBox, other: GeoBox) -> tuple[Window, Window]:
     theirs = Window(0, other.shape[0], 0, other.shape[1]).offset(rows, cols)
     both = Window(max(theirs.top, 0), min(theirs.bottom, one.shape[0]), max(theirs.left, 0), min(theirs.right, one.shape[1]))
     if min(both.shape) <= 0:
-        raise PairMismatch("The two images have no pixel in common. Expected images of one place; check their extents.")
+        raise InvalidPair("The two images have no pixel in common. Expected images of one place; check their extents.")
     return both, both.offset(-rows, -cols)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from geofuse.errors import PairMismatch
+from geofuse.errors import InvalidPair
 from geofuse.pair.clouds import Clouds, find_clouds
 from geofuse.pair.faults import Fault
 from geofuse.pair.gaps import fill_gaps
@@ -44,7 +44,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Ground:
+class PreparedPair:
     """What every method stands on: samples, geometry, response, and how the two images disagree.
 
     ``geometric`` is the share of the disagreement that looks like a wrong geometry; ``where`` maps its relative size over the scene, coarse
@@ -81,7 +81,7 @@ class Ground:
         return self.geometric < GEOMETRIC
 
 
-def lay_ground(
+def prepare_pair(
     pair: GridPair,
     survey: list[Sample],
     sample: list[Sample],
@@ -89,7 +89,7 @@ def lay_ground(
     tick: Callable[[str], None],
     good: np.ndarray | None = None,
     geometry: Registration | None = None,
-) -> Ground:
+) -> PreparedPair:
     """Estimate geometry and response from the survey, and prepare the sample for the estimator."""
     tick("registering")
     geometry, clouds, covered = locate(pair, survey, geometry)
@@ -112,10 +112,10 @@ def lay_ground(
         if settings.srf is None
         else scaled_table(settings.srf, hsi, msi, settings.srf_name)
     )
-    _refuse_baseline_offset(response, msi)
+    _reject_baseline_offset(response, msi)
     share = geometric_share(pair, survey, geometry, response.matrix, response.offset)
     where = disagreement_map(surveyed, [s.fine.top for s in survey], response)
-    return Ground(pair, sample, [patch(s) for s in sample], geometry, response, share, where, clouds, covered, covers)
+    return PreparedPair(pair, sample, [patch(s) for s in sample], geometry, response, share, where, clouds, covered, covers)
 
 
 def locate(pair: GridPair, survey: list[Sample], told: Registration | None = None) -> tuple[Registration, Clouds | None, float]:
@@ -181,11 +181,11 @@ def block_mean(image: np.ndarray, side: int) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _refuse_baseline_offset(response: EffectiveResponse, msi: np.ndarray) -> None:
+def _reject_baseline_offset(response: EffectiveResponse, msi: np.ndarray) -> None:
     low, high = BASELINE_OFFSET
     offset = float(np.median(response.offset))
     if low <= abs(offset) <= high and np.sign(response.offset).sum() == np.sign(offset) * len(msi):
-        raise PairMismatch(
+        raise InvalidPair(
             f"The MSI is a constant {offset:+.3f} reflectance away from what the HSI predicts in every band; expected about 0. Sentinel-2 products since "
             "processing baseline 04.00 carry an offset of -1000 counts (-0.1): apply it exactly once, then fuse again."
         )

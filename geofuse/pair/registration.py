@@ -16,7 +16,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from geofuse.errors import PairMismatch
+from geofuse.errors import InvalidPair
 from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import GridPair
 from geofuse.pair.psf.builder import PsfBuilder
@@ -67,7 +67,7 @@ def register(pair: GridPair, samples: Sequence[Sample]) -> Registration:
 
     Raises
     ------
-    PairMismatch
+    InvalidPair
         The two images have too little in common, even at the best geometry.
     """
     misfit = _Misfit(pair, samples)
@@ -85,7 +85,7 @@ def register(pair: GridPair, samples: Sequence[Sample]) -> Registration:
     if long_value < (1 - MIN_GAIN) * value:
         (sigma_y, sigma_x, dy, dx), value = long_psf, long_value
     if value > MAX_UNEXPLAINED:
-        raise PairMismatch(
+        raise InvalidPair(
             f"The two images do not show the same thing: at best {100 * max(1 - value, 0):.0f} % of the MSI's variance at the HSI's "
             f"resolution is explained by the HSI; expected more than {100 * (1 - MAX_UNEXPLAINED):.0f} %. "
             "Check that both show the same place and season, that clouds are masked, and that the georeference is right to a coarse pixel."

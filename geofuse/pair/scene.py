@@ -11,7 +11,7 @@ import xarray as xr
 
 from geofuse.cube.bands import BandTable
 from geofuse.cube.schema import geobox
-from geofuse.errors import InvalidCube, PairMismatch
+from geofuse.errors import InvalidCube, InvalidPair
 from geofuse.pair.grid import GridPair, Window, pair_grids
 from geofuse.scheduling import engine
 
@@ -59,11 +59,11 @@ class Scene:
 
         Raises
         ------
-        PairMismatch
+        InvalidPair
             Fewer bands in the HSI than in the MSI, no overlap, swapped images, or a ratio out of range.
         """
         if hsi.sizes["band"] <= msi.sizes["band"]:
-            raise PairMismatch(
+            raise InvalidPair(
                 f"The HSI has {hsi.sizes['band']} bands and the MSI {msi.sizes['band']}; expected more bands in the HSI. "
                 "Swap the two images, or give the HSI with all its bands."
             )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geofuse.cube.bands import BandTable
 from geofuse.cube.sampling import constant_bands, typical
 from geofuse.cube.values import NOT_REFLECTANCE
-from geofuse.errors import NotReflectance, PairMismatch
+from geofuse.errors import InvalidPair, NotReflectance
 from geofuse.pair.scene import Scene
 
 # nm that an MSI band may lie beyond the outermost bands of the HSI: about the distance of two of them.
@@ -29,7 +29,7 @@ def without_bands_beyond(scene: Scene) -> Scene:
 
     Raises
     ------
-    PairMismatch
+    InvalidPair
         No MSI band is left.
     """
     hsi, msi = scene.bands, BandTable.from_cube(scene.msi)
@@ -40,7 +40,7 @@ def without_bands_beyond(scene: Scene) -> Scene:
     with np.errstate(invalid="ignore"):
         beyond = (msi.wavelength + half < low) | (msi.wavelength - half > high)
     if beyond.all():
-        raise PairMismatch(
+        raise InvalidPair(
             f"The MSI's bands ({msi.wavelength.min():.4g} to {msi.wavelength.max():.4g} nm) all lie beyond those of the HSI ({low:.4g} to "
             f"{high:.4g} nm); expected bands that both see. Check the wavelengths of both images."
         )

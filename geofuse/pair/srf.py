@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from geofuse.cube.bands import BandTable, to_nm
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.pair.scene import Scene
 from geofuse.pair.selection import kept_rows
 
@@ -29,7 +29,7 @@ def response_table(srf: Any, scene: Scene) -> tuple[np.ndarray | None, str]:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         Unknown name, unreadable file, or a table that does not match the bands.
     """
     if isinstance(srf, str) and srf == "auto":
@@ -38,7 +38,7 @@ def response_table(srf: Any, scene: Scene) -> tuple[np.ndarray | None, str]:
     if not isinstance(srf, str | os.PathLike):
         return _checked(_matrix(srf, (len(msi), len(bands)), scene), "the given matrix"), "given matrix"
     if not bands.has_wavelength:
-        raise RefusedInput(
+        raise InvalidInput(
             "A response table needs the wavelengths of the HSI, and it has none. Use srf='auto', or give the HSI its wavelengths."
         )
     if str(srf).lower().endswith(".csv"):
@@ -53,7 +53,7 @@ def _matrix(srf: Any, expected: tuple[int, int], scene: Scene) -> np.ndarray:
         matrix = np.empty(())
     if matrix.shape != expected:
         found = f"matrix has shape {matrix.shape}" if matrix.ndim else f"is a {type(srf).__name__}"
-        raise RefusedInput(
+        raise InvalidInput(
             f"The response {found}; expected {expected}, one row for each MSI band, or a sensor's name, a CSV file or 'auto'."
         )
     return matrix
@@ -73,14 +73,14 @@ def _from_csv(path: Path, count: int, scene: Scene) -> tuple[np.ndarray, np.ndar
     try:
         table = pd.read_csv(path, comment="#").to_numpy(float)
     except (OSError, ValueError) as error:
-        raise RefusedInput(
+        raise InvalidInput(
             f"The response table {path} cannot be read: {error}. Expected CSV: wavelength, then one column for each MSI band."
         ) from error
     table = np.column_stack([table[:, :1], kept_rows(table[:, 1:].T, scene.msi).T])
     if table.shape[1] != count + 1:
-        raise RefusedInput(f"The response table {path} has {table.shape[1] - 1} band columns; expected {count}, one for each MSI band.")
+        raise InvalidInput(f"The response table {path} has {table.shape[1] - 1} band columns; expected {count}, one for each MSI band.")
     if not np.isfinite(table).all() or not len(table):
-        raise RefusedInput(f"The response table {path} has empty cells or no rows; expected a number in each, 0 where a band sees nothing.")
+        raise InvalidInput(f"The response table {path} has empty cells or no rows; expected a number in each, 0 where a band sees nothing.")
     return to_nm(table[:, 0]), table[:, 1:].T
 
 
@@ -90,12 +90,12 @@ def _from_sensor(name: str, msi: BandTable) -> tuple[np.ndarray, np.ndarray]:
     try:
         satellite, sensor = _SENSORS[name.lower()]
     except KeyError:
-        raise RefusedInput(
+        raise InvalidInput(
             f"There is no response table for {name!r}; expected one of {', '.join(sorted(_SENSORS))}, a CSV file, or 'auto'."
         ) from None
     table = RSR(satellite=satellite, sensor=sensor, no_thermal=True)
     if not msi.has_wavelength:
-        raise RefusedInput(
+        raise InvalidInput(
             f"The MSI has no wavelengths, so its bands cannot be matched to those of {name}. Use srf='auto', or give a CSV file."
         )
     wavelength = np.asarray(table.rsrs_wvl, float)
@@ -116,5 +116,5 @@ _SENSORS = {
 
 def _checked(matrix: np.ndarray, name: str) -> np.ndarray:
     if not np.isfinite(matrix).all() or (matrix < 0).any() or (matrix.sum(1) <= 0).any():
-        raise RefusedInput(f"{name} does not cover the HSI's bands: a row of the response is negative, undefined or empty.")
+        raise InvalidInput(f"{name} does not cover the HSI's bands: a row of the response is negative, undefined or empty.")
     return matrix / matrix.sum(1, keepdims=True)

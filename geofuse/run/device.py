@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 
 _turns: dict[str, threading.Lock] = {}
 
@@ -20,7 +20,7 @@ def torch_device(device: str) -> str:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         It cannot be used.
 
     Examples
@@ -41,8 +41,8 @@ def torch_device(device: str) -> str:
     return device
 
 
-def _refused(device: str, reason: str) -> RefusedInput:
-    return RefusedInput(f"The device {device!r} cannot be used: {reason}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'.")
+def _refused(device: str, reason: str) -> InvalidInput:
+    return InvalidInput(f"The device {device!r} cannot be used: {reason}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'.")
 
 
 def memory_of(device: str) -> int | None:

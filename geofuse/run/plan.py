@@ -12,7 +12,7 @@ import pyproj
 import xarray as xr
 
 from geofuse.cube.georef import crs_name
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.methods.base import Cost
 from geofuse.pair.grid import GridPair
 from geofuse.pair.scene import Scene
@@ -254,13 +254,13 @@ def make_plan(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         A tile size that is not positive, or a scene that cannot be fused within ``memory``.
     """
     if tile != "auto" and not (isinstance(tile, int | np.integer) and tile >= 16):
-        raise RefusedInput(f"The tile size is {tile!r}; expected a whole number of pixels, 16 or more, or 'auto'.")
+        raise InvalidInput(f"The tile size is {tile!r}; expected a whole number of pixels, 16 or more, or 'auto'.")
     if not isinstance(memory, int | float | np.number):
-        raise RefusedInput(f"The memory is {memory!r}; expected a number of bytes, such as 4_000_000_000.")
+        raise InvalidInput(f"The memory is {memory!r}; expected a number of bytes, such as 4_000_000_000.")
     pair = scene.pair
     height, width = pair.output.shape
     whole, halo = needs.halo is None, needs.halo or 0
@@ -274,7 +274,7 @@ def make_plan(
     apart = whole or where.packs  # each tile reads for itself
     chosen = cost.best(cost.choices(candidates, counts, allowed, apart=apart))
     if chosen is None:
-        raise RefusedInput(
+        raise InvalidInput(
             f"Fusing needs {_size(cost.total(candidates[-1], counts[-1]))} with tiles of {candidates[-1]} pixels, and {_size(allowed)} are "
             f"allowed. {WORKER_TOO_SMALL if where.given else ''}Allow more memory or choose smaller tiles (methods that are not local take the "
             "whole scene as one)."

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from geofuse.errors import RunStopped
+from geofuse.errors import RunInterrupted
 from geofuse.pair.grid import Window
 from geofuse.run.device import out_of_memory, release, turn
 
@@ -30,7 +30,7 @@ def make_on(device: str, make: Callable[[Window], np.ndarray], core: Window, div
 
     Raises
     ------
-    RunStopped
+    RunInterrupted
         A tile that is as small as sensible does not fit.
     """
     made = _attempt(device, make, core)
@@ -39,7 +39,7 @@ def make_on(device: str, make: Callable[[Window], np.ndarray], core: Window, div
     release(device)
     rows, cols = core.shape
     if not divisible or max(rows, cols) < 2 * SMALLEST:
-        raise RunStopped(
+        raise RunInterrupted(
             f"The memory of {device} does not hold a tile of {rows} x {cols} pixels with its halo ({made}). End what else runs there, or "
             "start afresh with --device cpu"
         )

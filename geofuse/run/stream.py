@@ -10,7 +10,7 @@ import dask.base
 import dask.multiprocessing
 import numpy as np
 
-from geofuse.errors import RunStopped
+from geofuse.errors import RunInterrupted
 from geofuse.scheduling import active_client
 
 # As often as dask.distributed lets a task end workers before it gives up.
@@ -52,7 +52,7 @@ def run_tiles(
     wanted : collection of (row, column)
         Tiles to compute, by their place among the tiles.
     done : callable
-        Told of each tile, in the order of completion, in this thread.
+        Oracle of each tile, in the order of completion, in this thread.
     """
     tops, lefts = starts(data)
     results = data.map_blocks(
@@ -108,7 +108,7 @@ def _run_in_pools(graph: Any, keys: list[Any], awaited: set[Any]) -> None:
         except BrokenProcessPool as error:
             lost = lost + 1 if len(awaited) == before else 1
             if lost > _LOST_POOLS:
-                raise RunStopped(
+                raise RunInterrupted(
                     f"Processes that tried a tile were killed {lost} times in a row, likely for want of memory: give them more, or less work "
                     "each (--memory-limit)"
                 ) from error
@@ -128,11 +128,11 @@ def _run_there(client: Any, graph: Any, keys: list[Any], done: Callable[[Place, 
                 done(future.key[2:], value[0, 0, 0])
                 future.release()
     except KilledWorker as error:
-        raise RunStopped(
+        raise RunInterrupted(
             f"A tile ended the workers that tried it, likely for want of memory: give them more, or less work each ({_on_one_line(error)})"
         ) from error
     except (CancelledError, CommClosedError) as error:
-        raise RunStopped(f"The dask scheduler was lost ({_on_one_line(error)})") from error
+        raise RunInterrupted(f"The dask scheduler was lost ({_on_one_line(error)})") from error
 
 
 def _on_one_line(error: Exception) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 import pystac
 
 from geofuse.cube.sources import pixel_size_m, utc
-from geofuse.errors import InvalidCube, OutputRefused
+from geofuse.errors import InvalidCube, InvalidOutput
 from geofuse.io.read.fingerprint import content_size, file_sha256, local_name
 from geofuse.io.write.base import Written
 from geofuse.redact import redact, redacted
@@ -222,7 +222,7 @@ def write_item(item: pystac.Item, path: str | Path | None = None) -> Path:
 
     Raises
     ------
-    geofuse.errors.OutputRefused
+    geofuse.errors.InvalidOutput
         If the folder does not exist or cannot be written to.
     """
     target = Path(path if path is not None else str(item.self_href))
@@ -234,7 +234,7 @@ def write_item(item: pystac.Item, path: str | Path | None = None) -> Path:
             file.write(text + "\n")
         part.replace(target)
     except OSError as error:
-        raise OutputRefused(
+        raise InvalidOutput(
             f"Cannot write the STAC item {target}: {error.strerror}. Expected a folder that exists and can be written to; choose another."
         ) from error
     finally:

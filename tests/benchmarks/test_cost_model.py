@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.cost_model import MEANING, load, main, predict
 from benchmarks.cost_run import Run, decoded, planned
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 
 NOTHING = dict.fromkeys(MEANING, 0.0) | {"disk": 1e30}
 SMALL = Run(side=1500, bands=64, workers=2)
@@ -92,7 +92,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 def test_constants_that_are_missing_are_named(tmp_path: Path) -> None:
     path = tmp_path / "constants.json"
     path.write_text(json.dumps({"values": {name: 1.0 for name in MEANING if name != "hash"}}))
-    with pytest.raises(RefusedInput, match="lacks hash"):
+    with pytest.raises(InvalidInput, match="lacks hash"):
         load(path)
-    with pytest.raises(RefusedInput, match="--measure"):
+    with pytest.raises(InvalidInput, match="--measure"):
         load(tmp_path / "none.json")

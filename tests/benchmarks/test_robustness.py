@@ -57,7 +57,7 @@ def test_a_geometry_told_wrong_costs_no_more_than_the_closed_form_loses(error: s
     share = geometric_share(pair.grids, [pair.sample], Registration(sigma, (0.0, 0.0), 0.0), pair.srf, offset)
     assert share > 0.25
     gem, plain = fit_gem([patch], pair.srf, offset, 4.0, harmonise=False), fit_closed_form([patch], pair.srf, offset, 4.0)
-    assert gem.trust.rho > 0.05
+    assert gem.consistency.rho > 0.05
     scores = [psnr(pair.truth, g.coordinates.decode(g.apply(patch)).numpy()) for g in (gem, plain)]
     assert scores[0] > scores[1] - 0.3
 

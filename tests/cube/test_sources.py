@@ -14,7 +14,7 @@ import xarray as xr
 
 import geofuse
 from geofuse.cube.sources import parse_time, source_of, sources_of, time_of
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from tests.crops import small_cubes, small_model
 
 HSI = {"href": "https://host/enmap.json?token=abc", "id": "ENMAP-1", "datetime": "2009-08-20T10:11:12Z", "gsd": 30.0}
@@ -102,7 +102,7 @@ def test_times_that_people_write(text: str, expected: Any) -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2009-08-21/2009-08-20", "2009-08-20/..", "2009-13-01"])
 def test_times_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(RefusedInput, match="expected ISO 8601"):
+    with pytest.raises(InvalidInput, match="expected ISO 8601"):
         parse_time(text)
 
 

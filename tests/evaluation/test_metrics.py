@@ -11,7 +11,7 @@ import torch
 import torchmetrics.functional.image as reference
 from scipy.ndimage import gaussian_filter
 
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.evaluation import metrics
 from geofuse.evaluation.metrics import score
 
@@ -128,9 +128,9 @@ def test_low_contrast_keeps_its_quality_index() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(RefusedInput, match=r"\(3, 8, 8\).*\(3, 8, 9\)"):
+    with pytest.raises(InvalidInput, match=r"\(3, 8, 8\).*\(3, 8, 9\)"):
         score(np.zeros((3, 8, 8)), np.zeros((3, 8, 9)), 4)
-    with pytest.raises(RefusedInput, match="no pixel is valid"):
+    with pytest.raises(InvalidInput, match="no pixel is valid"):
         score(np.full((3, 8, 8), np.nan), np.zeros((3, 8, 8)), 4)
 
 

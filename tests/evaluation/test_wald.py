@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import geofuse
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.evaluation.wald import MARGIN_DB, _step, choose_method, compare, reduce
 from geofuse.methods.registry import get_method
-from geofuse.pair.prepare import Ground, Settings, lay_ground
+from geofuse.pair.prepare import PreparedPair, Settings, prepare_pair
 from geofuse.pair.scene import Sample
 from geofuse.pipeline import read_sample
 from tests.crops import small_cubes, small_pair
@@ -27,14 +27,14 @@ def silent(step: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def full() -> tuple[Ground, Sample]:
+def full() -> tuple[PreparedPair, Sample]:
     scene = geofuse.api.pair(*small_cubes())
     sample = read_sample(scene)
-    return lay_ground(scene.pair, sample, sample, QUIET, silent, scene.bands.good), sample[0]
+    return prepare_pair(scene.pair, sample, sample, QUIET, silent, scene.bands.good), sample[0]
 
 
 @pytest.fixture(scope="module")
-def reduced(full: tuple[Ground, Sample]) -> tuple[Ground, np.ndarray]:
+def reduced(full: tuple[PreparedPair, Sample]) -> tuple[PreparedPair, np.ndarray]:
     found = reduce(*full, QUIET)
     assert found is not None
     return found
@@ -57,7 +57,7 @@ def test_step(ratio: float, shape: tuple[int, int], step: int | None) -> None:
     assert _step(ratio, shape) == step
 
 
-def test_truth_is_the_hsi(reduced: tuple[Ground, np.ndarray]) -> None:
+def test_truth_is_the_hsi(reduced: tuple[PreparedPair, np.ndarray]) -> None:
     _, truth = reduced
     assert truth.shape == (177, 16, 14)
     known = np.isfinite(truth)
@@ -71,13 +71,13 @@ def gaussian(size: int, centre: float, sigma: float) -> np.ndarray:
 
 
 def test_the_fine_image_of_the_reduced_pair_is_the_msi_seen_by_the_hsi(
-    full: tuple[Ground, Sample], reduced: tuple[Ground, np.ndarray]
+    full: tuple[PreparedPair, Sample], reduced: tuple[PreparedPair, np.ndarray]
 ) -> None:
     """At the places of the HSI's pixels; a Gaussian sum written out."""
-    (ground, _), (small, _) = full, reduced
+    (prepared, _), (small, _) = full, reduced
     coarse, fine = small_pair()
     seen = small.samples[0].msi
-    (sy, sx), (dy, dx) = ground.geometry.sigma, ground.geometry.shift
+    (sy, sx), (dy, dx) = prepared.geometry.sigma, prepared.geometry.shift
     for i, j in ((5, 5), (8, 7), (11, 4)):
         col, row = ~fine.transform * (coarse.transform * (j + 0.5, i + 0.5))
         wy, wx = gaussian(fine.values.shape[1], row - 0.5 + dy, sy), gaussian(fine.values.shape[2], col - 0.5 + dx, sx)
@@ -85,11 +85,11 @@ def test_the_fine_image_of_the_reduced_pair_is_the_msi_seen_by_the_hsi(
 
 
 def test_the_coarse_image_of_the_reduced_pair_is_the_hsi_blurred_as_much(
-    full: tuple[Ground, Sample], reduced: tuple[Ground, np.ndarray]
+    full: tuple[PreparedPair, Sample], reduced: tuple[PreparedPair, np.ndarray]
 ) -> None:
     """The same PSF relative to the pixel, sampled by the step: pixel (i, j) covers truth pixels 2 i and 2 i + 1."""
-    (ground, _), (small, _) = full, reduced
-    sigma = np.array(ground.geometry.sigma) / ground.pair.ratio * 2
+    (prepared, _), (small, _) = full, reduced
+    sigma = np.array(prepared.geometry.sigma) / prepared.pair.ratio * 2
     assert small.pair.ratio == pytest.approx(2)
     assert small.geometry.sigma == pytest.approx(tuple(sigma))
     low = small.samples[0].hsi
@@ -100,17 +100,17 @@ def test_the_coarse_image_of_the_reduced_pair_is_the_hsi_blurred_as_much(
         assert low[:, i, j] == pytest.approx(np.einsum("byx,y,x->b", values, wy, wx), rel=5e-3)
 
 
-def test_too_small_a_scene_has_no_reduced_one(full: tuple[Ground, Sample]) -> None:
-    ground, sample = full
+def test_too_small_a_scene_has_no_reduced_one(full: tuple[PreparedPair, Sample]) -> None:
+    prepared, sample = full
     tiny = replace(
         sample, hsi=sample.hsi[:, :10, :10], coarse=replace(sample.coarse, bottom=sample.coarse.top + 10, right=sample.coarse.left + 10)
     )
-    assert reduce(ground, tiny, QUIET) is None
-    assert choose_method(ground, tiny, QUIET, silent) == ("gem", [])
+    assert reduce(prepared, tiny, QUIET) is None
+    assert choose_method(prepared, tiny, QUIET, silent) == ("gem", [])
 
 
 def test_scores_are_those_of_the_fused_reduced_scene(
-    full: tuple[Ground, Sample], reduced: tuple[Ground, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    full: tuple[PreparedPair, Sample], reduced: tuple[PreparedPair, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A method that returns the truth plus 0.01 has 40 dB and 0.01 RMSE; its row says so."""
     small, truth = reduced
@@ -132,10 +132,10 @@ def test_scores_are_those_of_the_fused_reduced_scene(
 
 
 def test_a_method_that_refuses_is_named(
-    full: tuple[Ground, Sample], reduced: tuple[Ground, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    full: tuple[PreparedPair, Sample], reduced: tuple[PreparedPair, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
-        raise RefusedInput("too few pixels for me")
+        raise InvalidInput("too few pixels for me")
 
     monkeypatch.setattr(type(get_method("gsa")), "fit", refuse)
     told: list[str] = []
@@ -143,7 +143,7 @@ def test_a_method_that_refuses_is_named(
     assert told == ["validating gsa"]
 
 
-def chosen(monkeypatch: pytest.MonkeyPatch, full: tuple[Ground, Sample], **scores: tuple[float, float] | None) -> str:
+def chosen(monkeypatch: pytest.MonkeyPatch, full: tuple[PreparedPair, Sample], **scores: tuple[float, float] | None) -> str:
     """The method that is taken, given (PSNR, SAM) of each; None where it refused."""
     table = [{"method": m} | ({"refused": "no"} if s is None else {"psnr_db": s[0], "sam_deg": s[1]}) for m, s in scores.items()]
     monkeypatch.setattr("geofuse.evaluation.wald.reduce", lambda *_: (None, None))
@@ -164,12 +164,12 @@ def chosen(monkeypatch: pytest.MonkeyPatch, full: tuple[Ground, Sample], **score
         ((30, 5), None, "gem"),
     ],
 )
-def test_choice(gem: Any, other: Any, winner: str, full: tuple[Ground, Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choice(gem: Any, other: Any, winner: str, full: tuple[PreparedPair, Sample], monkeypatch: pytest.MonkeyPatch) -> None:
     """A baseline is never taken, however good."""
     assert chosen(monkeypatch, full, gem=gem, sylvester=other, gsa=(40, 1)) == winner
 
 
-def test_the_best_of_several_estimators_is_taken(full: tuple[Ground, Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_of_several_estimators_is_taken(full: tuple[PreparedPair, Sample], monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of other packages included; the margin is that against the standard."""
     known = {name: SimpleNamespace(role=role, quick=True) for name, role in (("gem", "estimator"), ("a", "estimator"), ("b", "estimator"))}
     monkeypatch.setattr("geofuse.evaluation.wald.all_methods", lambda: known)
@@ -178,7 +178,7 @@ def test_the_best_of_several_estimators_is_taken(full: tuple[Ground, Sample], mo
     assert chosen(monkeypatch, full, a=(31, 4), b=(30.9, 1)) == "gem"
 
 
-def test_only_quick_methods_are_compared_unasked(full: tuple[Ground, Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_quick_methods_are_compared_unasked(full: tuple[PreparedPair, Sample], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr("geofuse.evaluation.wald.reduce", lambda *_: (None, None))
     monkeypatch.setattr("geofuse.evaluation.wald.compare", lambda *a: asked.extend(a[4]) or [])

@@ -16,7 +16,7 @@ import geofuse
 from benchmarks import fuzz, fuzz_cases
 from geofuse import open_hsi, open_msi
 from geofuse.cube.values import declared_scale
-from geofuse.errors import InvalidCube, RefusedInput
+from geofuse.errors import InvalidCube, InvalidInput
 from geofuse.model import Model
 from tests.crops import small_cubes, small_model
 from tests.io.read.test_open import WAVELENGTHS, numbers, write_envi, write_tif
@@ -156,17 +156,17 @@ class TestModels:
     def test_numbers_that_are_none(self, odd: float, saved: Path, tmp_path: Path) -> None:
         matrix = Model.load(saved).response.matrix.copy()
         matrix[0, 0] = odd
-        with pytest.raises(RefusedInput, match=r"response\.matrix holds what is no finite number"):
+        with pytest.raises(InvalidInput, match=r"response\.matrix holds what is no finite number"):
             Model.load(self.changed(saved, tmp_path / "a.safetensors", **{"response.matrix": matrix}))
 
     @pytest.mark.parametrize("header", [fuzz_cases.deep_json(), "[]", "7", '{"method": ["gem"]}', "{", ""])
     def test_json_that_is_none_of_a_model(self, header: str, saved: Path, tmp_path: Path) -> None:
-        with pytest.raises(RefusedInput, match="cannot be read as a geofuse model"):
+        with pytest.raises(InvalidInput, match="cannot be read as a geofuse model"):
             Model.load(self.changed(saved, tmp_path / "a.safetensors", header))
 
     def test_parts_of_other_sizes(self, saved: Path, tmp_path: Path) -> None:
         offset = np.zeros(9)
-        with pytest.raises(RefusedInput, match=r"response\.offset has shape \(9,\); expected \(4,\)"):
+        with pytest.raises(InvalidInput, match=r"response\.offset has shape \(9,\); expected \(4,\)"):
             Model.load(self.changed(saved, tmp_path / "a.safetensors", **{"response.offset": offset}))
 
 

@@ -77,14 +77,14 @@ class Fitted:
     """A method that says nothing of noise."""
 
 
-class Told:
+class Oracle:
     """A method that knows it."""
 
     noise = NOISE
 
 
 def test_noise_is_what_the_method_found() -> None:
-    assert noise_of(Told(), [patch()]) is NOISE  # type: ignore[arg-type]
+    assert noise_of(Oracle(), [patch()]) is NOISE  # type: ignore[arg-type]
 
 
 def test_noise_where_no_method_told_it() -> None:
@@ -101,7 +101,7 @@ def test_a_handful_of_pixels_tell_no_noise() -> None:
 
 
 def test_a_method_is_bounded_and_where_it_was_outside_is_told() -> None:
-    class Wild(Told):
+    class Wild(Oracle):
         def apply(self, patch: Patch, inner: Inner = EVERYTHING) -> torch.Tensor:
             image = torch.full((BANDS, SIDE, SIDE), 0.3)
             image[2, 7, 9] = -1.0

@@ -14,13 +14,13 @@ from torch import Tensor
 
 import geofuse
 from geofuse.cli import main
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.methods import registry
 from geofuse.methods.base import EVERYTHING, Arrays, CalibratesErrors, Cost, FusionMethod, Inner, Role, Tick, Values
 from geofuse.methods.registry import GROUP, STANDARD, check_method, check_name, get_method, method_names
 from geofuse.pair.images import as_like
 from geofuse.pair.patch import Patch
-from geofuse.pair.prepare import Ground, Settings
+from geofuse.pair.prepare import PreparedPair, Settings
 from tests.crops import small_cubes
 
 OWN = {"gem", "mossfuse-paper", "sylvester", "hysure", "cnmf", "gsa", "regression", "mlp", "bicubic"}
@@ -55,7 +55,7 @@ class Mean:
     def cost(self, ratio: float) -> Cost:
         return Cost(0)
 
-    def fit(self, prepared: Ground, settings: Settings, tick: Tick) -> FittedMean:
+    def fit(self, prepared: PreparedPair, settings: Settings, tick: Tick) -> FittedMean:
         return FittedMean(prepared.patches[0].hsi[:, prepared.patches[0].hsi_valid].mean(1).numpy(), 0.5)
 
     def restore(self, arrays: Arrays, values: Values) -> FittedMean:
@@ -106,10 +106,10 @@ def test_names_cost_no_import() -> None:
 
 def test_a_name_that_is_none_is_rejected_with_those_that_are() -> None:
     for check in (check_name, check_method, get_method):
-        with pytest.raises(RefusedInput, match=r"no method 'gme'; expected one of auto, gem, .*bicubic"):
+        with pytest.raises(InvalidInput, match=r"no method 'gme'; expected one of auto, gem, .*bicubic"):
             check("gme")
     check_method("auto")
-    with pytest.raises(RefusedInput, match="no method 'auto'"):
+    with pytest.raises(InvalidInput, match="no method 'auto'"):
         check_name("auto")
 
 
@@ -118,7 +118,7 @@ def test_uncertainty_is_of_methods_that_know_their_errors() -> None:
     assert able == {"gem", "sylvester"}
     for name in able | {"auto"}:
         check_method(name, uncertainty=True)
-    with pytest.raises(RefusedInput, match=r"'gsa' says nothing about its errors; expected one of auto, gem, sylvester with uncertainty"):
+    with pytest.raises(InvalidInput, match=r"'gsa' says nothing about its errors; expected one of auto, gem, sylvester with uncertainty"):
         check_method("gsa", uncertainty=True)
 
 
@@ -158,7 +158,7 @@ def test_a_name_that_is_taken_stays_what_it_was(name: str, declare: Declare) -> 
 def test_a_broken_package_is_named_where_its_method_is_asked_for(value: str, declare: Declare) -> None:
     declare(broken=value)
     assert "broken" in method_names()
-    with pytest.raises(RefusedInput, match=rf"'broken' cannot be imported from {value}: .*Repair or remove that package"):
+    with pytest.raises(InvalidInput, match=rf"'broken' cannot be imported from {value}: .*Repair or remove that package"):
         get_method("broken")
     assert get_method("gem").name == "gem"
 
@@ -166,7 +166,7 @@ def test_a_broken_package_is_named_where_its_method_is_asked_for(value: str, dec
 def test_a_broken_package_spoils_no_command(declare: Declare, capsys: pytest.CaptureFixture[str]) -> None:
     """What names all methods goes on without it, and says so."""
     declare(broken="geofuse_no_such_package:METHOD")
-    with pytest.warns(UserWarning, match="'broken' cannot be imported"), pytest.raises(RefusedInput, match=r"auto, gem, sylvester with"):
+    with pytest.warns(UserWarning, match="'broken' cannot be imported"), pytest.raises(InvalidInput, match=r"auto, gem, sylvester with"):
         check_method("gsa", uncertainty=True)
     with pytest.raises(SystemExit) as ended:
         main(["methods"])

@@ -15,37 +15,37 @@ from geofuse.errors import Warned
 from geofuse.methods.gem import diagnostics as gem_diagnostics
 from geofuse.pair import diagnostics
 from geofuse.pair.diagnostics import gain_and_offset, pair_warnings
-from geofuse.pair.prepare import Ground, Settings, colocated, lay_ground
+from geofuse.pair.prepare import PreparedPair, Settings, colocated, prepare_pair
 from geofuse.pair.response import EffectiveResponse
 from geofuse.pipeline import read_sample
 from tests.crops import small_cubes
 
 
 @pytest.fixture(scope="module")
-def ground() -> Ground:
+def prepared() -> PreparedPair:
     scene = geofuse.api.pair(*small_cubes())
     sample = read_sample(scene)
-    return lay_ground(scene.pair, sample, sample, Settings(progress=False), lambda step: None, scene.bands.good)
+    return prepare_pair(scene.pair, sample, sample, Settings(progress=False), lambda step: None, scene.bands.good)
 
 
 def codes(found: Iterable[Warned]) -> set[str]:
     return {w["code"] for w in found}
 
 
-def with_response(ground: Ground, bands: int) -> Ground:
+def with_response(prepared: PreparedPair, bands: int) -> PreparedPair:
     response = EffectiveResponse(np.ones((bands, 177)) / 177, np.zeros(bands), np.zeros(bands))
-    return replace(ground, response=response)
+    return replace(prepared, response=response)
 
 
-def told(ground: Ground) -> set[str]:
-    return codes(pair_warnings(ground, [str(k) for k in range(177)]))
+def told(prepared: PreparedPair) -> set[str]:
+    return codes(pair_warnings(prepared, [str(k) for k in range(177)]))
 
 
-def test_warnings(ground: Ground) -> None:
-    assert not told(ground) & {"geometry-at-limit", "few-msi-bands"}
-    assert "geometry-at-limit" in told(replace(ground, geometry=replace(ground.geometry, at_limit=True)))
-    assert "few-msi-bands" in told(with_response(ground, 2))
-    assert "few-msi-bands" not in told(with_response(ground, 3))
+def test_warnings(prepared: PreparedPair) -> None:
+    assert not told(prepared) & {"geometry-at-limit", "few-msi-bands"}
+    assert "geometry-at-limit" in told(replace(prepared, geometry=replace(prepared.geometry, at_limit=True)))
+    assert "few-msi-bands" in told(with_response(prepared, 2))
+    assert "few-msi-bands" not in told(with_response(prepared, 3))
 
 
 def test_every_code_is_a_word_for_programs() -> None:
@@ -73,16 +73,16 @@ def test_few_coarse_pixels_are_warned_of() -> None:
     assert "few-coarse-pixels" in codes(model.report["warnings"])
 
 
-def test_gain_and_offset_of_a_told_response(ground: Ground) -> None:
+def test_gain_and_offset_of_a_told_response(prepared: PreparedPair) -> None:
     """One band calibrated 20 % brighter is listed, one that fits is not. An estimated response takes it up."""
-    hsi, msi = colocated(ground.patches)
+    hsi, msi = colocated(prepared.patches)
     matrix = np.linalg.lstsq(hsi.T, msi.T, rcond=None)[0].T
     brighter = replace(
-        ground, response=EffectiveResponse(matrix / np.array([1.2, 1.0, 1.0, 1.0])[:, None], np.zeros(4), np.zeros(4), "told")
+        prepared, response=EffectiveResponse(matrix / np.array([1.2, 1.0, 1.0, 1.0])[:, None], np.zeros(4), np.zeros(4), "told")
     )
     (message,) = (w["message"] for w in pair_warnings(brighter, ()) if w["code"] == "gain-or-offset")
     assert "1 (gain 1.20" in message
-    fitting = replace(ground, response=EffectiveResponse(matrix, np.zeros(4), np.zeros(4), "told"))
+    fitting = replace(prepared, response=EffectiveResponse(matrix, np.zeros(4), np.zeros(4), "told"))
     assert "gain-or-offset" not in told(fitting)
     estimated = replace(brighter, response=replace(brighter.response, method="estimated"))
     assert "gain-or-offset" not in told(estimated)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from geofuse.errors import PairMismatch, RefusedInput
+from geofuse.errors import InvalidInput, InvalidPair
 from geofuse.pair.grid import Window, common_windows, pair_grids
 from tests.pairs import CRS, NORTH, WEST, boxes
 
@@ -57,7 +57,7 @@ def test_any_aligned_pair(ratio: Fraction, coarse: tuple[int, int], fine: tuple[
     low = GeoBox(coarse, Affine(float(ratio), 0, WEST + float(edges[1]), 0, -float(ratio), NORTH - float(edges[0])), CRS)
     high = GeoBox(fine, Affine(1, 0, WEST, 0, -1, NORTH), CRS)
     if min(map(len, overlap)) < 2 * ratio:
-        with pytest.raises(PairMismatch, match=r"do not overlap|fine pixels only"):
+        with pytest.raises(InvalidPair, match=r"do not overlap|fine pixels only"):
             pair_grids(low, high)
         return
     pair = pair_grids(low, high)
@@ -145,7 +145,7 @@ def test_one_system_in_two_spellings_is_aligned() -> None:
     ],
 )
 def test_refused_ratios(ratio: float, message: str) -> None:
-    with pytest.raises(PairMismatch, match=message):
+    with pytest.raises(InvalidPair, match=message):
         pair_grids(*boxes((100, 100), (100, 100), ratio))
 
 
@@ -167,12 +167,12 @@ def test_two_coarse_pixels_are_enough() -> None:
 
 def test_refused_places() -> None:
     low, high = boxes((20, 20), (80, 80), 4.0)
-    with pytest.raises(PairMismatch, match=r"do not overlap: HSI covers 13\..*°E, 52\..*°N, MSI covers 13\..*check the files"):
+    with pytest.raises(InvalidPair, match=r"do not overlap: HSI covers 13\..*°E, 52\..*°N, MSI covers 13\..*check the files"):
         pair_grids(low.translate_pix(25, 0), high)
-    with pytest.raises(PairMismatch, match="overlap by 80 × 4 fine pixels only"):
+    with pytest.raises(InvalidPair, match="overlap by 80 × 4 fine pixels only"):
         pair_grids(low.translate_pix(19, 0), high)
     nowhere = GeoBox((20, 20), Affine(4, 0, 5e7, 0, -4, 9e7), "EPSG:25832")
-    with pytest.raises(RefusedInput, match="check"):
+    with pytest.raises(InvalidInput, match="check"):
         pair_grids(nowhere, high)
 
 
@@ -183,11 +183,11 @@ def test_crs_that_are_not_of_the_earth(crs: str) -> None:
     there = [GeoBox(box.shape, box.affine, crs) for box in (low, high)]
     for one, other in ((there[0], high), (low, there[1])):
         with pytest.raises(
-            PairMismatch, match=r"Nothing leads from the CRS '(Arbitrary|unknown|Mars|EPSG)[^']*' of one image to '[^\[]*' of"
+            InvalidPair, match=r"Nothing leads from the CRS '(Arbitrary|unknown|Mars|EPSG)[^']*' of one image to '[^\[]*' of"
         ):
             pair_grids(one, other)
     assert pair_grids(*there).ratio == pytest.approx(4.0)
-    with pytest.raises(PairMismatch, match=r"do not overlap: HSI covers x 383569\.97–383649\.97, y"):
+    with pytest.raises(InvalidPair, match=r"do not overlap: HSI covers x 383569\.97–383649\.97, y"):
         pair_grids(there[0].translate_pix(25, 0), there[1])
 
 
@@ -216,7 +216,7 @@ def test_common_windows(start: tuple[int, int], size: tuple[int, int]) -> None:
     theirs = np.stack(np.mgrid[0 : size[0], 0 : size[1]], -1) + start
     shared = {tuple(p) for p in places.reshape(-1, 2).tolist()} & {tuple(p) for p in theirs.reshape(-1, 2).tolist()}
     if not shared:
-        with pytest.raises(PairMismatch, match="no pixel in common"):
+        with pytest.raises(InvalidPair, match="no pixel in common"):
             common_windows(one, other)
         return
     here, there = common_windows(one, other)
@@ -227,7 +227,7 @@ def test_common_windows(start: tuple[int, int], size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("change", [Affine.translation(0.3, 0), Affine.scale(1.1), Affine.rotation(2)])
 def test_other_grids_have_no_common_windows(change: Affine) -> None:
     one = GeoBox((10, 8), Affine(3.6, 0, WEST, 0, -3.6, NORTH), CRS)
-    with pytest.raises(PairMismatch, match="not on one grid"):
+    with pytest.raises(InvalidPair, match="not on one grid"):
         common_windows(one, GeoBox((10, 8), one.affine * change, CRS))
-    with pytest.raises(PairMismatch, match=r"not on one grid: EPSG:32633 with pixels of 3\.6 and EPSG:32632 with"):
+    with pytest.raises(InvalidPair, match=r"not on one grid: EPSG:32633 with pixels of 3\.6 and EPSG:32632 with"):
         common_windows(one, GeoBox((10, 8), one.affine, "EPSG:32632"))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import geofuse
-from geofuse.errors import PairMismatch
-from geofuse.pair.prepare import Ground, Settings, _refuse_baseline_offset, block_mean, colocated, lay_ground
+from geofuse.errors import InvalidPair
+from geofuse.pair.prepare import PreparedPair, Settings, _reject_baseline_offset, block_mean, colocated, prepare_pair
 from geofuse.pair.registration import Registration
 from geofuse.pair.response import EffectiveResponse
 from geofuse.pipeline import read_sample
@@ -17,17 +17,17 @@ from tests.crops import small_cubes, small_pair
 
 
 @pytest.fixture(scope="module")
-def ground() -> Ground:
+def prepared() -> PreparedPair:
     scene = geofuse.api.pair(*small_cubes())
     sample = read_sample(scene)
-    return lay_ground(scene.pair, sample, sample, Settings(progress=False), lambda step: None, scene.bands.good)
+    return prepare_pair(scene.pair, sample, sample, Settings(progress=False), lambda step: None, scene.bands.good)
 
 
-def test_colocated_is_the_msi_through_the_psf(ground: Ground) -> None:
+def test_colocated_is_the_msi_through_the_psf(prepared: PreparedPair) -> None:
     """Spectra that are compared belong to one place: each by a Gaussian sum written out, in the order of the coarse pixels."""
-    hsi, msi = colocated(ground.patches)
+    hsi, msi = colocated(prepared.patches)
     coarse, fine = small_pair()
-    (sy, sx), (dy, dx) = ground.geometry.sigma, ground.geometry.shift
+    (sy, sx), (dy, dx) = prepared.geometry.sigma, prepared.geometry.shift
     rows, cols = np.arange(fine.values.shape[1]), np.arange(fine.values.shape[2])
     found = 0
     for spectrum, seen in zip(hsi.T, msi.T, strict=True):
@@ -57,10 +57,10 @@ def test_constant_offset(offset: tuple[float, ...], refused: bool) -> None:
     """Near a tenth and of one sign in every band is Sentinel-2's; anything else is not."""
     response = EffectiveResponse(np.ones((3, 5)), np.array(offset), np.zeros(3))
     if not refused:
-        _refuse_baseline_offset(response, np.zeros((3, 7)))
+        _reject_baseline_offset(response, np.zeros((3, 7)))
         return
-    with pytest.raises(PairMismatch, match=r"-1000 counts \(-0\.1\)"):
-        _refuse_baseline_offset(response, np.zeros((3, 7)))
+    with pytest.raises(InvalidPair, match=r"-1000 counts \(-0\.1\)"):
+        _reject_baseline_offset(response, np.zeros((3, 7)))
 
 
 @given(rows=st.integers(1, 50), cols=st.integers(1, 50), side=st.integers(1, 20), seed=st.integers(0, 99))
@@ -78,7 +78,9 @@ def test_block_mean(rows: int, cols: int, side: int, seed: int) -> None:
             assert value == pytest.approx(inside.mean() if inside.size else np.nan, nan_ok=True)
 
 
-def test_geometry_can_be_given(ground: Ground) -> None:
+def test_geometry_can_be_given(prepared: PreparedPair) -> None:
     given_geometry = Registration((3.0, 3.0), (0.0, 0.0), 0.1)
-    again = lay_ground(ground.pair, ground.samples, ground.samples, Settings(progress=False), lambda step: None, geometry=given_geometry)
+    again = prepare_pair(
+        prepared.pair, prepared.samples, prepared.samples, Settings(progress=False), lambda step: None, geometry=given_geometry
+    )
     assert again.geometry is given_geometry

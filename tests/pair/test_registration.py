@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from geofuse.errors import PairMismatch
+from geofuse.errors import InvalidPair
 from geofuse.pair.grid import Window
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration, geometric_share, register, unexplained_share
@@ -95,10 +95,10 @@ def test_windows_and_gaps() -> None:
 
 def test_unrelated_images_are_refused() -> None:
     pair, other = made_up(seed=0), made_up(seed=1)
-    with pytest.raises(PairMismatch, match=r"do not show the same thing: at best \d+ % .* expected more than 50 %.*Check"):
+    with pytest.raises(InvalidPair, match=r"do not show the same thing: at best \d+ % .* expected more than 50 %.*Check"):
         register(pair.grids, [replace(pair, msi=other.msi).sample])
     noise = np.random.default_rng(0).normal(size=pair.msi.shape)
-    with pytest.raises(PairMismatch):
+    with pytest.raises(InvalidPair):
         register(pair.grids, [replace(pair, msi=noise).sample])
 
 
@@ -116,7 +116,7 @@ def test_a_shift_beyond_the_range_is_told_or_refused() -> None:
     pair = made_up(shift=(12.0, 0.0), grain=6.0)
     try:
         found = register(pair.grids, [pair.sample])
-    except PairMismatch:
+    except InvalidPair:
         return
     assert found.at_limit
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geofuse.cube.schema import wrap
-from geofuse.errors import InvalidCube, PairMismatch
+from geofuse.errors import InvalidCube, InvalidPair
 from geofuse.pair.grid import Window
 from geofuse.pair.scene import Sample, Scene, usable
 from tests.crops import small_cubes
@@ -87,7 +87,7 @@ def test_bands_are_those_of_the_hsi() -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(3, 3), (2, 3)])
 def test_as_many_bands_are_refused(first: int, second: int) -> None:
-    with pytest.raises(PairMismatch, match=rf"HSI has {first} bands and the MSI {second}; expected more bands in the HSI"):
+    with pytest.raises(InvalidPair, match=rf"HSI has {first} bands and the MSI {second}; expected more bands in the HSI"):
         Scene.of(labelled(first, 20, 24, 5), labelled(second, 90, 100, 1))
 
 

@@ -15,7 +15,7 @@ from geofuse.api import checked_pair, pair
 from geofuse.cube.bands import BandTable
 from geofuse.cube.sampling import constant_bands, windows
 from geofuse.cube.schema import geobox, wrap
-from geofuse.errors import NotReflectance, PairMismatch, RefusedInput
+from geofuse.errors import InvalidInput, InvalidPair, NotReflectance
 from tests.crops import small_cubes
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -65,7 +65,7 @@ def test_how_far_beyond(wavelength: float, fwhm: float, stays: bool) -> None:
 
 def test_no_band_in_common_is_rejected() -> None:
     hsi, msi = small_cubes()
-    with pytest.raises(PairMismatch, match=r"all lie beyond those of the HSI \(1007 to"):
+    with pytest.raises(InvalidPair, match=r"all lie beyond those of the HSI \(1007 to"):
         pair(hsi.isel(band=hsi.wavelength > 1000), msi)
 
 
@@ -93,7 +93,7 @@ def test_a_response_of_all_bands_fits_the_bands_that_are_kept(tmp_path: Path) ->
     matrix = np.random.default_rng(0).random((5, hsi.sizes["band"]))
     with pytest.warns(UserWarning, match="lwir11"):
         assert geofuse.plan(hsi, with_band(msi, noise(msi), "lwir11", 10_900.0), srf=matrix).shape[0] == hsi.sizes["band"]
-    with pytest.warns(UserWarning, match="lwir11"), pytest.raises(RefusedInput, match="one row for each MSI band"):
+    with pytest.warns(UserWarning, match="lwir11"), pytest.raises(InvalidInput, match="one row for each MSI band"):
         geofuse.plan(hsi, with_band(msi, noise(msi), "lwir11", 10_900.0), srf=matrix[:3])
 
 
@@ -141,7 +141,7 @@ def test_only_a_few_pixels_are_read() -> None:
 def test_percent_is_not_written_as_int16(write: str, lazy: bool, tmp_path: Path) -> None:
     cube = small_cubes(chunks="auto" if lazy else None)[0] * 100
     path = tmp_path / ("a.tif" if write == "to_cog" else "a.zarr")
-    with pytest.raises(RefusedInput, match=rf"{path.name}: values around [\d.]+ are not reflectance.*int16 holds at most 3\.28.*float32"):
+    with pytest.raises(InvalidInput, match=rf"{path.name}: values around [\d.]+ are not reflectance.*int16 holds at most 3\.28.*float32"):
         getattr(cube.mossfuse, write)(path, progress=False)
     assert list(tmp_path.iterdir()) == []
     getattr(cube.mossfuse, write)(path, dtype="float32", progress=False)
@@ -153,5 +153,5 @@ def test_percent_is_said_when_it_is_fused() -> None:
     hsi, msi = small_cubes()
     with pytest.warns(NotReflectance, match=r"the HSI holds values around [\d.]+, which are not reflectance"):
         fused = geofuse.fuse(hsi * 100, msi, method="regression", progress=False)
-    with pytest.raises(RefusedInput, match="not reflectance"):
+    with pytest.raises(InvalidInput, match="not reflectance"):
         fused.mossfuse.to_cog("never.tif", progress=False)

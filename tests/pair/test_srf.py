@@ -9,7 +9,7 @@ import pytest
 from affine import Affine
 
 from geofuse.cube.schema import wrap
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.pair.scene import Scene
 from geofuse.pair.srf import response_table
 
@@ -94,7 +94,7 @@ def test_refused_tables(tmp_path: Path, bad: str) -> None:
     elif bad == "outside":
         path.write_text("wavelength,b,g,r,n\n" + "".join(f"{w},1,1,1,1\n" for w in range(3000, 3100)))
     message = {"columns": "has 3 band columns; expected 4", "hole": "empty cells", "outside": "does not cover"}.get(bad, "cannot be read")
-    with pytest.raises(RefusedInput, match=message):
+    with pytest.raises(InvalidInput, match=message):
         response_table(path, scene_of())
 
 
@@ -111,5 +111,5 @@ def test_refused_tables(tmp_path: Path, bad: str) -> None:
     ],
 )
 def test_refused(srf: object, scene: Scene, message: str) -> None:
-    with pytest.raises(RefusedInput, match=message):
+    with pytest.raises(InvalidInput, match=message):
         response_table(srf, scene)

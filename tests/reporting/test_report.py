@@ -319,13 +319,13 @@ def test_notebook_shows_summary_warnings_and_table_without_pictures() -> None:
 
 def test_plot_draws_what_is_recorded() -> None:
     axes = [ax for ax in Report(record()).plot().axes if ax.get_title(loc="left")]
-    validation, response, disagreement, ground, noise = axes
+    validation, response, disagreement, prepared, noise = axes
     assert [bar.get_width() for bar in validation.patches] == [29.1, 33.2, 36.4]
     assert [text.get_text() for text in validation.get_yticklabels()] == ["bicubic", "gsa", "gem"]
     np.testing.assert_allclose(response.lines[2].get_xdata(), WAVELENGTHS)
     np.testing.assert_allclose(response.lines[2].get_ydata(), record()["response"]["matrix"][2])
     np.testing.assert_allclose([bar.get_height() for bar in disagreement.patches], [8, 7, 6, 5])
-    np.testing.assert_allclose(ground.images[0].get_array(), 6.0)
+    np.testing.assert_allclose(prepared.images[0].get_array(), 6.0)
     np.testing.assert_allclose(noise.lines[0].get_ydata(), 0.002)
     np.testing.assert_allclose(noise.lines[1].get_xdata()[1:], [560, 660, 830], atol=15)
     assert "sensor" not in " ".join(ax.get_title(loc="left") for ax in axes).lower()

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
-from geofuse.errors import OutputRefused, RefusedInput, RunStopped
+from geofuse.errors import InvalidInput, InvalidOutput, RunInterrupted
 from geofuse.job import Job
 from geofuse.run.stream import run_tiles
 from geofuse.scheduling import scheduler_of, started
@@ -100,13 +100,13 @@ def test_workers_that_do_not_see_the_output_are_refused(
     monkeypatch.setattr("geofuse.io.write.shared_path._read", lambda path: None)
     with scheduler_of(threads_as_workers):
         with pytest.raises(
-            OutputRefused, match=r"The workers inproc://\S+, inproc://\S+ do not see the output's folder .*a folder that all"
+            InvalidOutput, match=r"The workers inproc://\S+, inproc://\S+ do not see the output's folder .*a folder that all"
         ):
             job(out, model).run()
         assert list(tmp_path.iterdir()) == []
         kept.mkdir()
         (kept / "journal.jsonl").write_text("{}\n")
-        with pytest.raises(OutputRefused, match="do not see"):
+        with pytest.raises(InvalidOutput, match="do not see"):
             job(out, model).run()
     assert {p.name for p in kept.iterdir()} == {"lock", "journal.jsonl"}
 
@@ -115,7 +115,7 @@ def test_workers_that_see_another_input_are_refused(
     tmp_path: Path, model: Path, threads_as_workers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("geofuse.io.write.shared_path._size", lambda path: 7 if "fine" in path else os.stat(path).st_size)
-    with scheduler_of(threads_as_workers), pytest.raises(RefusedInput, match=r"do not see the input \S*fine\.tif"):
+    with scheduler_of(threads_as_workers), pytest.raises(InvalidInput, match=r"do not see the input \S*fine\.tif"):
         job(tmp_path / "a.tif", model).run()
     assert list(tmp_path.iterdir()) == []
 
@@ -127,11 +127,11 @@ def test_workers_are_asked_for_the_name_that_they_will_open(
     hsi, msi = small_files()
     monkeypatch.chdir(hsi.parent)
     monkeypatch.setattr("geofuse.io.write.shared_path._size", lambda path: os.stat(path).st_size if os.path.isabs(path) else None)
-    with scheduler_of(threads_as_workers), pytest.raises(RefusedInput, match=r"do not see the input coarse\.tif.*give the whole path"):
+    with scheduler_of(threads_as_workers), pytest.raises(InvalidInput, match=r"do not see the input coarse\.tif.*give the whole path"):
         Job(hsi.name, msi.name, tmp_path / "a.tif", model=model, progress=False).run()
 
 
-class Told:
+class Oracle:
     """A value that notes, in a file a process, that it was unpacked there."""
 
     def __init__(self, folder: Path) -> None:
@@ -143,7 +143,7 @@ class Told:
             file.write(".")
 
 
-def brightened(block: Any, told: Told, block_id: Any = None) -> Any:
+def brightened(block: Any, told: Oracle, block_id: Any = None) -> Any:
     time.sleep(0.05)
     return block + 1
 
@@ -156,7 +156,7 @@ def corner(tile: Any, top: int, left: int) -> tuple[int, float]:
 def test_what_all_tiles_share_travels_once_to_each_worker(tmp_path: Path) -> None:
     import dask.array as da
 
-    shared = dask.delayed(Told(tmp_path), pure=False, traverse=False)
+    shared = dask.delayed(Oracle(tmp_path), pure=False, traverse=False)
     data = da.zeros((1, 80, 80), chunks=(1, 10, 10)).map_blocks(brightened, shared, dtype=float, meta=da.zeros((0, 0, 0))._meta)
     found: dict[Any, Any] = {}
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, scheduler_of(cluster.scheduler_address):
@@ -211,7 +211,7 @@ def deadly(tile: Any, top: int, left: int) -> int:
 def test_a_tile_that_ends_every_worker_ends_the_run() -> None:
     import dask.array as da
 
-    with scheduler_of("distributed"), started(2, 4 * 10**9), pytest.raises(RunStopped, match="ended the workers that tried it"):
+    with scheduler_of("distributed"), started(2, 4 * 10**9), pytest.raises(RunInterrupted, match="ended the workers that tried it"):
         run_tiles(da.zeros((1, 20, 20), chunks=(1, 10, 10)), deadly, [(0, 0)], lambda place, value: None)
 
 
@@ -238,7 +238,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_next_goes_on(tmp_path: 
         amid(folder, scheduler.kill)
         with (
             scheduler_of(address),
-            pytest.raises(RunStopped, match=r"The dask scheduler was lost .*kept in .a.tif.geofuse: run the same again"),
+            pytest.raises(RunInterrupted, match=r"The dask scheduler was lost .*kept in .a.tif.geofuse: run the same again"),
         ):
             job(out, model).run()
     finally:

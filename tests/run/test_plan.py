@@ -22,7 +22,7 @@ from rasterio.transform import from_origin
 
 import geofuse
 from geofuse.cube.schema import wrap
-from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
+from geofuse.errors import InvalidCube, InvalidInput, InvalidPair
 from geofuse.methods.gem.filters import REACH
 from geofuse.methods.gem.method import HALO_COARSE, HALO_FINE
 from geofuse.methods.registry import get_method
@@ -114,7 +114,7 @@ def test_plan_has_the_parameters_of_fuse() -> None:
 @pytest.mark.parametrize(("options", "said"), [({"seed": -1}, "seed"), ({"method": "gsa", "uncertainty": True}, "uncertainty")])
 def test_plan_refuses_what_fuse_refuses(options: dict[str, Any], said: str) -> None:
     for verb in (geofuse.plan, geofuse.fuse):
-        with pytest.raises(RefusedInput, match=said):
+        with pytest.raises(InvalidInput, match=said):
             verb(*BERLIN, **options)
 
 
@@ -163,13 +163,13 @@ def test_the_page() -> None:
 def test_plan_takes_what_fuse_takes() -> None:
     options: dict[str, Any] = {"method": "gem", "srf": "auto", "model": None, "tile": 256, "device": "cpu", "progress": False, "seed": 3}
     assert geofuse.plan(*BERLIN, **options).tile == 256
-    with pytest.raises(RefusedInput, match="Hubble"):
+    with pytest.raises(InvalidInput, match="Hubble"):
         geofuse.plan(*BERLIN, srf="Hubble")
-    with pytest.raises(RefusedInput, match="no method 'magic'"):
+    with pytest.raises(InvalidInput, match="no method 'magic'"):
         geofuse.plan(*BERLIN, method="magic")
-    with pytest.raises(RefusedInput, match="'abacus' cannot be used"):
+    with pytest.raises(InvalidInput, match="'abacus' cannot be used"):
         geofuse.plan(*BERLIN, device="abacus")
-    with pytest.raises(RefusedInput, match="177 HSI and 4 MSI bands; found 177 and 3"):
+    with pytest.raises(InvalidInput, match="177 HSI and 4 MSI bands; found 177 and 3"):
         geofuse.plan(BERLIN[0], BERLIN[1][:3], model=small_model())
 
 
@@ -194,7 +194,7 @@ def test_memory_decides_tile_and_workers() -> None:
     times = [max(sum(sizes) / p.workers, max(sizes)) for p in plans for sizes in [[h * w for h, w in seen(p)]]]
     assert all(later <= 1.5 * sooner for sooner, later in pairwise(times)), "more memory never makes it much slower"
     assert times[-1] < times[0]
-    with pytest.raises(RefusedInput, match=r"tiles of 128 pixels, and 900 MB are allowed") as refusal:
+    with pytest.raises(InvalidInput, match=r"tiles of 128 pixels, and 900 MB are allowed") as refusal:
         plan(900 * 10**6)
     assert "Allow more memory" in str(refusal.value)
 
@@ -223,7 +223,7 @@ def test_a_given_cluster_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> N
     assert tight.memory <= 10 * 1_200 * 10**6 + BASE_MEMORY
     assert plan(10**12, 1_200 * 10**6) == tight, "the limit of the run is that of each worker"
     with pytest.raises(
-        RefusedInput, match="one worker of the cluster with all its threads: start workers with more memory or fewer threads"
+        InvalidInput, match="one worker of the cluster with all its threads: start workers with more memory or fewer threads"
     ):
         plan(500 * 10**6)
 
@@ -255,13 +255,13 @@ def test_a_big_tile_with_enough_memory_is_fused_with_it() -> None:
     needed = geofuse.plan(*small_cubes(), tile=4096).memory
     fused = geofuse.fuse(*small_cubes(), model=small_model(), tile=4096, memory=needed, progress=False)
     assert fused.chunks is not None
-    with pytest.raises(RefusedInput, match="are allowed"):
+    with pytest.raises(InvalidInput, match="are allowed"):
         geofuse.fuse(*small_cubes(), model=small_model(), tile=4096, memory=BASE_MEMORY, progress=False)
 
 
 @pytest.mark.parametrize("tile", [-1, 0, 15])
 def test_senseless_tiles_are_refused(tile: int) -> None:
-    with pytest.raises(RefusedInput, match=f"The tile size is {tile}; expected a whole number of pixels, 16 or more"):
+    with pytest.raises(InvalidInput, match=f"The tile size is {tile}; expected a whole number of pixels, 16 or more"):
         geofuse.plan(*BERLIN, tile=tile)
 
 
@@ -280,11 +280,11 @@ def test_bytes_read_are_those_of_the_windows(tile: int, rows: int, cols: int) ->
 def test_everything_that_metadata_tell_is_refused_without_reading() -> None:
     hsi, msi = BERLIN
     for first, second, error, message in (
-        (msi, hsi, PairMismatch, "more bands in the HSI"),
-        (hsi, hsi, PairMismatch, "more bands in the HSI"),
-        (cube(177, 80, 60, 3.6), msi, PairMismatch, "pixel-size ratio"),
-        (cube(177, 400, 400, 1.2), msi, PairMismatch, "swap"),
-        (hsi, cube(4, 660, 494, 3.6, west=500_000), PairMismatch, "do not overlap"),
+        (msi, hsi, InvalidPair, "more bands in the HSI"),
+        (hsi, hsi, InvalidPair, "more bands in the HSI"),
+        (cube(177, 80, 60, 3.6), msi, InvalidPair, "pixel-size ratio"),
+        (cube(177, 400, 400, 1.2), msi, InvalidPair, "swap"),
+        (hsi, cube(4, 660, 494, 3.6, west=500_000), InvalidPair, "do not overlap"),
         (hsi.drop_vars("spatial_ref"), msi, InvalidCube, "no CRS"),
     ):
         with pytest.raises(error, match=message):

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geofuse.errors import RunStopped
+from geofuse.errors import RunInterrupted
 from geofuse.model import Model
 from geofuse.pair.grid import Window
 from geofuse.pair.scene import Scene
@@ -58,14 +58,14 @@ def test_halves_are_cut_across_the_longer_side(rows: int, cols: int) -> None:
 def test_the_smallest_tile_that_does_not_fit_ends_the_run() -> None:
     seen: list[Window] = []
     with pytest.raises(
-        RunStopped, match=r"memory of cpu does not hold a tile of 64 x 64 pixels .*Tried to allocate 2.00 GiB\.\).*--device cpu"
+        RunInterrupted, match=r"memory of cpu does not hold a tile of 64 x 64 pixels .*Tried to allocate 2.00 GiB\.\).*--device cpu"
     ):
         make_on("cpu", roomy_for(0, seen), Window(0, 256, 0, 256))
     assert [w.shape for w in seen] == [(256, 256), (128, 256), (128, 128), (64, 128), (64, 64)]
 
 
 def test_a_tile_that_depends_on_all_of_itself_is_not_cut() -> None:
-    with pytest.raises(RunStopped, match="256 x 256"):
+    with pytest.raises(RunInterrupted, match="256 x 256"):
         make_on("cpu", roomy_for(0, []), Window(0, 256, 0, 256), divisible=False)
 
 

@@ -11,7 +11,7 @@ import dask
 import dask.array as da
 import pytest
 
-from geofuse.errors import RunStopped
+from geofuse.errors import RunInterrupted
 from geofuse.run.stream import run_tiles
 from geofuse.scheduling import scheduler_of
 
@@ -48,5 +48,5 @@ def test_a_process_that_is_killed_costs_its_tile_and_no_other(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_tile_that_ends_every_process_ends_the_run(tmp_path: Path) -> None:
-    with pytest.raises(RunStopped, match="killed 4 times in a row, likely for want of memory"):
+    with pytest.raises(RunInterrupted, match="killed 4 times in a row, likely for want of memory"):
         run(tmp_path, deaths=99)

@@ -25,7 +25,7 @@ from geofuse.cube.georef import crs_of
 from geofuse.cube.normalise import only_array
 from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.cube.values import NOT_REFLECTANCE
-from geofuse.errors import InvalidCube, NotReflectance, RunFailed
+from geofuse.errors import InvalidCube, NotReflectance, RunError
 from geofuse.io.read.assets import bands_without_masks
 from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description
 from geofuse.io.read.fingerprint import local_name
@@ -259,7 +259,7 @@ def _look(found: Description, natural: tuple[int, int, int]) -> None:
         # a file of few bytes holds little, whatever it claims; in it nothing is looked for long
         held = local.stat().st_size * _MOST_COMPRESSED if local.is_file() else _LOOKED_AT
         seen = first_data(found.array, natural, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
-    except RunFailed as error:
+    except RunError as error:
         raise InvalidCube(f"truncated or damaged: {error.__cause__ or error}; fetch the file again") from None
     if seen is None:
         nodata = float(np.ravel(found.encoding.get("_FillValue", np.nan))[0])

@@ -16,7 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geofuse.cube.values import decode
-from geofuse.errors import RunFailed
+from geofuse.errors import RunError
 from geofuse.io.read.base import PixelArray
 from geofuse.io.read.fingerprint import content_stamp, fingerprint
 from geofuse.io.read.gdal import open_raster
@@ -93,7 +93,7 @@ class RasterArray:
             (top, bottom), (left, right) = window.toranges()
             where = f"rows {top}-{bottom}, columns {left}-{right}"
             reason = RasterioError(redact(str(error)))
-            raise RunFailed(f"{self.path}: could not read {where} ({error}); the file is damaged or was changed while in use") from reason
+            raise RunError(f"{self.path}: could not read {where} ({error}); the file is damaged or was changed while in use") from reason
         self._check_unchanged()
         values = decode(raw, *([column[band] for band in bands] for column in (self.scale, self.offset, self.nodata)))
         if mask is not None:
@@ -103,7 +103,7 @@ class RasterArray:
     def _check_unchanged(self) -> None:
         """Refuse pixels of another file than the one that was opened: an image would be made of both."""
         if self.stamp is not None and content_stamp(self.path) != self.stamp:
-            raise RunFailed(f"{self.path} was replaced or changed while it was in use; run again once the inputs stay as they are")
+            raise RunError(f"{self.path} was replaced or changed while it was in use; run again once the inputs stay as they are")
 
 
 def _within(places: NDArray[np.intp], start: int) -> Any:

@@ -22,7 +22,7 @@ from geofuse.cube.bands import BandTable
 from geofuse.cube.georef import lattice
 from geofuse.cube.normalise import parts
 from geofuse.cube.values import decode
-from geofuse.errors import InvalidCube, RunFailed
+from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.base import LONGEST_AXIS, Description, Request
 from geofuse.io.read.fingerprint import content_size
 from geofuse.io.read.gdal import is_address
@@ -58,7 +58,7 @@ class StoreArray(RasterArray):
             raw = array[first:stop, rows, cols] if run else np.stack([array[index, rows, cols] for index in indexes])
         except Exception as error:  # codecs raise what they like
             where = f"rows {rows.start}-{rows.stop}, columns {cols.start}-{cols.stop}"
-            raise RunFailed(f"{self.path}: could not read {where} ({error}); the store is damaged or was changed while in use") from error
+            raise RunError(f"{self.path}: could not read {where} ({error}); the store is damaged or was changed while in use") from error
         return decode(np.asarray(raw), *([column[band] for band in bands] for column in (self.scale, self.offset, self.nodata)))
 
 

@@ -58,7 +58,7 @@ class OutputFormat(Protocol):
 
         Raises
         ------
-        OutputRefused
+        InvalidOutput
         """
 
     def recognises(self, path: Path) -> bool:
@@ -95,7 +95,7 @@ class OutputFormat(Protocol):
 
         Raises
         ------
-        RunFailed
+        RunError
             It says something else than what was written.
         """
 

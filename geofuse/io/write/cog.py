@@ -21,7 +21,7 @@ from geofuse.cube import flags
 from geofuse.cube.bands import BandTable
 from geofuse.cube.georef import coordinate_tags
 from geofuse.cube.schema import geobox
-from geofuse.errors import InvalidCube, OutputRefused, RunFailed
+from geofuse.errors import InvalidCube, InvalidOutput, RunError
 from geofuse.io.read import geotiff
 from geofuse.io.read.gdal import is_tiff, open_raster
 from geofuse.io.read.metadata import describe
@@ -82,10 +82,10 @@ def write_cog(
     ------
     InvalidCube
         ``cube`` is not a cube.
-    OutputRefused
+    InvalidOutput
         See `geofuse.io.write.output.check_output`, `geofuse.io.write.space.check_space` and `geofuse.io.write.workspace.workspace`; nothing
         was computed.
-    RunFailed
+    RunError
         Writing failed, or what was read back differs.
 
     Examples
@@ -113,7 +113,7 @@ class CloudOptimizedGeoTiff(OutputFormat):
         """Any name is one of a file."""
         compression = options.get("compression", "deflate")
         if compression not in _COMPRESSIONS:
-            raise OutputRefused(f"the compression is {compression!r}; expected {' or '.join(_COMPRESSIONS)}")
+            raise InvalidOutput(f"the compression is {compression!r}; expected {' or '.join(_COMPRESSIONS)}")
 
     def recognises(self, path: Path) -> bool:
         """Any file may be replaced."""
@@ -140,7 +140,7 @@ class CloudOptimizedGeoTiff(OutputFormat):
         with open_raster(final) as file:
             same_nodata = file.nodata is not None and np.array_equal([file.nodata], [stored.nodata], equal_nan=True)
             if file.transform != box.affine or not same_nodata:
-                raise RunFailed(f"the grid or nodata value read back differs ({file.transform!r}, {file.nodata}); nothing was left")
+                raise RunError(f"the grid or nodata value read back differs ({file.transform!r}, {file.nodata}); nothing was left")
             if file.crs != rasterio.crs.CRS.from_wkt(cube.spatial_ref.attrs["crs_wkt"]):
                 warnings.warn(f"GeoTIFF cannot hold the CRS {box.crs} exactly; check the one in the file", stacklevel=2)
 

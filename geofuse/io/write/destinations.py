@@ -57,7 +57,7 @@ class Destination(Protocol):
 
         Raises
         ------
-        OutputRefused
+        InvalidOutput
             Something is there, or the place is missing or denied.
         """
 
@@ -224,7 +224,7 @@ def destination_of(path: str | os.PathLike[str], output_format: OutputFormat | N
 
     Raises
     ------
-    OutputRefused
+    InvalidOutput
         The address has no bucket or no key.
     """
     if is_remote(path):

@@ -28,7 +28,7 @@ from geofuse.cube.bands import BandTable
 from geofuse.cube.georef import coordinate_tags
 from geofuse.cube.schema import check_cube, geobox
 from geofuse.cube.values import StoredType
-from geofuse.errors import RunFailed
+from geofuse.errors import RunError
 from geofuse.io.read.fingerprint import content_sha256, content_size
 from geofuse.io.write.base import OutputFormat
 from geofuse.io.write.destinations import destination_of
@@ -288,7 +288,7 @@ class StagedRaster:
 
         Raises
         ------
-        RunFailed
+        RunError
             A window differs, or what the output says of itself.
         """
         self.format.check_metadata(path, self.staging, self.cube)
@@ -297,7 +297,7 @@ class StagedRaster:
         if found:
             band, row, col = min(found)
             where = f"first in band {band + 1} at row {row}, column {col}"
-            raise RunFailed(
+            raise RunError(
                 f"{len(found)} of {self._window_count()} windows read back differ from what was written, {where}; nothing was left"
             )
 

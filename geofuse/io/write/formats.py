@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 from geofuse.io.write.base import OutputFormat
 from geofuse.io.write.cog import COG
 from geofuse.io.write.zarr import ZARR
@@ -41,12 +41,12 @@ def check_suffix(path: str | os.PathLike[str], expected: OutputFormat) -> None:
 
     Raises
     ------
-    OutputRefused
+    InvalidOutput
     """
     found = format_of(path)
     if found is not expected and found is not COG:
         writer, suffix = f"to_{found.suffixes[0].lstrip('.')}", expected.suffixes[0]
-        raise OutputRefused(f"The output {path} would be a {found.name}; write it with {writer}, or let its name end in {suffix}.")
+        raise InvalidOutput(f"The output {path} would be a {found.name}; write it with {writer}, or let its name end in {suffix}.")
 
 
 def endings() -> str:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 
 Record = dict[str, Any]
 
@@ -31,7 +31,7 @@ class Journal:
 
     Raises
     ------
-    OutputRefused
+    InvalidOutput
         The journal is that of another run; says what differs.
 
     Examples
@@ -47,7 +47,7 @@ class Journal:
     >>> Journal(path, {"seed": 2})
     Traceback (most recent call last):
     ...
-    geofuse.errors.OutputRefused: seed was 1 and is 2
+    geofuse.errors.InvalidOutput: seed was 1 and is 2
     """
 
     def __init__(self, path: Path, key: Record) -> None:
@@ -59,7 +59,7 @@ class Journal:
             if found is None:
                 self._write(key)
             elif found != json.loads(json.dumps(key)):
-                raise OutputRefused("; ".join(differences(found, json.loads(json.dumps(key)))))
+                raise InvalidOutput("; ".join(differences(found, json.loads(json.dumps(key)))))
         except BaseException:
             self.close()
             raise

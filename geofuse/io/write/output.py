@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 
 if TYPE_CHECKING:
     from geofuse.io.write.base import OutputFormat
@@ -35,7 +35,7 @@ def check_output(path: str | os.PathLike[str], output_format: OutputFormat | Non
 
     Raises
     ------
-    OutputRefused
+    InvalidOutput
         The file exists, is a folder (or, of a format of folders, something else), or its folder is missing or not writable.
     """
     target = Path(path).expanduser().absolute()
@@ -43,13 +43,13 @@ def check_output(path: str | os.PathLike[str], output_format: OutputFormat | Non
     _check_replaceable(target, output_format)
     check_vacant(target, overwrite=overwrite)
     if not folder.is_dir():
-        raise OutputRefused(f"the folder {folder} does not exist; create it first")
+        raise InvalidOutput(f"the folder {folder} does not exist; create it first")
     try:
         # Trying is the only sure test: access rights say nothing about read-only mounts, quotas or user 0. A file without a name, where
         # the system has such, so that nothing is left of it when the process is killed just now.
         tempfile.TemporaryFile(prefix=f".{target.name}.geofuse-", dir=folder).close()
     except OSError as error:
-        raise OutputRefused(f"cannot write into {folder} ({error.strerror}); choose another folder or change its permissions") from None
+        raise InvalidOutput(f"cannot write into {folder} ({error.strerror}); choose another folder or change its permissions") from None
     return target
 
 
@@ -58,9 +58,9 @@ def _check_replaceable(target: Path, output_format: OutputFormat | None) -> None
     if not target.exists():
         return
     if target.is_dir() and not (output_format and output_format.folder):
-        raise OutputRefused(f"{target} is a folder; give the name of a file")
+        raise InvalidOutput(f"{target} is a folder; give the name of a file")
     if output_format and not output_format.recognises(target):
-        raise OutputRefused(f"{target} exists and is no {output_format.name}; give another name, or remove it first")
+        raise InvalidOutput(f"{target} exists and is no {output_format.name}; give another name, or remove it first")
 
 
 def check_vacant(target: Path, *, overwrite: bool = False) -> None:
@@ -68,7 +68,7 @@ def check_vacant(target: Path, *, overwrite: bool = False) -> None:
 
     Raises
     ------
-    OutputRefused
+    InvalidOutput
     """
     if target.exists() and not overwrite:
-        raise OutputRefused(f"{target} exists; give another name, or allow to replace it (overwrite=True, --overwrite)")
+        raise InvalidOutput(f"{target} exists; give another name, or allow to replace it (overwrite=True, --overwrite)")

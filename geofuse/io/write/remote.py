@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 from geofuse.io.read.fingerprint import content_sha256, file_sha256
 from geofuse.io.write.base import OutputFormat
 from geofuse.io.write.journal import Record
@@ -51,7 +51,7 @@ def local_place(address: str) -> Path:
 
     Raises
     ------
-    OutputRefused
+    InvalidOutput
         The address has no bucket or no key.
     """
     _, key = _split(address)
@@ -94,7 +94,7 @@ def check_remote(
 
     Raises
     ------
-    OutputRefused
+    InvalidOutput
         Another object exists, or the storage does not answer or denies it.
     """
     bucket, key = _split(address)
@@ -102,10 +102,10 @@ def check_remote(
     try:
         there = _find_output(client, bucket, key, output_format)
     except _failures() as error:
-        raise OutputRefused(f"{address} cannot be written: {error}. Check bucket, credentials and endpoint (AWS_ENDPOINT_URL).") from error
+        raise InvalidOutput(f"{address} cannot be written: {error}. Check bucket, credentials and endpoint (AWS_ENDPOINT_URL).") from error
     ours = finished is not None and there is not None and there["Metadata"].get(_CHECKSUM) == finished["sha256"]
     if there and not (ours or overwrite):
-        raise OutputRefused(f"{address} exists; give another name, or allow to replace it (overwrite=True, --overwrite)")
+        raise InvalidOutput(f"{address} exists; give another name, or allow to replace it (overwrite=True, --overwrite)")
     return ours
 
 
@@ -125,7 +125,7 @@ def _find_output(client: Any, bucket: str, key: str, output_format: OutputFormat
     if root is None and output_format and output_format.folder:
         held = client.list_objects_v2(Bucket=bucket, Prefix=f"{key}/").get("Contents", [])
         if held and held[0]["Key"] != f"{key}/{_UNFINISHED}":
-            raise OutputRefused(
+            raise InvalidOutput(
                 f"s3://{bucket}/{key} holds objects and is no {output_format.name}; give another name, or remove them first"
             )
     return root
@@ -293,7 +293,7 @@ def _split(address: str) -> tuple[str, str]:
     parts = urlsplit(address)
     key = parts.path.lstrip("/")
     if not parts.netloc or not key or key.endswith("/"):
-        raise OutputRefused(f"{address} is no address of an object; expected s3://bucket/folder/name.tif")
+        raise InvalidOutput(f"{address} is no address of an object; expected s3://bucket/folder/name.tif")
     return parts.netloc, key
 
 
@@ -301,7 +301,7 @@ def _client() -> Any:
     try:
         import boto3
     except ImportError as error:
-        raise OutputRefused("Writing to s3:// needs boto3: pip install 'geofuse[s3]'.") from error
+        raise InvalidOutput("Writing to s3:// needs boto3: pip install 'geofuse[s3]'.") from error
     return boto3.client("s3")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from geofuse.errors import OutputRefused, RefusedInput
+from geofuse.errors import InvalidInput, InvalidOutput
 from geofuse.io.read.fingerprint import local_name
 from geofuse.scheduling import active_client
 
@@ -22,7 +22,7 @@ def check_folder_seen(folder: Path) -> None:
 
     Raises
     ------
-    OutputRefused
+    InvalidOutput
         Names the workers.
     """
     if active_client() is None:
@@ -35,7 +35,7 @@ def check_folder_seen(folder: Path) -> None:
     finally:
         token.unlink()
     if blind:
-        raise OutputRefused(
+        raise InvalidOutput(
             f"The workers {', '.join(blind)} do not see the output's folder {folder.parent}, into which they write. {_HELP}."
         )
 
@@ -45,7 +45,7 @@ def check_files_seen(files: Iterable[str]) -> None:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         Names the file and the workers.
     """
     if active_client() is None:
@@ -53,7 +53,7 @@ def check_files_seen(files: Iterable[str]) -> None:
     for path in map(Path, map(local_name, files)):
         blind = _workers_that_differ(_size, path, path.stat().st_size) if path.is_file() else []
         if blind:
-            raise RefusedInput(
+            raise InvalidInput(
                 f"The workers {', '.join(blind)} do not see the input {path}, which they read. {_HELP}; give the whole path."
             )
 

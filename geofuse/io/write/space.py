@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from geofuse.cube.values import StoredType
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 from geofuse.io.write.workspace import final_of, folder_of, published_by_a_run, recorded
 
 _OVERVIEWS_ADD = 4 / 3
@@ -40,7 +40,7 @@ def check_space(outputs: Sequence[Path], each: int, *, resume: bool = True) -> N
 
     Raises
     ------
-    OutputRefused
+    InvalidOutput
         Says what is needed at the fullest moment beyond what is there already, and what is free.
     """
     held, needed = 0, 0
@@ -52,7 +52,7 @@ def check_space(outputs: Sequence[Path], each: int, *, resume: bool = True) -> N
     free = shutil.disk_usage(folder).free
     if free < needed:
         names = " and ".join(output.name for output in outputs)
-        raise OutputRefused(f"writing {names} takes up to {needed / 1e9:.2f} GB in {folder}, {free / 1e9:.2f} GB are free; make room")
+        raise InvalidOutput(f"writing {names} takes up to {needed / 1e9:.2f} GB in {folder}, {free / 1e9:.2f} GB are free; make room")
 
 
 def _rest(output: Path, each: int, resume: bool) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rasterio.errors import RasterioError
 
-from geofuse.errors import OutputRefused, RefusedInput, RunFailed, RunStopped
+from geofuse.errors import InvalidInput, InvalidOutput, RunError, RunInterrupted
 from geofuse.io.read.fingerprint import content_size
 from geofuse.io.write.journal import Journal, Record, peek
 from geofuse.io.write.output import check_vacant
@@ -135,9 +135,9 @@ def workspace(target: Path, key: dict[str, Any], *, resume: bool = True, overwri
 
     Raises
     ------
-    OutputRefused
+    InvalidOutput
         Another run is making this output, an earlier one with another key left its work there, or workers do not see the folder.
-    RunFailed
+    RunError
         Writing failed; says whether what was finished is kept.
     """
     folder, lock = _locked(target)
@@ -193,7 +193,7 @@ def _locked(target: Path) -> tuple[Path, FileLock]:
         try:
             lock.acquire()
         except Timeout:
-            raise OutputRefused(f"Another run is making {target}; wait for it, stop it, or give another name.") from None
+            raise InvalidOutput(f"Another run is making {target}; wait for it, stop it, or give another name.") from None
         except FileNotFoundError:
             continue
         if (folder / _LOCK).exists():
@@ -210,8 +210,8 @@ def _entered(target: Path, folder: Path, key: dict[str, Any], resume: bool) -> W
                 path.unlink()
     try:
         journal = Journal(folder / _JOURNAL, key)
-    except OutputRefused as error:
-        raise OutputRefused(
+    except InvalidOutput as error:
+        raise InvalidOutput(
             f"An unfinished run left its work in {folder}, and this run is another one: {error}. Run that one again to finish it, "
             "or start this one afresh (--no-resume, resume=False)."
         ) from None
@@ -232,8 +232,8 @@ def _remove(folder: Path) -> None:
 
 def _worth_another_try(error: BaseException) -> bool:
     """Whether the same run could get further next time: it was interrupted, or the machine and not the work was at fault."""
-    if isinstance(error, RefusedInput | RunFailed):
-        return isinstance(error, RunStopped)
+    if isinstance(error, InvalidInput | RunError):
+        return isinstance(error, RunInterrupted)
     machine = isinstance(error, OSError | RasterioError | MemoryError) or type(error).__module__.startswith("distributed")
     return machine or not isinstance(error, Exception)
 
@@ -243,8 +243,8 @@ def _raise(error: BaseException, target: Path, kept: Path | None) -> None:
     again = "" if kept is None else ": run the same again to go on from there, or with --no-resume (resume=False) to start afresh"
     if isinstance(error, KeyboardInterrupt):
         raise KeyboardInterrupt(left + again) from error
-    if isinstance(error, RunStopped):
-        raise RunStopped(f"{error}; {left}{again}") from error
+    if isinstance(error, RunInterrupted):
+        raise RunInterrupted(f"{error}; {left}{again}") from error
     if isinstance(error, RasterioError | OSError):
-        raise RunFailed(f"could not write {target} ({error}); {left}{again}. Check the free disk space") from error
+        raise RunError(f"could not write {target} ({error}); {left}{again}. Check the free disk space") from error
     raise error

@@ -28,7 +28,7 @@ from rasterio.crs import CRS
 from geofuse.cube.bands import BandTable
 from geofuse.cube.georef import CRS_COORD
 from geofuse.cube.schema import geobox, wrap
-from geofuse.errors import InvalidCube, OutputRefused, RunFailed
+from geofuse.errors import InvalidCube, InvalidOutput, RunError
 from geofuse.io.geozarr import array_attributes, chunking, level_geobox, root_attributes
 from geofuse.io.read.zarr import describe_store, is_store
 from geofuse.io.write.base import BAND_STATISTICS, OutputFormat, Written, WrittenBand
@@ -75,10 +75,10 @@ def write_zarr(
     ------
     InvalidCube
         ``cube`` is not a cube.
-    OutputRefused
+    InvalidOutput
         The package zarr is missing, the name does not end in ``.zarr``, or see `geofuse.io.write.output.check_output`,
         `geofuse.io.write.space.check_space` and `geofuse.io.write.workspace.workspace`; nothing was computed.
-    RunFailed
+    RunError
         Writing failed, or what was read back differs.
 
     Examples
@@ -105,13 +105,13 @@ class ZarrStore(OutputFormat):
     def check(self, path: str | os.PathLike[str], options: Mapping[str, str]) -> None:
         """The name ends in ``.zarr``, and the package zarr is there."""
         if not os.fspath(path).lower().endswith(self.suffixes):
-            raise OutputRefused(f"The output {os.fspath(path)} must end in .zarr: it is a Zarr store.")
+            raise InvalidOutput(f"The output {os.fspath(path)} must end in .zarr: it is a Zarr store.")
         try:
             import zarr
         except ImportError as error:
-            raise OutputRefused("Writing Zarr needs the package zarr: pip install 'geofuse[zarr]'.") from error
+            raise InvalidOutput("Writing Zarr needs the package zarr: pip install 'geofuse[zarr]'.") from error
         if int(zarr.__version__.split(".")[0]) < 3:
-            raise OutputRefused(f"Writing Zarr needs zarr 3 or newer, found {zarr.__version__}: pip install 'geofuse[zarr]'.")
+            raise InvalidOutput(f"Writing Zarr needs zarr 3 or newer, found {zarr.__version__}: pip install 'geofuse[zarr]'.")
 
     def recognises(self, path: Path) -> bool:
         """A folder of other things is not to be replaced."""
@@ -273,7 +273,7 @@ def check_store(store: Path, staging: StagingRaster, cube: xr.DataArray) -> None
 
     Raises
     ------
-    RunFailed
+    RunError
         Grid, bands, scale, nodata value or an overview differs.
     """
     with _as_settled(), xr.open_zarr(store, consolidated=True, mask_and_scale=False, chunks=None) as dataset:
@@ -287,12 +287,12 @@ def check_store(store: Path, staging: StagingRaster, cube: xr.DataArray) -> None
         same &= tuple(map(str, image.band.values)) == table.names
         same &= all(np.array_equal(image[key], getattr(table, key), equal_nan=True) for key in ("wavelength", "fwhm", "good"))
     if not same:
-        raise RunFailed("the grid, the bands or the scale read back differ from what was written; nothing was left")
+        raise RunError("the grid, the bands or the scale read back differ from what was written; nothing was left")
     for level in range(1, staging.levels + 1):
         array = _stored(store, level)
         for corner, region in _shards(staging, level, array.shards):
             if not np.array_equal(array[region], _window(staging, level, region[0], corner), equal_nan=staging.stored.dtype == "float32"):
-                raise RunFailed(f"overview {level} read back differs from what was written, in {region}; nothing was left")
+                raise RunError(f"overview {level} read back differs from what was written, in {region}; nothing was left")
 
 
 @contextmanager

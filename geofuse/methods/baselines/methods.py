@@ -18,8 +18,7 @@ from geofuse.methods.baselines.mlp import mlp
 from geofuse.methods.baselines.subspace import denoise
 from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.patch import Patch
-from geofuse.pair.prepare import Ground as PreparedPair
-from geofuse.pair.prepare import Settings
+from geofuse.pair.prepare import PreparedPair, Settings
 
 Make = Callable[[Tensor, Tensor, Patch, Tensor, int], Tensor]
 """From HSI (B, h, w), MSI (M, H, W), patch, response (M, B) and seed to reflectance (B, H, W)."""

@@ -29,7 +29,7 @@ SHARPENING = 0.5
 
 
 @dataclass(frozen=True)
-class Trust:
+class Consistency:
     """Frozen verdict on the pair.
 
     Attributes
@@ -54,9 +54,9 @@ class Trust:
         return {f.name: np.asarray(getattr(self, f.name), float) for f in fields(self)}
 
     @staticmethod
-    def from_arrays(arrays: dict[str, np.ndarray]) -> Trust:
+    def from_arrays(arrays: dict[str, np.ndarray]) -> Consistency:
         """Undo `arrays`."""
-        return Trust(float(arrays["rho"]), float(arrays["left"]), arrays["relative"], arrays["gain"])
+        return Consistency(float(arrays["rho"]), float(arrays["left"]), arrays["relative"], arrays["gain"])
 
 
 def contradiction(seen: Observation, mixing: np.ndarray) -> Tensor:
@@ -64,7 +64,7 @@ def contradiction(seen: Observation, mixing: np.ndarray) -> Tensor:
     return (mix(as_like(mixing, seen.y), seen.y) - seen.psf.forward(seen.m)) * seen.complete
 
 
-def measure_trust(seen: Sequence[Observation], coordinates: Coordinates, covariance: np.ndarray, harmonise: bool) -> Trust:
+def measure_consistency(seen: Sequence[Observation], coordinates: Coordinates, covariance: np.ndarray, harmonise: bool) -> Consistency:
     """Compare the images of a sample.
 
     Parameters
@@ -86,17 +86,17 @@ def measure_trust(seen: Sequence[Observation], coordinates: Coordinates, covaria
     centre = coordinates.srf @ coordinates.mean + coordinates.msi_offset
     detail = np.mean([s.m.square().mean((1, 2)).double().cpu().numpy() for s in seen], axis=0)
     relative = error.std(1) * sigma / np.maximum(np.sqrt(centre**2 + detail * sigma**2), sigma)
-    before = Trust(_rho(error, expected, mixing, covariance), 0.0, relative, in_reflectance)
+    before = Consistency(_rho(error, expected, mixing, covariance), 0.0, relative, in_reflectance)
     after = _samples([harmonised(s, coordinates, before) for s in seen], mixing)
     return replace(before, left=_rho(after, expected, mixing, covariance))
 
 
-def harmonised(seen: Observation, coordinates: Coordinates, trust: Trust) -> Observation:
+def harmonised(seen: Observation, coordinates: Coordinates, consistency: Consistency) -> Observation:
     """The observation with its MSI moved towards the HSI by a smooth field; unchanged where the pair is consistent."""
-    if not trust.gain.any():
+    if not consistency.gain.any():
         return seen
     psf = seen.psf
-    in_noise = trust.gain * coordinates.msi_sigma / coordinates.msi_sigma[:, None]
+    in_noise = consistency.gain * coordinates.msi_sigma / coordinates.msi_sigma[:, None]
     field = mix(as_like(in_noise, seen.y), contradiction(seen, coordinates.mixing))
     correction = field + SHARPENING * (field - psf.forward(psf.upsample(field)))
     return replace(seen, m=seen.m + psf.upsample(correction))

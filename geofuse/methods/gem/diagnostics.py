@@ -10,19 +10,19 @@ from geofuse.errors import Warned, warned
 from geofuse.methods.gem.consistency import WARNING_RHO
 from geofuse.methods.gem.estimator import Gem
 from geofuse.methods.gem.symptoms import STRIPED, noisy_bands, striping
-from geofuse.pair.prepare import Ground
+from geofuse.pair.prepare import PreparedPair
 
 GEOMETRIC_RHO = 0.03  # where the contradiction is plainly geometric
 
 
-def gem_warnings(ground: Ground, gem: Gem, names: Sequence[str]) -> list[Warned]:
+def gem_warnings(prepared: PreparedPair, gem: Gem, names: Sequence[str]) -> list[Warned]:
     """Contradiction of the images, a geometry that was corrected, and symptoms of the instrument."""
-    return [*_contradiction(ground, gem), *_instrument(ground, gem, names)]
+    return [*_contradiction(prepared, gem), *_instrument(prepared, gem, names)]
 
 
-def _contradiction(ground: Ground, gem: Gem) -> list[Warned]:
-    found, rho = [], gem.trust.rho
-    if not ground.harmonise and rho > GEOMETRIC_RHO:
+def _contradiction(prepared: PreparedPair, gem: Gem) -> list[Warned]:
+    found, rho = [], gem.consistency.rho
+    if not prepared.harmonise and rho > GEOMETRIC_RHO:
         found.append(
             warned(
                 "geometric-contradiction",
@@ -50,9 +50,9 @@ def _contradiction(ground: Ground, gem: Gem) -> list[Warned]:
     return found
 
 
-def _instrument(ground: Ground, gem: Gem, names: Sequence[str]) -> list[Warned]:
+def _instrument(prepared: PreparedPair, gem: Gem, names: Sequence[str]) -> list[Warned]:
     found = []
-    columns, rows = striping(ground.patches, gem.coordinates)
+    columns, rows = striping(prepared.patches, gem.coordinates)
     if max(columns, rows) > STRIPED:
         lines = "columns" if columns >= rows else "rows"
         found.append(
@@ -62,7 +62,7 @@ def _instrument(ground: Ground, gem: Gem, names: Sequence[str]) -> list[Warned]:
                 "Stripes are taken for noise; destripe the HSI before fusing.",
             )
         )
-    noisy = np.flatnonzero(noisy_bands(ground.patches, gem.coordinates))
+    noisy = np.flatnonzero(noisy_bands(prepared.patches, gem.coordinates))
     if len(noisy):
         listed = ", ".join(names[k] if k < len(names) else str(k + 1) for k in noisy[:20]) + (" …" if len(noisy) > 20 else "")
         found.append(

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from geofuse.methods.gem.blends import ALIKE
 from geofuse.methods.gem.classes import Classes, fit_classes
-from geofuse.methods.gem.consistency import Trust, harmonised, measure_trust
+from geofuse.methods.gem.consistency import Consistency, harmonised, measure_consistency
 from geofuse.methods.gem.coordinates import Coordinates
 from geofuse.methods.gem.coregistration import BandShifts, fit_band_shifts
 from geofuse.methods.gem.em import calibrate, refine_classes, second_moment
@@ -91,7 +91,7 @@ class Gem:
     Attributes
     ----------
     coordinates : Coordinates
-    trust : Trust
+    trust : Consistency
         How far the two images contradict each other, and how the MSI is harmonised to the HSI.
     classes : Classes or None
         None: one class.
@@ -104,7 +104,7 @@ class Gem:
     """
 
     coordinates: Coordinates
-    trust: Trust
+    consistency: Consistency
     classes: Classes | None
     guide: GuidedFilter
     stages: tuple[Stage, ...]
@@ -162,7 +162,7 @@ class Gem:
     def observe(self, patch: Patch) -> Observation:
         """Encode a patch and harmonise its MSI."""
         patch = patch if self.geometry is None else patch.at(self.geometry)
-        return harmonised(encode(patch, self.coordinates), self.coordinates, self.trust)
+        return harmonised(encode(patch, self.coordinates), self.coordinates, self.consistency)
 
     def surprise(self, seen: Observation, weights: Tensor) -> Tensor:
         """Squared distance of the MSI from what was to be expected, shape (H, W); see `geofuse.methods.gem.innovation`."""
@@ -191,7 +191,7 @@ class Gem:
         """All that was learned, by dotted names, for storage."""
         parts: dict[str, dict[str, np.ndarray]] = {
             "coordinates": self.coordinates.arrays(),
-            "trust": self.trust.arrays(),
+            "trust": self.consistency.arrays(),
             "guide": {"scale": self.guide.scale, "sigma": np.array(self.guide.sigma), "ridge": np.array(self.guide.ridge)},
         }
         if self.classes is not None:
@@ -215,7 +215,7 @@ class Gem:
         stages = sorted(part for part in parts if part.startswith("stage"))
         return Gem(
             Coordinates(**parts["coordinates"]),
-            Trust.from_arrays(parts["trust"]),
+            Consistency.from_arrays(parts["trust"]),
             Classes.from_arrays(parts["classes"]) if "classes" in parts else None,
             GuidedFilter(guide["scale"], float(guide["sigma"]), float(guide["ridge"])),
             tuple(Stage(part.split("-", 1)[1], Prior(**parts[part])) for part in stages),
@@ -232,8 +232,8 @@ def fit_closed_form(patches: Sequence[Patch], srf: np.ndarray, msi_offset: np.nd
     coordinates = start_coordinates(patches, srf, msi_offset)
     seen = [encode(p, coordinates) for p in patches]
     covariance = detail_covariance(seen, ratio)
-    trust = replace(measure_trust(seen, coordinates, covariance, harmonise=False), left=0.0)
-    return Gem(coordinates, trust, None, _guide(seen, ratio), (Stage("upsample", Prior.single(covariance)),))
+    consistency = replace(measure_consistency(seen, coordinates, covariance, harmonise=False), left=0.0)
+    return Gem(coordinates, consistency, None, _guide(seen, ratio), (Stage("upsample", Prior.single(covariance)),))
 
 
 def fit_gem(
@@ -258,30 +258,30 @@ def fit_gem(
     ratio : float
         Coarse over fine pixel size.
     harmonise : bool
-        Whether the MSI may be moved towards the HSI where they contradict each other (see `measure_trust`).
+        Whether the MSI may be moved towards the HSI where they contradict each other (see `measure_consistency`).
     seed : int
         For the classes.
     tick : callable
-        Told the name of each step when it begins.
+        Oracle the name of each step when it begins.
     """
     tick("noise and subspace")
     start = start_coordinates(patches, srf, msi_offset)
     tick("prior covariance")
     coordinates, covariance = _calibrated(patches, start, ratio)
     tick("trust")
-    told = measure_trust([encode(p, coordinates) for p in patches], coordinates, covariance, harmonise)
-    geometry, trust = correct_geometry(patches, coordinates), told
+    told = measure_consistency([encode(p, coordinates) for p in patches], coordinates, covariance, harmonise)
+    geometry, consistency = correct_geometry(patches, coordinates), told
     if geometry is not None:  # what was calibrated under the wrong one is of no use
         patches = [p.at(geometry) for p in patches]
         coordinates, covariance = _calibrated(patches, start, ratio)
-        right = measure_trust([encode(p, coordinates) for p in patches], coordinates, covariance, harmonise)
-        trust = replace(right, rho=told.rho)
-    coordinates, covariance = forgive(coordinates, covariance, trust.left)
+        right = measure_consistency([encode(p, coordinates) for p in patches], coordinates, covariance, harmonise)
+        consistency = replace(right, rho=told.rho)
+    coordinates, covariance = inflate_hsi_noise(coordinates, covariance, consistency.left)
     coordinates, covariance = calibrate(patches, coordinates, covariance, rounds=8)
-    seen = [harmonised(encode(p, coordinates), coordinates, trust) for p in patches]
+    seen = [harmonised(encode(p, coordinates), coordinates, consistency) for p in patches]
     centre = coordinates.srf @ coordinates.mean + coordinates.msi_offset
     classes = fit_classes(seen, coordinates.msi_sigma, centre, CLASSES, seed)
-    gem = Gem(coordinates, trust, classes, _guide(seen, ratio), (), geometry=geometry)
+    gem = Gem(coordinates, consistency, classes, _guide(seen, ratio), (), geometry=geometry)
     return _fit_stages(gem, seen, covariance, tick)
 
 
@@ -327,7 +327,7 @@ def _guide(seen: Sequence[Observation], ratio: float) -> GuidedFilter:
     return GuidedFilter(np.sqrt(np.maximum(variance, 1e-6)), ratio / 2, ridge)
 
 
-def forgive(coordinates: Coordinates, covariance: np.ndarray, rho: float) -> tuple[Coordinates, np.ndarray]:
+def inflate_hsi_noise(coordinates: Coordinates, covariance: np.ndarray, rho: float) -> tuple[Coordinates, np.ndarray]:
     """Inflate the HSI noise by ρ²Σ, absorbed in a change of coordinates after which it is white again."""
     value, vector = np.linalg.eigh(np.eye(len(covariance)) + rho**2 * covariance)
     forward, backward = (vector / np.sqrt(value)) @ vector.T, (vector * np.sqrt(value)) @ vector.T

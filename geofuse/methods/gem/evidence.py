@@ -90,8 +90,8 @@ def normal_equations(
         count += float(mask.sum())
     gram, right, power = (np.sum([[component[i] for component in patch] for patch in found], axis=0) for i in range(3))
     # An innovation larger than the model expects is not believed at its word.
-    trust = 1 / np.maximum(power / max(count, 1), 1)
-    return Equations(gram * trust[:, None, None], right * trust[:, None], power * trust)
+    consistency = 1 / np.maximum(power / max(count, 1), 1)
+    return Equations(gram * consistency[:, None, None], right * consistency[:, None], power * consistency)
 
 
 def most_probable(gram: np.ndarray, right: np.ndarray, unit: np.ndarray, groups: np.ndarray, largest: float) -> np.ndarray:

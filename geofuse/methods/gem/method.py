@@ -17,8 +17,7 @@ from geofuse.methods.gem.filters import REACH, ComplementaryFilters, Learned, fi
 from geofuse.methods.gem.innovation import is_far
 from geofuse.methods.gem.uncertainty import Uncertainty, calibration, posterior_uncertainty
 from geofuse.pair.patch import Patch
-from geofuse.pair.prepare import Ground as PreparedPair
-from geofuse.pair.prepare import Settings
+from geofuse.pair.prepare import PreparedPair, Settings
 
 # Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/explanation/tiles.md).
 HALO_COARSE, HALO_FINE = 8.0, 56
@@ -99,7 +98,7 @@ class FittedGem:
         """What the fit found, for the report."""
         gem, c = self.gem, self.gem.coordinates
         found: dict[str, Any] = {
-            "disagreement": {"rho": gem.trust.rho, "rho_after": gem.trust.left, "harmonised": bool(gem.trust.gain.any())},
+            "disagreement": {"rho": gem.consistency.rho, "rho_after": gem.consistency.left, "harmonised": bool(gem.consistency.gain.any())},
             "noise": {"hsi_sigma": PerBand("hsi", c.sigma), "msi_sigma": PerBand("msi", c.msi_sigma), "rank": c.rank},
             "prior_weights": {s.kind: [round(float(w), 4) for w in s.prior.share] for s in gem.stages},
         }

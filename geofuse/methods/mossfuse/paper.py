@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geofuse.errors import RefusedInput, RunFailed
+from geofuse.errors import InvalidInput, RunError
 from geofuse.methods.mossfuse.losses import DECOUPLING_WEIGHT, apply_response, decoupling, reconstruction
 from geofuse.methods.mossfuse.network import MossFuse
 from geofuse.methods.mossfuse.statistics import freeze, recording
@@ -96,11 +96,11 @@ def train(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         There is no budget, or no window in which a coarse pixel is seen completely.
     """
     if not steps and not seconds:
-        raise RefusedInput("No budget was given for training; set steps, seconds or both.")
+        raise InvalidInput("No budget was given for training; set steps, seconds or both.")
     start = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -170,7 +170,7 @@ class _Loop:
         optimizer.step()
         value = loss.item()
         if not math.isfinite(value):
-            raise RunFailed(f"the training loss became {value} at step {len(self.losses)}; try another seed or method='gem'")
+            raise RunError(f"the training loss became {value} at step {len(self.losses)}; try another seed or method='gem'")
         self.losses.append(value)
         self._smoothed = value if len(self.losses) == 1 else self.SMOOTHING * self._smoothed + (1 - self.SMOOTHING) * value
         if len(self.losses) % self.CHECK == 0 and self._smoothed < self._best:
@@ -216,7 +216,7 @@ def _training_windows(patches: Sequence[Patch], rng: np.random.Generator) -> lis
         if len(found) == WINDOWS:
             break
     if not found:
-        raise RefusedInput("No coarse pixel is seen completely in any part of the sample: the scene is too small to train a network on.")
+        raise InvalidInput("No coarse pixel is seen completely in any part of the sample: the scene is too small to train a network on.")
     return found
 
 

@@ -16,8 +16,7 @@ from geofuse.methods.mossfuse.network import MossFuse
 from geofuse.methods.mossfuse.paper import BLOCKS, HEADS, WIDTH, Training, inputs, train
 from geofuse.methods.mossfuse.statistics import freeze
 from geofuse.pair.patch import Patch
-from geofuse.pair.prepare import Ground as PreparedPair
-from geofuse.pair.prepare import Settings
+from geofuse.pair.prepare import PreparedPair, Settings
 
 TRAINING_ONLY = "training_decoders."
 UPSAMPLING = 3  # coarse pixels that interpolation of the HSI reaches, gaps filled from their neighbours included

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from geofuse.errors import RunFailed
+from geofuse.errors import RunError
 
 Mode = Literal["live", "record", "frozen", "missing"]
 
@@ -39,7 +39,7 @@ class PixelMean(nn.Module):
         self.register_buffer("pixels", torch.zeros(()))
 
     def forward(self, total: Callable[[], Tensor], pixels: int) -> Tensor:
-        """Return the mean, shape (n, *shape), or (1, *shape) when frozen; `RunFailed` when frozen without having been recorded.
+        """Return the mean, shape (n, *shape), or (1, *shape) when frozen; `RunError` when frozen without having been recorded.
 
         Parameters
         ----------
@@ -51,7 +51,7 @@ class PixelMean(nn.Module):
         if self.mode == "frozen":
             return self.value[None]
         if self.mode == "missing":
-            raise RunFailed(
+            raise RunError(
                 "a frozen network met a statistic that was never recorded: pass an image through within recording(network) first"
             )
         mean = total() / pixels

@@ -23,7 +23,7 @@ from rasterio.enums import ColorInterp
 
 from geofuse.api import to_zarr
 from geofuse.cube.schema import check_cube, geobox
-from geofuse.errors import InvalidCube, RunFailed
+from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.open import open_hsi, open_msi
 from geofuse.io.read.raster import CHUNK_BYTES, RasterArray, natural_chunks
 
@@ -403,7 +403,7 @@ class TestRefusals:
             with rasterio.open(path) as source:
                 file.seek(int(source.get_tag_item("BLOCK_OFFSET_0_2", "TIFF", bidx=1)))
             file.write(b"\0" * 64)
-        with pytest.raises(RunFailed, match=r"a\.tif: could not read rows 128-192"):
+        with pytest.raises(RunError, match=r"a\.tif: could not read rows 128-192"):
             cube[:, 128:192].compute()
 
 

@@ -24,7 +24,7 @@ from rio_cogeo.cogeo import cog_info, cog_validate
 
 import geofuse.io.write.cog as cog
 from geofuse.cube.schema import geobox, wrap
-from geofuse.errors import InvalidCube, OutputRefused, RunFailed
+from geofuse.errors import InvalidCube, InvalidOutput, RunError
 from geofuse.io.read.open import open_hsi, open_msi
 from geofuse.io.write.cog import write_cog
 from geofuse.io.write.engine import Receipt
@@ -303,31 +303,31 @@ class TestRefusals:
     def test_existing_output_stays(self, tmp_path: Path) -> None:
         path = tmp_path / "a.tif"
         path.write_text("precious")
-        with pytest.raises(OutputRefused, match=r"exists.*overwrite"):
+        with pytest.raises(InvalidOutput, match=r"exists.*overwrite"):
             write_cog(self.never(), path, progress=False)
         assert path.read_text() == "precious"
         assert left_in(tmp_path) == ["a.tif"]
 
     def test_folders(self, tmp_path: Path) -> None:
-        with pytest.raises(OutputRefused, match="does not exist"):
+        with pytest.raises(InvalidOutput, match="does not exist"):
             write_cog(self.never(), tmp_path / "none" / "a.tif", progress=False)
-        with pytest.raises(OutputRefused, match="is a folder"):
+        with pytest.raises(InvalidOutput, match="is a folder"):
             write_cog(self.never(), tmp_path, progress=False, overwrite=True)
         assert left_in(tmp_path) == []
 
     @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that nobody can write to")
     def test_unwritable_folder(self) -> None:
-        with pytest.raises(OutputRefused, match="cannot write into /proc"):
+        with pytest.raises(InvalidOutput, match="cannot write into /proc"):
             write_cog(self.never(), "/proc/a.tif", progress=False)
 
     def test_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
-        with pytest.raises(OutputRefused, match="GB are free"):
+        with pytest.raises(InvalidOutput, match="GB are free"):
             write_cog(self.never(), tmp_path / "a.tif", progress=False)
         check_space([tmp_path / "a.tif"], 1000)
 
     def test_unknown_compression(self, tmp_path: Path) -> None:
-        with pytest.raises(OutputRefused, match="expected deflate or zstd"):
+        with pytest.raises(InvalidOutput, match="expected deflate or zstd"):
             write_cog(scene(1, 32, 32), tmp_path / "a.tif", compression="lzw", progress=False)
         assert left_in(tmp_path) == []
 
@@ -352,7 +352,7 @@ class TestFailures:
     def untouched(self, old: Path) -> bool:
         return left_in(old.parent) == ["a.tif"] and old.read_text() == "precious"
 
-    @pytest.mark.parametrize("error", [RunFailed, ZeroDivisionError, InvalidCube])
+    @pytest.mark.parametrize("error", [RunError, ZeroDivisionError, InvalidCube])
     def test_what_another_run_would_not_mend_leaves_nothing(self, old: Path, error: type[BaseException]) -> None:
         with pytest.raises(error), dask.config.set(scheduler="synchronous"):
             write_cog(failing(error), old, overwrite=True, progress=False)
@@ -360,7 +360,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError])
     def test_what_was_finished_is_kept(self, old: Path, error: type[BaseException]) -> None:
-        with pytest.raises(RunFailed if error is OSError else error) as raised, dask.config.set(scheduler="synchronous"):
+        with pytest.raises(RunError if error is OSError else error) as raised, dask.config.set(scheduler="synchronous"):
             write_cog(failing(error), old, overwrite=True, progress=False)
         assert error is MemoryError or "kept in .a.tif.geofuse" in str(raised.value)
         assert left_in(old.parent) == [".a.tif.geofuse", "a.tif"]
@@ -369,7 +369,7 @@ class TestFailures:
     @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError])
     def test_nothing_is_kept_where_nothing_was_finished_or_it_was_not_wanted(self, old: Path, error: type[BaseException]) -> None:
         for options in ({"cube": failing(error, after=0)}, {"cube": failing(error), "resume": False}):
-            with pytest.raises(RunFailed if error is OSError else error), dask.config.set(scheduler="synchronous"):
+            with pytest.raises(RunError if error is OSError else error), dask.config.set(scheduler="synchronous"):
                 write_cog(**options, path=old, overwrite=True, progress=False)
             assert self.untouched(old)
 
@@ -383,7 +383,7 @@ class TestFailures:
         cube = scene(1, chunks=512)
         with monkeypatch.context() as patch:
             patch.setattr(cog, step, fail)
-            with pytest.raises(RunFailed, match=r"No space left.*kept in \.a\.tif\.geofuse"):
+            with pytest.raises(RunError, match=r"No space left.*kept in \.a\.tif\.geofuse"):
                 write_cog(cube, old, overwrite=True, progress=False)
         assert old.read_text() == "precious"
         write_cog(cube, old, overwrite=True, progress=False)
@@ -399,7 +399,7 @@ class TestFailures:
 
         compress = cog._compress
         monkeypatch.setattr(cog, "_compress", spoil)
-        with pytest.raises(RunFailed, match=r"1 of 12 windows.*band 2 at row 512, column 512"):
+        with pytest.raises(RunError, match=r"1 of 12 windows.*band 2 at row 512, column 512"):
             write_cog(scene(3), old, overwrite=True, progress=False)
         assert self.untouched(old)
 
@@ -409,7 +409,7 @@ class TestFailures:
                 pass
 
         monkeypatch.setattr(cog, "_compress", empty)
-        with pytest.raises(RunFailed, match="windows read back differ"):
+        with pytest.raises(RunError, match="windows read back differ"):
             write_cog(scene(3), old, overwrite=True, progress=False)
         assert self.untouched(old)
 

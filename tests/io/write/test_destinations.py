@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 from geofuse.io.read.fingerprint import content_sha256, content_size
 from geofuse.io.write.cog import COG, write_cog
 from geofuse.io.write.destinations import S3, Destination, Local, destination_of
@@ -32,7 +32,7 @@ def test_which_one_a_path_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert remote.target.name == "a.tif"
     assert remote.target.is_relative_to(tmp_path)
     assert remote.private
-    with pytest.raises(OutputRefused, match="no address of an object"):
+    with pytest.raises(InvalidOutput, match="no address of an object"):
         destination_of("s3://scenes", COG)
 
 
@@ -89,7 +89,7 @@ def test_published_it_exists_and_is_taken(place: Callable[..., Destination]) -> 
     again = place("a.tif", COG)
     assert again.exists(RUN)
     assert not again.exists("another run")
-    with pytest.raises(OutputRefused, match=r"a\.tif exists.*overwrite"):
+    with pytest.raises(InvalidOutput, match=r"a\.tif exists.*overwrite"):
         again.check(overwrite=False, resume=True)
     assert not again.check(overwrite=True, resume=True), "no interrupted run left it"
 
@@ -108,7 +108,7 @@ def test_what_an_interrupted_run_published_is_no_obstacle(name: str, place: Call
     interrupt(destination, "final", sha256=sha256, size=content_size(destination.target))
     destination.publish(sha256)
     assert destination.check(overwrite=False, resume=True)
-    with pytest.raises(OutputRefused, match="exists"):
+    with pytest.raises(InvalidOutput, match="exists"):
         destination.check(overwrite=False, resume=False)
 
 
@@ -119,7 +119,7 @@ def test_a_folder_of_other_things_is_never_replaced(place: Callable[..., Destina
     else:
         destination.target.mkdir()
         (destination.target / "thesis.txt").write_text("precious")
-    with pytest.raises(OutputRefused, match="no Zarr store"):
+    with pytest.raises(InvalidOutput, match="no Zarr store"):
         destination.check(overwrite=True, resume=True)
 
 
@@ -132,7 +132,7 @@ def test_a_plain_file_beside_it(place: Callable[..., Destination]) -> None:
     item.publish(run=RUN)
     assert item.exists(RUN)
     assert item.exists("another") is isinstance(item, Local)
-    with pytest.raises(OutputRefused, match=r"a\.json exists"):
+    with pytest.raises(InvalidOutput, match=r"a\.json exists"):
         item.check(overwrite=False, resume=True)
 
 

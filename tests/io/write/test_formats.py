@@ -20,7 +20,7 @@ from rasterio.crs import CRS
 
 from geofuse.cube.bands import BandTable
 from geofuse.cube.schema import geobox
-from geofuse.errors import OutputRefused, RunFailed
+from geofuse.errors import InvalidOutput, RunError
 from geofuse.io.read.fingerprint import content_sha256
 from geofuse.io.write import formats
 from geofuse.io.write.base import OutputFormat, Written, WrittenBand
@@ -46,7 +46,7 @@ class Planes(OutputFormat):
 
     def check(self, path: str | os.PathLike[str], options: Mapping[str, str]) -> None:
         if set(options) - {"order"}:
-            raise OutputRefused(f"{path}: planes have no option but order")
+            raise InvalidOutput(f"{path}: planes have no option but order")
 
     def recognises(self, path: Path) -> bool:
         return (path / self.root).is_file()
@@ -72,7 +72,7 @@ class Planes(OutputFormat):
 
     def check_metadata(self, final: Path, staging: StagingRaster, cube: xr.DataArray) -> None:
         if len(list(final.glob("*.npy"))) != staging.shape[0] or self._tags(final)["grid"] != repr(tuple(geobox(cube).affine)[:6]):
-            raise RunFailed("other planes than those written; nothing was left")
+            raise RunError("other planes than those written; nothing was left")
 
     def windows(self, final: Path, corners: Sequence[Corner]) -> Iterator[Iterable[NDArray[Any]]]:
         planes = [np.load(file, mmap_mode="r") for file in sorted(final.glob("*.npy"))]
@@ -127,7 +127,7 @@ def test_every_usual_ending_is_listed() -> None:
 
 def test_a_name_of_another_format_is_rejected() -> None:
     check_suffix("a.anything", COG)
-    with pytest.raises(OutputRefused, match=r"would be a folder of planes; write it with to_planes, or let its name end in \.tif"):
+    with pytest.raises(InvalidOutput, match=r"would be a folder of planes; write it with to_planes, or let its name end in \.tif"):
         check_suffix("a.planes", COG)
 
 
@@ -156,14 +156,14 @@ def test_what_is_read_back_is_compared(tmp_path: Path, monkeypatch: pytest.Monke
         np.save(final / "001.npy", plane)
 
     monkeypatch.setattr(Planes, "finalize", spoil)
-    with pytest.raises(RunFailed, match=r"1 of 36 windows read back differ.*band 2 at row 64, column 0"):
+    with pytest.raises(RunError, match=r"1 of 36 windows read back differ.*band 2 at row 64, column 0"):
         write(Source(), tmp_path / "a.planes")
     assert left_in(tmp_path) == []
 
 
 def test_metadata_that_differ_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Planes, "finalize", lambda _self, final, *_: (final.mkdir(), (final / "tags.txt").write_text("grid=\n")))
-    with pytest.raises(RunFailed, match="other planes than those written"):
+    with pytest.raises(RunError, match="other planes than those written"):
         write(Source(), tmp_path / "a.planes")
     assert left_in(tmp_path) == []
 
@@ -176,7 +176,7 @@ def test_resumed_after_an_interruption(after: int, tmp_path: Path) -> None:
         write(source, path)
     assert left_in(tmp_path) == [".a.planes.geofuse"]
     source.computed, source.stop_after = 0, 10**9
-    with pytest.raises(OutputRefused, match="order was not given"):
+    with pytest.raises(InvalidOutput, match="order was not given"):
         write(source, path, options={"order": "F"})
     receipt = write(source, path)
     assert source.computed == source.tiles - after
@@ -198,7 +198,7 @@ def test_interrupted_when_all_tiles_were_there(tmp_path: Path, monkeypatch: pyte
 
 def test_options_are_checked_before_anything_is_computed(tmp_path: Path) -> None:
     source = Source()
-    with pytest.raises(OutputRefused, match="no option but order"):
+    with pytest.raises(InvalidOutput, match="no option but order"):
         write(source, tmp_path / "a.planes", options={"compression": "zstd"})
     assert source.computed == 0
     assert left_in(tmp_path) == []
@@ -209,13 +209,13 @@ def test_only_its_own_kind_is_replaced_and_what_stood_beside_it_goes(tmp_path: P
     write(Source(), path)
     for name in ("a.planes.note", "a.planes.aux.xml"):
         (tmp_path / name).touch()
-    with pytest.raises(OutputRefused, match=r"exists.*overwrite"):
+    with pytest.raises(InvalidOutput, match=r"exists.*overwrite"):
         write(Source(), path)
     write(Source(100, 90), path, overwrite=True)
     assert PLANES.describe(path).geobox.shape == (100, 90)
     assert left_in(tmp_path) == ["a.planes", "a.planes.aux.xml"]
     (path / "tags.txt").unlink()
-    with pytest.raises(OutputRefused, match="is no folder of planes"):
+    with pytest.raises(InvalidOutput, match="is no folder of planes"):
         write(Source(), path, overwrite=True)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 from geofuse.io.write.journal import Journal, differences, peek
 
 KEY = {"seed": 1, "hsi": {"path": "/a b/ü.tif", "bytes": 12}}
@@ -53,7 +53,7 @@ def test_another_key_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     with Journal(path, KEY) as journal:
         journal.append("a", value=1)
     before = path.read_bytes()
-    with pytest.raises(OutputRefused, match=r"^hsi bytes was 12 and is 13; tile was not given and is 512$"):
+    with pytest.raises(InvalidOutput, match=r"^hsi bytes was 12 and is 13; tile was not given and is 512$"):
         Journal(path, KEY | {"hsi": {"path": "/a b/ü.tif", "bytes": 13}, "tile": 512})
     assert path.read_bytes() == before
 

@@ -16,7 +16,7 @@ import rasterio
 
 import geofuse
 from geofuse.cli import main
-from geofuse.errors import OutputRefused, RunFailed
+from geofuse.errors import InvalidOutput, RunError
 from geofuse.io.write import remote
 from geofuse.io.write.cog import write_cog
 from geofuse.io.write.remote import check_remote, is_remote, local_place, upload
@@ -102,7 +102,7 @@ def test_a_cube_goes_to_s3_and_nothing_stays_here(bucket: Any, tmp_path: Path) -
     assert keys(bucket) == ["made/a.tif"]
     assert bucket.Object("made/a.tif").get()["Body"].read() == local.path.read_bytes()
     assert list((tmp_path / "scratch").iterdir()) == []
-    with pytest.raises(OutputRefused, match=r"s3://scenes/made/a\.tif exists.*overwrite"):
+    with pytest.raises(InvalidOutput, match=r"s3://scenes/made/a\.tif exists.*overwrite"):
         write_cog(msi, "s3://scenes/made/a.tif", progress=False)
     write_cog(msi, "s3://scenes/made/a.tif", overwrite=True, progress=False)
 
@@ -111,7 +111,7 @@ def test_a_failed_upload_is_gone_on_with(bucket: Any, tmp_path: Path, monkeypatc
     msi, address = small_cubes()[1], "s3://scenes/a.tif"
     with monkeypatch.context() as patch:
         patch.setattr("geofuse.io.write.destinations.upload", lambda *_, **__: (_ for _ in ()).throw(OSError("the line is down")))
-        with pytest.raises(RunFailed, match=r"the line is down.*kept"):
+        with pytest.raises(RunError, match=r"the line is down.*kept"):
             write_cog(msi, address, progress=False)
     assert keys(bucket) == []
     monkeypatch.setattr("geofuse.io.write.cog._compress", lambda *_: pytest.fail("that had been done"))
@@ -167,7 +167,7 @@ class TestStores:
         geofuse.to_zarr(msi, address, progress=False)
         bucket.put_object(Key="a.zarr/reflectance/c/9/9/9", Body=b"a shard that the new store does not have")
         bucket.put_object(Key="a.zarr.txt", Body=b"precious")
-        with pytest.raises(OutputRefused, match="exists"):
+        with pytest.raises(InvalidOutput, match="exists"):
             geofuse.to_zarr(msi, address, progress=False)
         geofuse.to_zarr(msi, address, overwrite=True, progress=False)
         assert "a.zarr/reflectance/c/9/9/9" not in keys(bucket)
@@ -188,7 +188,7 @@ class TestStores:
     def test_objects_of_somebody_else_are_not_touched(self, bucket: Any) -> None:
         bucket.put_object(Key="a.zarr/.zgroup", Body=b"version 2")
         for overwrite in (False, True):
-            with pytest.raises(OutputRefused, match="no Zarr store"):
+            with pytest.raises(InvalidOutput, match="no Zarr store"):
                 geofuse.to_zarr(small_cubes()[1], "s3://scenes/a.zarr", overwrite=overwrite, progress=False)
         assert keys(bucket) == ["a.zarr/.zgroup"]
 
@@ -203,7 +203,7 @@ class TestStores:
 
         with monkeypatch.context() as patch:
             patch.setattr(remote, "_send_whole", upload_some)
-            with pytest.raises(RunFailed, match=r"the line is down.*kept"):
+            with pytest.raises(RunError, match=r"the line is down.*kept"):
                 geofuse.to_zarr(msi, address, progress=False)
         assert "a.zarr/zarr.json" not in keys(bucket)
         monkeypatch.setattr("geofuse.io.write.zarr.fill_store", lambda *_: pytest.fail("that had been done"))
@@ -284,7 +284,7 @@ class TestKilledAfterTheUpload:
         there = {entry.key: (entry.e_tag, entry.last_modified) for entry in bucket.objects.all()}
         assert there
         assert list((tmp_path / "scratch").iterdir()) != []
-        with pytest.raises(OutputRefused, match="exists"):  # what is not gone on with is another run
+        with pytest.raises(InvalidOutput, match="exists"):  # what is not gone on with is another run
             write(address, resume=False)
         forbid(monkeypatch, *DONE, *SENDING)
         if "zarr" in address:
@@ -292,7 +292,7 @@ class TestKilledAfterTheUpload:
         write(address)
         assert {entry.key: (entry.e_tag, entry.last_modified) for entry in bucket.objects.all()} == there
         assert list((tmp_path / "scratch").iterdir()) == []
-        with pytest.raises(OutputRefused, match="exists"):
+        with pytest.raises(InvalidOutput, match="exists"):
             write(address)
 
     def test_the_object_of_somebody_else_is(self, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +302,7 @@ class TestKilledAfterTheUpload:
         forbid(monkeypatch, *DONE)
         for metadata in ({}, {"geofuse-sha256": "0" * 64}):  # of the same size
             bucket.put_object(Key="a.tif", Body=whole[::-1], Metadata=metadata)
-            with pytest.raises(OutputRefused, match=r"s3://scenes/a\.tif exists"):
+            with pytest.raises(InvalidOutput, match=r"s3://scenes/a\.tif exists"):
                 write(address)
             assert bucket.Object("a.tif").get()["Body"].read() == whole[::-1]
         write(address, overwrite=True)
@@ -366,7 +366,7 @@ class TestBeside:
     @pytest.mark.parametrize("name", NAMES)
     def test_what_is_there_is_refused(self, name: str, job: Callable[..., Job], bucket: Any) -> None:
         bucket.put_object(Key=name, Body=b"precious")
-        with pytest.raises(OutputRefused, match=f"s3://scenes/{name} exists"):
+        with pytest.raises(InvalidOutput, match=f"s3://scenes/{name} exists"):
             job().refuse()
         job(overwrite=True).refuse()
         if "uncertainty" in name:
@@ -439,11 +439,11 @@ def test_what_lies_where_an_object_is_made_is_no_obstacle(bucket: Any, tmp_path:
 
 def test_refusals(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for address, said in (("s3://scenes", "no address"), ("s3://scenes/folder/", "no address"), ("s3:///a.tif", "no address")):
-        with pytest.raises(OutputRefused, match=said):
+        with pytest.raises(InvalidOutput, match=said):
             local_place(address)
-    with pytest.raises(OutputRefused, match=r"s3://nowhere/a\.tif cannot be written"):
+    with pytest.raises(InvalidOutput, match=r"s3://nowhere/a\.tif cannot be written"):
         check_remote("s3://nowhere/a.tif")
     monkeypatch.setitem(__import__("sys").modules, "boto3", None)  # Python's way to say: not installed
-    with pytest.raises(OutputRefused, match=r"pip install 'geofuse\[s3\]'"):
+    with pytest.raises(InvalidOutput, match=r"pip install 'geofuse\[s3\]'"):
         check_remote("s3://scenes/a.tif")
     assert not is_remote("/data/s3/a.tif")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import geofuse.io.write.cog as cog
 import geofuse.io.write.engine as engine
 from geofuse.cube.schema import wrap
-from geofuse.errors import OutputRefused, RunFailed
+from geofuse.errors import InvalidOutput, RunError
 from geofuse.io.read.open import open_msi
 from geofuse.io.write import workspace
 from geofuse.io.write.cog import write_cog
@@ -159,7 +159,7 @@ def test_stopped_while_compressing(whole: Path, tmp_path: Path, monkeypatch: pyt
 def test_another_run_is_refused_and_the_first_one_stays(tmp_path: Path, options: dict[str, object], said: str) -> None:
     source, path = Source(), tmp_path / "a.tif"
     source.stopped(path, 4)
-    with pytest.raises(OutputRefused, match=f"(?s){said}.*--no-resume"):
+    with pytest.raises(InvalidOutput, match=f"(?s){said}.*--no-resume"):
         source.write(path, **options)
     source.write(path)
     assert source.computed == source.tiles - 4
@@ -170,7 +170,7 @@ def test_other_pixels_are_another_run(tmp_path: Path) -> None:
     source.stopped(path, 4)
     other = source.cube()
     other = other.copy(data=other.data + 0)
-    with pytest.raises(OutputRefused, match="pixels was"):
+    with pytest.raises(InvalidOutput, match="pixels was"):
         write_cog(other, path, progress=False, block=64)
     write_cog(other, path, progress=False, block=64, resume=False)
     assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
@@ -191,7 +191,7 @@ def test_an_output_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
     source, path = Source(), tmp_path / "a.tif"
     source.stopped(path, 4)
     path.write_text("precious")
-    with pytest.raises(OutputRefused, match="exists"):
+    with pytest.raises(InvalidOutput, match="exists"):
         source.write(path)
     assert path.read_text() == "precious"
     source.write(path, overwrite=True)
@@ -247,7 +247,7 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
     source, path = Source(), tmp_path / "a.tif"
     folder = tmp_path / ".a.tif.geofuse"
     folder.mkdir()
-    with FileLock(folder / "lock"), pytest.raises(OutputRefused, match="Another run is making"):
+    with FileLock(folder / "lock"), pytest.raises(InvalidOutput, match="Another run is making"):
         source.write(path)
     assert source.computed == 0
     assert folder.is_dir()
@@ -257,7 +257,7 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
 def test_a_defect_leaves_nothing_of_earlier_work_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, path = Source(), tmp_path / "a.tif"
     source.stopped(path, 4)
-    monkeypatch.setattr(engine.StagedRaster, "verify", lambda *_: (_ for _ in ()).throw(RunFailed("differ")))
-    with pytest.raises(RunFailed, match="differ"):
+    monkeypatch.setattr(engine.StagedRaster, "verify", lambda *_: (_ for _ in ()).throw(RunError("differ")))
+    with pytest.raises(RunError, match="differ"):
         source.write(path)
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 from geofuse.io.write.journal import Journal
 from geofuse.io.write.space import check_space, disk_space
 
@@ -29,7 +29,7 @@ def asked_for(monkeypatch: pytest.MonkeyPatch, *outputs: Path, **options: bool) 
         monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: type("Usage", (), {"free": free * BLOCK})())
         try:
             check_space(outputs, 2 * HALF * BLOCK, **options)
-        except OutputRefused:
+        except InvalidOutput:
             continue
         return free
     raise AssertionError("never enough")
@@ -55,7 +55,7 @@ def test_two_outputs_take_one_draft_at_a_time(tmp_path: Path, monkeypatch: pytes
     assert asked_for(monkeypatch, a) == 2 * HALF
     assert asked_for(monkeypatch, a, b) == 3 * HALF
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2.5e9})())
-    with pytest.raises(OutputRefused, match=rf"a\.tif and b\.tif takes up to 3\.00 GB in {tmp_path}, 2\.50 GB are free"):
+    with pytest.raises(InvalidOutput, match=rf"a\.tif and b\.tif takes up to 3\.00 GB in {tmp_path}, 2\.50 GB are free"):
         check_space([a, b], 2 * 10**9)
 
 

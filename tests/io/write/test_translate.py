@@ -16,7 +16,7 @@ import pytest
 import rasterio
 
 import geofuse.io.write.cog as cog
-from geofuse.errors import RunFailed
+from geofuse.errors import RunError
 from geofuse.io.write.cog import write_cog
 from geofuse.io.write.translate import translate
 from tests.crops import small_cubes
@@ -99,5 +99,5 @@ def test_what_went_wrong_there_is_said_here(tmp_path: Path, monkeypatch: pytest.
         translate(tmp_path / "nowhere.vrt", tmp_path / "out.tif", OPTIONS)
     monkeypatch.setattr(cog, "_COPY_HERE", 0)
     monkeypatch.setattr(cog, "write_vrt", lambda draft, *_: draft.folder / "nowhere.vrt")
-    with pytest.raises(RunFailed, match="nowhere"):
+    with pytest.raises(RunError, match="nowhere"):
         write_cog(small_cubes()[1], tmp_path / "a.tif", progress=False)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import geofuse
 import geofuse.io.write.zarr as module
 from geofuse.cube.schema import wrap
-from geofuse.errors import OutputRefused, RunFailed
+from geofuse.errors import InvalidOutput, RunError
 from geofuse.io.read.fingerprint import content_sha256
 from geofuse.io.write.cog import write_cog
 from geofuse.io.write.engine import Receipt
@@ -287,7 +287,7 @@ class TestInPlace:
         path = tmp_path / "a.zarr"
         write_zarr(scene(2, 100, 90), path, progress=False)
         before = content_sha256(path)
-        with pytest.raises(OutputRefused, match="exists"):
+        with pytest.raises(InvalidOutput, match="exists"):
             write_zarr(scene(3, 100, 90), path, progress=False)
         assert content_sha256(path) == before
         write_zarr(scene(3, 100, 90), path, overwrite=True, progress=False)
@@ -298,7 +298,7 @@ class TestInPlace:
         path = tmp_path / "a.zarr"
         path.mkdir()
         (path / "thesis.txt").write_text("precious")
-        with pytest.raises(OutputRefused, match="no Zarr store"):
+        with pytest.raises(InvalidOutput, match="no Zarr store"):
             write_zarr(scene(2, 100, 90), path, overwrite=True, progress=False)
         assert (path / "thesis.txt").read_text() == "precious"
 
@@ -313,7 +313,7 @@ class TestInPlace:
             genuine(source, target)
 
         monkeypatch.setattr("geofuse.io.write.workspace.os.replace", replace)
-        with pytest.raises(RunFailed, match="no"):
+        with pytest.raises(RunError, match="no"):
             write_zarr(scene(3, 100, 90), path, overwrite=True, progress=False)
         assert content_sha256(path) == before
 
@@ -321,20 +321,20 @@ class TestInPlace:
         ("name", "said"), [("a.tif", r"must end in \.zarr"), ("a", r"must end in \.zarr"), ("no/a.zarr", "does not exist")]
     )
     def test_other_names_are_refused(self, name: str, said: str, tmp_path: Path) -> None:
-        with pytest.raises(OutputRefused, match=said):
+        with pytest.raises(InvalidOutput, match=said):
             geofuse.to_zarr(scene(1, 20, 20), tmp_path / name, progress=False)
-        with pytest.raises(OutputRefused, match="to_zarr"):
+        with pytest.raises(InvalidOutput, match="to_zarr"):
             geofuse.to_cog(scene(1, 20, 20), tmp_path / "a.zarr", progress=False)
         assert left_in(tmp_path) == []
 
     def test_a_full_disk_is_noticed_before(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-        with pytest.raises(OutputRefused, match="make room"):
+        with pytest.raises(InvalidOutput, match="make room"):
             write_zarr(scene(1, 100, 100), tmp_path / "a.zarr", progress=False)
 
     def test_without_the_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "zarr", None)
-        with pytest.raises(OutputRefused, match=r"pip install 'geofuse\[zarr\]'"):
+        with pytest.raises(InvalidOutput, match=r"pip install 'geofuse\[zarr\]'"):
             write_zarr(scene(1, 20, 20), tmp_path / "a.zarr", progress=False)
 
 
@@ -348,7 +348,7 @@ def test_a_byte_that_changed_on_the_way_is_noticed(level: int, tmp_path: Path, m
         array[0, -1, -1] = array[0, -1, -1] + 1
 
     monkeypatch.setattr(module, "fill_store", spoil)
-    with pytest.raises(RunFailed, match="1 of 4 windows read back differ" if level == 0 else "overview 1 read back differs"):
+    with pytest.raises(RunError, match="1 of 4 windows read back differ" if level == 0 else "overview 1 read back differs"):
         write_zarr(scene(1, 100, 100), tmp_path / "a.zarr", progress=False, block=64)
     assert left_in(tmp_path) == []
 
@@ -356,7 +356,7 @@ def test_a_byte_that_changed_on_the_way_is_noticed(level: int, tmp_path: Path, m
 def test_another_grid_read_back_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = module.level_geobox
     monkeypatch.setattr(module, "level_geobox", lambda box, level: genuine(box.pad(0), level).translate_pix(1, 0))
-    with pytest.raises(RunFailed, match="the grid"):
+    with pytest.raises(RunError, match="the grid"):
         write_zarr(scene(1, 100, 100), tmp_path / "a.zarr", progress=False)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from geofuse.methods.gem.consistency import SHARPENING, WARNING_RHO, Trust, contradiction, harmonised, measure_trust
+from geofuse.methods.gem.consistency import SHARPENING, WARNING_RHO, Consistency, contradiction, harmonised, measure_consistency
 from geofuse.methods.gem.coordinates import Coordinates
 from geofuse.methods.gem.em import calibrate
 from geofuse.methods.gem.observation import Observation, encode
@@ -35,38 +35,38 @@ def calibrated(pair: Pair, sigma: tuple[float, float] | None = None) -> tuple[Ob
     return encode(patch, frame), frame, covariance
 
 
-def trust_of(pair: Pair, harmonise: bool = True, sigma: tuple[float, float] | None = None) -> Trust:
+def consistency_of(pair: Pair, harmonise: bool = True, sigma: tuple[float, float] | None = None) -> Consistency:
     seen, frame, covariance = calibrated(pair, sigma)
-    return measure_trust([seen], frame, covariance, harmonise)
+    return measure_consistency([seen], frame, covariance, harmonise)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_consistent_pair_is_trusted(seed: int) -> None:
-    trust = trust_of(made_up(seed))
-    assert trust.rho < WARNING_RHO
-    assert trust.left < WARNING_RHO
+    consistency = consistency_of(made_up(seed))
+    assert consistency.rho < WARNING_RHO
+    assert consistency.left < WARNING_RHO
 
 
 @pytest.mark.parametrize("sigma", [(1.4, 1.4), (2.8, 2.8)])
 def test_a_wrong_psf_raises_the_alarm(sigma: tuple[float, float]) -> None:
-    assert trust_of(made_up(), sigma=sigma).rho > WARNING_RHO
+    assert consistency_of(made_up(), sigma=sigma).rho > WARNING_RHO
 
 
 def test_other_light_raises_the_alarm_and_is_measured() -> None:
-    trust = trust_of(other_light(made_up(), 0.1))
-    assert trust.rho > WARNING_RHO
+    consistency = consistency_of(other_light(made_up(), 0.1))
+    assert consistency.rho > WARNING_RHO
     # Relative to the band's own root mean square it is the amount that was put in, less what the coarse scale smooths away.
-    assert trust.relative == pytest.approx(np.full(4, 0.1), rel=0.25)
-    stronger = trust_of(other_light(made_up(), 0.2))
-    assert stronger.rho > 1.5 * trust.rho
+    assert consistency.relative == pytest.approx(np.full(4, 0.1), rel=0.25)
+    stronger = consistency_of(other_light(made_up(), 0.2))
+    assert stronger.rho > 1.5 * consistency.rho
 
 
 def test_harmonising_takes_most_of_other_light_away() -> None:
     pair = other_light(made_up(), 0.1)
     seen, frame, covariance = calibrated(pair)
-    trust = measure_trust([seen], frame, covariance, harmonise=True)
-    assert trust.left < trust.rho / 2
-    moved = harmonised(seen, frame, trust)
+    consistency = measure_consistency([seen], frame, covariance, harmonise=True)
+    assert consistency.left < consistency.rho / 2
+    moved = harmonised(seen, frame, consistency)
     before, after = (contradiction(s, frame.mixing).square().mean().sqrt() for s in (seen, moved))
     assert after < before / 2
     # And what was done is right: the MSI comes closer to what it was in even light, detail untouched.
@@ -79,10 +79,10 @@ def test_harmonising_takes_most_of_other_light_away() -> None:
 
 def test_a_geometric_contradiction_is_not_written_into_the_msi() -> None:
     seen, frame, covariance = calibrated(made_up(), sigma=(2.8, 2.8))
-    trust = measure_trust([seen], frame, covariance, harmonise=False)
-    assert not trust.gain.any()
-    assert trust.left == pytest.approx(trust.rho)
-    assert harmonised(seen, frame, trust) is seen
+    consistency = measure_consistency([seen], frame, covariance, harmonise=False)
+    assert not consistency.gain.any()
+    assert consistency.left == pytest.approx(consistency.rho)
+    assert harmonised(seen, frame, consistency) is seen
 
 
 def test_contradiction_by_hand() -> None:
@@ -102,7 +102,7 @@ def test_harmonisation_by_hand() -> None:
     offset = 5 * frame.msi_sigma[2]
     agreeing = replace(seen, y=torch.zeros_like(seen.y), m=torch.zeros_like(seen.m))
     off = replace(agreeing, m=agreeing.m - torch.tensor([0, 0, 5.0, 0])[:, None, None])
-    moved = harmonised(off, frame, Trust(1.0, 0.0, np.zeros(4), gain)).m - off.m
+    moved = harmonised(off, frame, Consistency(1.0, 0.0, np.zeros(4), gain)).m - off.m
     np.testing.assert_allclose(moved[2].numpy() * frame.msi_sigma[2], 0.8 * offset, rtol=1e-4)
     assert float(moved[[0, 1, 3]].abs().max()) < 1e-6
     # A field that varies from pixel to pixel loses amplitude when it is interpolated; half of the loss is made good.
@@ -112,7 +112,7 @@ def test_harmonisation_by_hand() -> None:
     expected = expected + SHARPENING * (expected - psf.forward(psf.upsample(expected)))
     frame_of_one = replace(frame, msi_sigma=np.ones(4), basis=np.eye(30)[:, : frame.rank], srf=np.eye(4, 30), sigma=np.ones(30))
     waving = replace(agreeing, y=torch.cat([torch.zeros_like(seen.y[:2]), wave, torch.zeros_like(seen.y[3:])]))
-    found = harmonised(waving, frame_of_one, Trust(1.0, 0.0, np.zeros(4), gain)).m[2]
+    found = harmonised(waving, frame_of_one, Consistency(1.0, 0.0, np.zeros(4), gain)).m[2]
     torch.testing.assert_close(found, psf.upsample(expected)[0], atol=1e-5, rtol=0)
 
 
@@ -126,14 +126,14 @@ def test_rho_is_the_excess_over_the_prior() -> None:
     noise = np.linalg.cholesky(np.eye(len(covariance)) + rho**2 * covariance) @ rng.normal(size=(len(covariance), 24 * 24))
     fine = rng.normal(size=seen.m.shape)
     test = replace(seen, y=torch.as_tensor(noise.reshape(seen.y.shape), dtype=torch.float32), m=torch.as_tensor(fine, dtype=torch.float32))
-    found = measure_trust([test], frame, covariance, harmonise=False)
+    found = measure_consistency([test], frame, covariance, harmonise=False)
     assert found.rho == pytest.approx(rho, rel=0.1)
     assert np.trace(expected) > 0
 
 
 def test_storage() -> None:
-    trust = Trust(0.1, 0.05, np.arange(3.0), np.eye(3))
-    again = Trust.from_arrays(trust.arrays())
+    consistency = Consistency(0.1, 0.05, np.arange(3.0), np.eye(3))
+    again = Consistency.from_arrays(consistency.arrays())
     assert (again.rho, again.left) == (0.1, 0.05)
-    assert np.array_equal(again.gain, trust.gain)
-    assert np.array_equal(again.relative, trust.relative)
+    assert np.array_equal(again.gain, consistency.gain)
+    assert np.array_equal(again.relative, consistency.relative)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from geofuse.methods.gem.coordinates import Coordinates
-from geofuse.methods.gem.estimator import forgive
+from geofuse.methods.gem.estimator import inflate_hsi_noise
 from geofuse.methods.gem.observation import encode
 from geofuse.methods.gem.start import detail_covariance, start_coordinates
 from geofuse.pair.patch import Patch
@@ -60,11 +60,11 @@ def test_forgiving_is_noise_inflated_by_the_prior() -> None:
     """In the old coordinates the new white noise is 1 + ρ²Σ, and the prior is what it was."""
     frame, root = coordinates(), RNG.normal(size=(RANK, RANK))
     covariance, rho = root @ root.T, 0.7
-    other, inflated = forgive(frame, covariance, rho)
+    other, inflated = inflate_hsi_noise(frame, covariance, rho)
     back = frame.analysis @ other.basis  # new coefficients to old ones
     np.testing.assert_allclose(back @ back.T, np.eye(RANK) + rho**2 * covariance, atol=1e-10)
     np.testing.assert_allclose(back @ inflated @ back.T, covariance, atol=1e-10)
-    same, unchanged = forgive(frame, covariance, 0.0)
+    same, unchanged = inflate_hsi_noise(frame, covariance, 0.0)
     np.testing.assert_allclose(same.basis, frame.basis, atol=1e-12)
     np.testing.assert_allclose(unchanged, covariance, atol=1e-12)
 

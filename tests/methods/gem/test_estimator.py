@@ -171,7 +171,7 @@ def test_a_psf_that_is_15_per_cent_off_is_forgiven(shared_data: Path, sigma: flo
     pair = jasper("s2", shared_data)
     told = (sigma, sigma)
     gem, plain = fitted(pair, told=told, harmonise=False), fitted(pair, fit_closed_form, told=told)
-    assert gem.trust.rho > 0.05
+    assert gem.consistency.rho > 0.05
     assert psnr(pair.truth, applied(gem, pair, told)) > psnr(pair.truth, applied(plain, pair, told))
 
 
@@ -242,7 +242,7 @@ def test_gaps_do_not_spoil_the_fit(shared_data: Path, gap: Callable[[tuple[int, 
     found = fitted(masked)
     fused = applied(found, masked)
     assert np.isfinite(fused).all()
-    assert found.trust.rho < 0.05  # gaps are no contradiction
+    assert found.consistency.rho < 0.05  # gaps are no contradiction
     outside = distance > (8 if gap is not lines else 0)
     assert _psnr_at(pair, fused, outside) > _psnr_at(pair, without, outside) - (0.3 if where == "msi" else 0.6)
 

@@ -46,10 +46,10 @@ def test_equations_by_dense_algebra() -> None:
         assert components.value[u] == pytest.approx(variance)
         metric = np.linalg.inv(variance * blur @ blur.T + np.eye(COARSE**2))
         along = axis @ innovation
-        trust = 1 / max(along @ metric @ along / COARSE**2, 1)
-        assert found.gram[u] == pytest.approx(trust * shown @ metric @ shown.T, abs=1e-9)
-        assert found.right[u] == pytest.approx(trust * shown @ metric @ along, abs=1e-9)
-        assert found.power[u] == pytest.approx(trust * along @ metric @ along)
+        consistency = 1 / max(along @ metric @ along / COARSE**2, 1)
+        assert found.gram[u] == pytest.approx(consistency * shown @ metric @ shown.T, abs=1e-9)
+        assert found.right[u] == pytest.approx(consistency * shown @ metric @ along, abs=1e-9)
+        assert found.power[u] == pytest.approx(consistency * along @ metric @ along)
 
 
 def test_held_out_pixels_do_not_count() -> None:

@@ -88,8 +88,8 @@ def test_the_estimator_is_as_good_as_if_told_the_truth() -> None:
 
     wrong, right = pair.patch((1.7, 1.7), (-0.3, 0.3)), pair.patch()
     found = fit_gem([wrong], pair.srf, np.zeros(4), 4.0, harmonise=False)
-    assert found.trust.rho > 0.05  # what it was told remains a contradiction
-    assert found.trust.left < 0.05
+    assert found.consistency.rho > 0.05  # what it was told remains a contradiction
+    assert found.consistency.left < 0.05
     again = Gem.from_arrays(found.arrays())
     assert fused(again, wrong) == fused(found, wrong)
     assert fused(found, wrong) > fused(fit_gem([right], pair.srf, np.zeros(4), 4.0), right) - 0.1

@@ -12,7 +12,7 @@ import torch
 from geofuse.methods.base import CalibratesErrors, Describes, FillsGaps, FlagsPixels, KnowsErrors, KnowsNoise, PerBand
 from geofuse.methods.gem.method import GEM, BayesianMethod, FittedGem
 from geofuse.methods.sylvester import SYLVESTER
-from geofuse.pair.prepare import Ground, Settings
+from geofuse.pair.prepare import PreparedPair, Settings
 from geofuse.pair.registration import Registration
 from geofuse.pair.response import EffectiveResponse
 from tests.pairs import Pair, bell_responses, made_up_scene, simulated
@@ -27,31 +27,31 @@ def pair() -> Pair:
 
 
 @cache
-def ground() -> Ground:
+def prepared() -> PreparedPair:
     """The pair as prepared, its operators known."""
     nothing = np.zeros(4)
     response = EffectiveResponse(pair().srf, nothing, nothing, "known")
-    return Ground(pair().grids, [pair().sample], [pair().patch()], Registration(pair().sigma, pair().shift, 0.0), response, 0.0, [])
+    return PreparedPair(pair().grids, [pair().sample], [pair().patch()], Registration(pair().sigma, pair().shift, 0.0), response, 0.0, [])
 
 
 @cache
 def fitted(method: BayesianMethod) -> FittedGem:
     with torch.no_grad():
-        made = method.fit(ground(), Settings(progress=False), lambda step: None)  # type: ignore[attr-defined]
+        made = method.fit(prepared(), Settings(progress=False), lambda step: None)  # type: ignore[attr-defined]
     assert isinstance(made, FittedGem)
     return made
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 def test_stored_and_restored_it_gives_the_same_numbers(method: BayesianMethod) -> None:
-    known = method.with_deviation(fitted(method), ground(), None, Settings(progress=False))
+    known = method.with_deviation(fitted(method), prepared(), None, Settings(progress=False))
     again = method.restore(*known.state())
     assert again.learned is None
     assert again.halo == known.halo
     inner = slice(10, 30), slice(0, 50)
     with torch.no_grad():
         for made in ("apply", "deviation", "far"):
-            one, other = (getattr(f, made)(ground().patches[0], inner) for f in (known, again))
+            one, other = (getattr(f, made)(prepared().patches[0], inner) for f in (known, again))
             assert one.shape[-2:] == (20, 50)
             assert torch.equal(one, other), made
 
@@ -62,7 +62,7 @@ def test_it_says_what_it_can(method: BayesianMethod) -> None:
     assert isinstance(method, CalibratesErrors)
     assert all(isinstance(plain, protocol) for protocol in (KnowsErrors, KnowsNoise, FlagsPixels, FillsGaps, Describes))
     assert not plain.knows_errors
-    assert method.with_deviation(plain, ground(), None, Settings(progress=False)).knows_errors
+    assert method.with_deviation(plain, prepared(), None, Settings(progress=False)).knows_errors
     assert np.median(plain.noise / pair().hsi_noise) == pytest.approx(1, rel=0.3)
 
 
@@ -95,8 +95,10 @@ def test_a_reduced_scene_calibrates_the_deviation() -> None:
     settings = Settings(progress=False)
     with torch.no_grad():
         plain = fitted(SYLVESTER)
-        fused = plain.apply(ground().patches[0]).numpy()
-        close, far = (SYLVESTER.with_deviation(plain, ground(), (ground(), fused + error), settings).uncertainty for error in (1e-5, 0.05))
+        fused = plain.apply(prepared().patches[0]).numpy()
+        close, far = (
+            SYLVESTER.with_deviation(plain, prepared(), (prepared(), fused + error), settings).uncertainty for error in (1e-5, 0.05)
+        )
     assert close is not None
     assert far is not None
     assert far.factor > 3 * close.factor

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from geofuse.errors import RefusedInput, RunFailed
+from geofuse.errors import InvalidInput, RunError
 from geofuse.evaluation.metrics import score
 from geofuse.methods.mossfuse import paper
 from geofuse.methods.mossfuse.network import MossFuse
@@ -19,7 +19,7 @@ from geofuse.methods.mossfuse.paper_method import PAPER, TRAINING_ONLY, FittedPa
 from geofuse.methods.mossfuse.statistics import statistics
 from geofuse.pair.grid import Window
 from geofuse.pair.patch import Patch, part_of
-from geofuse.pair.prepare import Ground, Settings
+from geofuse.pair.prepare import PreparedPair, Settings
 from geofuse.pair.registration import Registration
 from geofuse.pair.response import EffectiveResponse
 from geofuse.simulate import simulate
@@ -198,7 +198,7 @@ def test_the_best_weights_survive_a_bad_end(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_loss_that_is_not_a_number_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper, "decoupling", lambda features: torch.tensor(float("nan"), requires_grad=True))
-    with pytest.raises(RunFailed, match="loss became nan at step 0"):
+    with pytest.raises(RunError, match="loss became nan at step 0"):
         trained(steps=3)
 
 
@@ -208,23 +208,23 @@ def test_time_is_a_budget() -> None:
 
 def test_refusals() -> None:
     made = pair()
-    with pytest.raises(RefusedInput, match="No budget"):
+    with pytest.raises(InvalidInput, match="No budget"):
         train([made.patch()], made.srf, scale=1.0, steps=None, seconds=None)
     nothing = np.full_like(made.hsi, np.nan)
     unseen = replace(made, hsi=nothing).patch()
-    with pytest.raises(RefusedInput, match="No coarse pixel is seen completely"):
+    with pytest.raises(InvalidInput, match="No coarse pixel is seen completely"):
         train([unseen], made.srf, scale=1.0, steps=1, width=WIDTH)
 
 
-def ground(made: Pair) -> Ground:
+def prepared(made: Pair) -> PreparedPair:
     """The pair as prepared, its operators known."""
     response = EffectiveResponse(made.srf, np.zeros(len(made.srf)), np.zeros(len(made.srf)), "known")
-    return Ground(made.grids, [made.sample], [made.patch()], Registration(made.sigma, made.shift, 0.0), response, 0.0, [])
+    return PreparedPair(made.grids, [made.sample], [made.patch()], Registration(made.sigma, made.shift, 0.0), response, 0.0, [])
 
 
 def test_the_method_takes_its_budget_and_its_seed_from_the_settings() -> None:
     steps: list[str] = []
-    made = PAPER.fit(ground(pair()), Settings(progress=False, seed=3, train_seconds=1e-9), steps.append)
+    made = PAPER.fit(prepared(pair()), Settings(progress=False, seed=3, train_seconds=1e-9), steps.append)
     assert steps == ["training the published network"]
     assert made.training is not None
     assert len(made.training.losses) == 1
@@ -236,7 +236,7 @@ def test_the_method_takes_its_budget_and_its_seed_from_the_settings() -> None:
 def test_a_minute_on_jasper_ridge(shared_data: Path) -> None:
     """Far from the closed form, and said to be so: what the published training reaches in a CPU minute."""
     scene = simulate("jasper", 4, "qb4", shared_data)
-    made = PAPER.fit(ground(on_grids(scene)), Settings(progress=False), lambda step: None)
+    made = PAPER.fit(prepared(on_grids(scene)), Settings(progress=False), lambda step: None)
     scores = score(scene.truth, np.clip(applied(made, on_grids(scene).patch()), 0, 1), 4)
     print(f"{scores['psnr_db']:.2f} dB after {len(made.training.losses)} steps")  # type: ignore[union-attr]
     assert scores["psnr_db"] > 17  # the mean spectrum everywhere gives 14.4

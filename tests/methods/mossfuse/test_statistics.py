@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from geofuse.errors import RunFailed
+from geofuse.errors import RunError
 from geofuse.methods.mossfuse.blocks import (
     LargeKernelBlock,
     SpatialAggregation,
@@ -166,7 +166,7 @@ def test_unrecorded_parts_refuse_to_work_when_frozen() -> None:
     freeze(network)
     with torch.no_grad():
         network(*inputs)
-        with pytest.raises(RunFailed, match="never recorded"):
+        with pytest.raises(RunError, match="never recorded"):
             network.reconstruct(network.encode(*inputs))
 
 
