@@ -476,7 +476,7 @@ def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     given = list(map(str, small_files()))
     status, _, err = run(["fuse", *given, "-o", str(tmp_path / "out.tif"), "--model", str(model), "--no-stac", "-q"], capsys)
     assert status == 0, err
-    assert sorted(content(tmp_path)) == ["m.safetensors", "out.tif"]
+    assert sorted(content(tmp_path)) == ["m.safetensors", "out.tif", "out_quality.tif"]
     given = pair(tmp_path, msi=small_pair()[1].bands(0, 1, 3))
     status, _, err = run(["fuse", *given, "-o", str(tmp_path / "b.tif"), "--model", str(model), "-q"], capsys)
     assert status == 2
@@ -623,7 +623,7 @@ def test_another_choice_of_bands_is_another_run(tmp_path: Path) -> None:
     hsi, msi = map(str, small_files())
     jobs = [Job(hsi, msi, tmp_path / "a.tif", msi_bands=bands) for bands in (None, "1-3", "2-4")]
     planned = [job.plan() for job in jobs]
-    assert len({json.dumps(job._key(plan)) for job, plan in zip(jobs, planned, strict=True)}) == 3
+    assert len({json.dumps(job._command()) for job, plan in zip(jobs, planned, strict=True)}) == 3
 
 
 def test_info_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str], berlin: tuple[Path, Path]) -> None:
