@@ -155,8 +155,11 @@ def run(cases: int, kinds: list[str], first: int = 0, show: bool = False) -> dic
             asked.clear()
             counts[kind] = Counter()
             for number in range(first, first + cases):
+                before = len(asked)
                 what, said, seconds, grown = worker.run(kind, number)
                 counts[kind][what] += 1
+                if show and len(asked) > before:
+                    print(f"{kind} {number}: asked for {asked[before:]}: {said}", flush=True)
                 if show and what not in ("opened", "rejected"):
                     print(f"{kind} {number}: {what}, {seconds:.1f} s, {grown:.0f} MB: {said}", flush=True)
             counts[kind]["requests"] = len(asked)

@@ -227,7 +227,7 @@ def fuse(
     memory : int
         Bytes that the run may use; decides the size of tiles and how many are worked on at once.
     uncertainty : bool
-        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem``, ``mossfuse``, ``fuse``);
+        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem`` and ``sylvester``);
         the quality layer with it.
     quality : bool
         The quality layer too: what is to be said of each pixel (`geofuse.cube.flags`).

@@ -101,7 +101,7 @@ def _has_cube(rasters: dict[str, Asset]) -> str | None:
     Of those the only one that is called data is, not what was computed beside it.
     """
     shown = {key: asset for key, asset in rasters.items() if key.lower() not in _DERIVED} or rasters
-    data = {key: asset for key, asset in shown.items() if "data" in (asset.roles or [])} or shown
+    data = {key: asset for key, asset in shown.items() if "data" in _roles(asset)} or shown
     counts = {key: len(_bands(asset)) or 1 for key, asset in data.items()}
     most = [key for key, count in counts.items() if count == max(counts.values())]
     return most[0] if len(most) == 1 else None
@@ -109,7 +109,7 @@ def _has_cube(rasters: dict[str, Asset]) -> str | None:
 
 def _one_a_band(rasters: dict[str, Asset]) -> list[str | int]:
     """Keys of the assets that show the ground in one band each: no composites, no layers of classes, each band in one format only."""
-    marked = [key for key, asset in rasters.items() if "reflectance" in (asset.roles or [])]
+    marked = [key for key, asset in rasters.items() if "reflectance" in _roles(asset)]
     known = {key: (_bands(rasters[key]) or [{}]) for key in (marked or rasters)}
     spectral = [key for key, bands in known.items() if any({"center_wavelength", "common_name"} & set(band) for band in bands)]
     chosen: dict[str, str | int] = {}
@@ -119,8 +119,13 @@ def _one_a_band(rasters: dict[str, Asset]) -> list[str | int]:
     return list(chosen.values())
 
 
+def _roles(asset: Asset) -> list[Any]:
+    """Roles of an asset; an item may hold anything there."""
+    return list(asset.roles) if isinstance(asset.roles, list | tuple) else []
+
+
 def _is_raster(asset: Asset) -> bool:
-    roles = asset.roles if isinstance(asset.roles, list | tuple) else []
+    roles = _roles(asset)
     if any(role in _NOT_DATA for role in roles if isinstance(role, str)):
         return False
     return "data" in roles or (isinstance(asset.media_type, str) and asset.media_type.startswith(_RASTER_TYPES))
