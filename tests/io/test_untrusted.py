@@ -129,7 +129,7 @@ class TestItems:
 @pytest.mark.parametrize("codec", [["bytes"], {}, None, 7, {"name": ["bytes"]}, {"name": {"bytes": 1}}])
 def test_codecs_that_are_no_names(codec: Any, tmp_path: Path) -> None:
     store = Path(geofuse.to_zarr(small_cubes()[1], tmp_path / "a.zarr", progress=False))
-    file = store / "0" / "reflectance" / "zarr.json"
+    file = store / "reflectance" / "zarr.json"
     metadata = json.loads(file.read_text())
     metadata["codecs"] = [codec]
     file.write_text(json.dumps(metadata))

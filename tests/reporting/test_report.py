@@ -23,9 +23,9 @@ from geofuse.reporting.sentences import summary_sentences
 
 WAVELENGTHS = np.linspace(450, 2400, 40)
 VALIDATION = [
-    {"method": "bicubic", "psnr_db": 29.1, "sam_deg": 5.8, "ergas": 3.2, "ssim": 0.81, "seconds": 0.1},
-    {"method": "gsa", "psnr_db": 33.2, "sam_deg": 5.3, "ergas": 2.1, "ssim": 0.90, "seconds": 0.4},
-    {"method": "gem", "psnr_db": 36.4, "sam_deg": 3.9, "ergas": 1.5, "ssim": 0.95, "seconds": 8.4},
+    {"method": "bicubic", "role": "baseline", "psnr_db": 29.1, "sam_deg": 5.8, "ergas": 3.2, "ssim": 0.81, "seconds": 0.1},
+    {"method": "gsa", "role": "baseline", "psnr_db": 33.2, "sam_deg": 5.3, "ergas": 2.1, "ssim": 0.90, "seconds": 0.4},
+    {"method": "gem", "role": "estimator", "psnr_db": 36.4, "sam_deg": 3.9, "ergas": 1.5, "ssim": 0.95, "seconds": 8.4},
     {"method": "mossfuse-paper", "psnr_db": float("nan")},
 ]
 
@@ -173,7 +173,7 @@ def test_geometry_is_told_as_it_was_found() -> None:
 
 
 def test_best_baseline_is_named_and_warned_of() -> None:
-    values = record() | {"validation": [*VALIDATION, {"method": "cnmf", "psnr_db": 37.0}]}
+    values = record() | {"validation": [*VALIDATION, {"method": "cnmf", "role": "baseline", "psnr_db": 37.0}]}
     report = Report(values)
     assert any("cnmf came closest" in sentence and "gem, used here, scored 36.40 dB" in sentence for sentence in report.sentences())
     assert [w["code"] for w in report.warnings()] == ["drift", "baseline-scored-best"]
@@ -373,8 +373,8 @@ def test_nothing_heavy_is_imported_and_pyplot_is_left_alone() -> None:
     [
         ({"coregistration": {"largest_px": 0.19}}, "up to 0.19 fine pixels"),
         ({"coregistration": {"largest_px": 0.01}}, ""),
-        ({"network": {"weights": 1216}}, "1216 weights .* confirmed them"),
-        ({"network": {"weights": 0}}, "did not confirm"),
+        ({"learned": {"weights": 1216}}, "1216 weights .* confirmed them"),
+        ({"learned": {"weights": 0}}, "did not confirm"),
         ({"network": {"steps": 10}}, ""),  # the published network
         ({"uncertainty": {"factor": 1.051}}, r"by 1\.05"),
     ],

@@ -137,7 +137,7 @@ def _wavelength(
     if all(value is None for value in values):
         values, unit = [None if v is None else str(v) for v in hints.wavelength_um] or values, "um"
     if all(value is None for value in values):
-        named = named_wavelengths([name or "" for name in source.descriptions])
+        named = named_wavelengths([name or "" for name in _descriptions(source)])
         if named is not None and not (every_band and np.isnan(named[spectral(source)]).any()):
             values, unit = [None if np.isnan(v) else repr(float(v)) for v in named], "nm"
     given, wanted = np.array([value is not None for value in values]), spectral(source)

@@ -75,4 +75,4 @@ def test_a_fingerprint_changes_with_the_file(tmp_path: Path) -> None:
         file.write(b"1")
     assert fingerprint(path)["content"] != first["content"]
     path.with_suffix(".hdr").write_text("ENVI")
-    assert "header" in fingerprint(path)
+    assert "hdr" in fingerprint(path)
