@@ -14,16 +14,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import RATIOS, data_folder
-from benchmarks.known import known_patch
-from geofuse.baselines.gsa import gsa, regression
-from geofuse.baselines.scene import BASELINES, apply_baseline
-from geofuse.quality.metrics import score
-from geofuse.response.psf import Psf
+from benchmarks.known import known_pair
+from geofuse.evaluation.metrics import score
+from geofuse.methods.baselines.gsa import gsa, regression
+from geofuse.methods.registry import get_method
+from geofuse.pair.prepare import PreparedPair, Settings
+from geofuse.pair.psf.builder import Psf
 from geofuse.simulate import RESPONSES, SCENES, Simulation, simulate
-from geofuse.solve.gem import fit_closed_form, fit_gem
-from geofuse.solve.patch import Patch
 
-METHODS = ("bicubic", "raw gsa", "gsa", "raw regression", "regression", "cnmf", "mlp", "hysure", "fuse", "gem")
+METHODS = ("bicubic", "raw gsa", "gsa", "raw regression", "regression", "cnmf", "mlp", "hysure", "sylvester", "gem")
 
 
 def main() -> None:
@@ -52,24 +51,22 @@ def main() -> None:
 
 def measure(method: str, case: Simulation) -> tuple[float, float, float]:
     """PSNR (dB), SAM (degrees) and seconds of one method on one case."""
-    _, patch = known_patch(case)
+    pair = known_pair(case)
     start = time.monotonic()
-    fused = fuse_with(method, patch, case).clamp(0, 1)
+    with torch.no_grad():
+        fused = fuse_with(method, pair).clamp(0, 1)
     seconds = time.monotonic() - start
     scores = score(case.truth, fused.numpy(), case.ratio)
     return scores["psnr_db"], scores["sam_deg"], seconds
 
 
-def fuse_with(method: str, patch: Patch, case: Simulation) -> Tensor:
+def fuse_with(method: str, pair: PreparedPair) -> Tensor:
     """Fuse by name; "raw" is detail injection as published, not cleaned."""
     raw: dict[str, Callable[[Tensor, Tensor, Psf], Tensor]] = {"raw gsa": gsa, "raw regression": regression}
+    patch = pair.patches[0]
     if method in raw:
         return raw[method](patch.hsi, patch.msi, patch.psf)
-    if method in BASELINES:
-        return apply_baseline(method, patch, case.srf)
-    fit = {"fuse": fit_closed_form, "gem": fit_gem}[method]
-    model = fit([patch], case.srf, np.zeros(len(case.srf)), case.ratio)
-    return model.coordinates.decode(model.apply(patch))
+    return get_method(method).fit(pair, Settings(progress=False), lambda step: None).apply(patch)
 
 
 def _row(label: str, cells: list[tuple[float, float, float]] | np.ndarray) -> str:

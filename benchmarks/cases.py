@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import ROOT
-from geofuse.errors import RefusedInput
-from geofuse.fitting import METHODS
+from geofuse.errors import InvalidInput
+from geofuse.methods.registry import AUTO, method_names
 from geofuse.simulate import RESPONSES, SCENES
 
 NAMES = {key: scene.title for key, scene in SCENES.items()}
@@ -22,11 +22,12 @@ OPERATORS = ("estimated", "known")
 SHIFT = (0.4, -0.3)
 # The closed form that is told operators and noise: what every other method is compared with.
 REFERENCE = "told"
+METHODS = (AUTO, *method_names())
 SLOW = ("mossfuse-paper",)  # measured when it is named
 DEFAULT_METHODS = tuple(m for m in METHODS[::-1] if m not in SLOW)
 # These draw no random numbers; the estimated response, which the last one uses, is chosen by random folds.
 SEEDLESS = (REFERENCE, "bicubic", "gsa", "regression")
-SEEDLESS_WHEN_KNOWN = ("fuse",)
+SEEDLESS_WHEN_KNOWN = ("sylvester",)
 
 
 @dataclass(frozen=True, order=True)
@@ -136,12 +137,12 @@ def data_folder(scenes: Iterable[str] = tuple(SCENES)) -> Path:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         One of them is not there.
     """
     folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
     if absent := [SCENES[name].file for name in sorted(set(scenes)) if not SCENES[name].path(folder).exists()]:
-        raise RefusedInput(
+        raise InvalidInput(
             f"The benchmark scenes {', '.join(absent)} are not in {folder}. They may not be redistributed; docs/benchmarks/README.md says where "
             "they come from. Put them in a folder and name it in GEOFUSE_BENCHMARK_DATA, or choose others with --scenes."
         )

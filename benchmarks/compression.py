@@ -22,8 +22,8 @@ from rasterio.windows import Window
 
 import geofuse
 from geofuse.api import REPORT_ATTRIBUTE
-from geofuse.io.cog import write_cog
-from geofuse.io.translate import copy_here
+from geofuse.io.write.cog import write_cog
+from geofuse.io.write.translate import copy_here
 
 WAYS = {
     "DEFLATE 1, no predictor": {"COMPRESS": "DEFLATE", "ZLEVEL": "1"},

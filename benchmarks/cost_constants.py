@@ -31,16 +31,17 @@ from benchmarks.ready import ready_made
 from benchmarks.scale import scene
 from benchmarks.simulate import Trial, apart
 from geofuse import api, open_hsi, open_msi
-from geofuse.grid import Window
-from geofuse.io.cog import fill_draft
-from geofuse.io.fingerprint import file_sha256
-from geofuse.io.workspace import workspace
+from geofuse.io.read.fingerprint import file_sha256
+from geofuse.io.write.cog import COG
+from geofuse.io.write.engine import stage_tiles
+from geofuse.io.write.workspace import workspace
+from geofuse.methods.gem.filters import ComplementaryFilters
+from geofuse.methods.gem.method import RANK, FittedGem
 from geofuse.model import Model
-from geofuse.network.complementary import ComplementaryFilters
-from geofuse.planning import RANK
-from geofuse.scene import Scene
-from geofuse.tiles.graph import windows_of
-from geofuse.tiles.threads import torch_threads
+from geofuse.pair.grid import Window
+from geofuse.pair.scene import Scene
+from geofuse.run.graph import windows_of
+from geofuse.run.threads import torch_threads
 
 SIDE, CORE = 1024, 512
 FIT_SIDE = 2048  # the fit's sample of it is made of blocks, as that of any larger scene
@@ -95,7 +96,7 @@ def _fusing(folder: Path) -> Values:
         return open_hsi(hsi), open_msi(msi)
 
     small, large, many = cubes(SIDE, FIT_BANDS), cubes(FIT_SIDE, FIT_BANDS), cubes(FIT_SIDE, MANY_BANDS)
-    api.fit(*small, method="fuse", progress=False)  # loads what is loaded once
+    api.fit(*small, method="sylvester", progress=False)  # loads what is loaded once
     found: Values = {}
     models: dict[str, Model] = {}
 
@@ -104,19 +105,18 @@ def _fusing(folder: Path) -> Values:
 
     for method in METHODS:
         found[f"fit_{method}"] = cpu_of(partial(fit, method))
-    wide = cpu_of(lambda: api.fit(*many, method="fuse", progress=False))
-    found["fit_band"] = max(wide - found["fit_fuse"], 0) / (MANY_BANDS - FIT_BANDS)
+    wide = cpu_of(lambda: api.fit(*many, method="sylvester", progress=False))
+    found["fit_band"] = max(wide - found["fit_sylvester"], 0) / (MANY_BANDS - FIT_BANDS)
     return found | _applying(api.pair(*small), models)
 
 
 def _applying(paired: Scene, models: dict[str, Model]) -> Values:
     """Solve and decode one tile with its halo; scaled to the number of coefficients that plans count with."""
     core = Window(SIDE // 4, SIDE // 4 + CORE, SIDE // 4, SIDE // 4 + CORE)
-    models["mossfuse"] = with_filters(models["mossfuse"])
+    models["gem"] = with_filters(models["gem"])
     found: Values = {}
     for method, model in models.items():
-        assert model.gem is not None
-        coordinates = model.gem.coordinates
+        coordinates = gem_of(model).gem.coordinates
         fine, coarse = windows_of(model, paired.pair, core)
         read = paired.read([(fine, coarse)])[0]
         images = torch.zeros(coordinates.rank, CORE, CORE)
@@ -131,29 +131,35 @@ def _applying(paired: Scene, models: dict[str, Model]) -> Values:
 
 def with_filters(model: Model) -> Model:
     """With learned filters, which the embedded scene has no use for: they cost what they cost, whatever their weights."""
-    assert model.gem is not None
-    if model.filters is not None:
+    fitted = gem_of(model)
+    if fitted.filters is not None:
         return model
-    rank, scale = model.gem.coordinates.rank, model.gem.guide.scale
+    rank, scale = fitted.gem.coordinates.rank, fitted.gem.guide.scale
     weight = 0.001 * np.random.default_rng(0).normal(size=(rank, 4 * (rank + len(scale))))
-    return replace(model, filters=ComplementaryFilters(weight, scale))
+    return replace(model, fitted=replace(fitted, filters=ComplementaryFilters(weight, scale)))
+
+
+def gem_of(model: Model) -> FittedGem:
+    """What a model of `gem` or `sylvester` learned."""
+    assert isinstance(model.fitted, FittedGem)
+    return model.fitted
 
 
 def _writing(folder: Path) -> Values:
     """The writer, stage by stage, on the fused embedded scene, four times."""
     hsi, msi = (opened(path) for opened, path in zip((open_hsi, open_msi), scene(folder, SIDE, FIT_BANDS), strict=True))
-    fused = api.fuse(hsi, msi, method="fuse", progress=False)
+    fused = api.fuse(hsi, msi, method="sylvester", progress=False)
     quarter = da.from_array(fused.values[:, : SIDE - 1, : SIDE - 1], chunks=(-1, CORE, CORE), name=False)  # the overlap may lack a column
     data = da.concatenate([da.concatenate([quarter, quarter], axis=1)] * 2, axis=2).rechunk((-1, CORE, CORE))
     cube = ready_made(data.shape[1], FIT_BANDS).copy(data=data)
     target = folder / "written.tif"
     with workspace(target, {}, resume=False) as work:
-        filled: list[Any] = []
-        store = cpu_of(lambda: filled.append(fill_draft(cube, work, progress=False)))
+        staged: list[Any] = []
+        store = cpu_of(lambda: staged.append(stage_tiles(cube, work, COG, progress=False)))
         children = watch.cpu_of_children()
-        finish = cpu_of(lambda: filled[0].finish({}, False))
+        finish = cpu_of(lambda: staged[0].finish({}, False))
         compress = watch.cpu_of_children() - children
-        work.publish()
+        staged[0].publish()
     size = target.stat().st_size
     hashing = cpu_of(lambda: file_sha256(target), 3)
     verify = max(finish - hashing, 0)

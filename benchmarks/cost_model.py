@@ -4,7 +4,7 @@
             + max( sum over tiles of [read + solve + decode + store] / workers + tiles x schedule,  bytes of the draft / disk )
             + max( compress / cores, bytes of the output / disk ) + verify / min(cores, 4) + hash
 
-Tiles, halos, groups and memory are those of `geofuse.planning` and `geofuse.tiles.plan`; the other numbers are processor seconds, measured by
+Tiles, halos, groups and memory are those of `geofuse.run.plan` and `geofuse.run.tiles`; the other numbers are processor seconds, measured by
 ``python -m benchmarks.cost_model --measure``, which writes docs/benchmarks/constants.json and takes some minutes. ``--docs`` writes the
 tables of docs/research/cost.md from them.
 """
@@ -20,12 +20,12 @@ from pathlib import Path
 
 from benchmarks.cost_run import Run, planned, values_read
 from benchmarks.environment import OUT
-from geofuse.allocator import keep_freed_memory
-from geofuse.errors import RefusedInput
-from geofuse.planning import Plan
+from geofuse.errors import InvalidInput
+from geofuse.run.allocator import keep_freed_memory
+from geofuse.run.plan import Plan
 
 CONSTANTS = OUT / "constants.json"
-METHODS = ("fuse", "gem", "mossfuse")
+METHODS = ("sylvester", "gem")
 VERIFIERS = 4  # threads that read the output back, at most
 FIT_BANDS = 64  # of the scene that the fit was measured on
 OVERVIEWS = 4 / 3  # pixels of the image and its overviews, over those of the image
@@ -35,7 +35,7 @@ ITEM = 2  # bytes of a stored number
 MEANING = {
     "start": ("s", "interpreter, libraries, opening", "`geofuse fuse --plan`"),
     **{f"fit_{m}": ("s", f"fit of `{m}`, 64 bands", "`fit` on 2048²: a sample of blocks, as of any larger scene") for m in METHODS},
-    "fit_band": ("s/band", "more for each further band", "`fit` of `fuse` at 64 and 177 bands"),
+    "fit_band": ("s/band", "more for each further band", "`fit` of `sylvester` at 64 and 177 bands"),
     "read_hsi": ("s/value", "read and decode the HSI", "the whole file, tiled DEFLATE"),
     "read_msi": ("s/value", "read and decode the MSI", "the whole file, tiled DEFLATE"),
     **{f"solve_{m}": ("s/pixel", f"`{m}`, each pixel that a tile sees", "a tile of 512² and its halo, less `decode`") for m in METHODS},
@@ -85,13 +85,13 @@ def load(path: Path = CONSTANTS) -> dict[str, float]:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         They were not measured, or some are missing.
     """
     found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["values"] if path.exists() else {}
     missing = [name for name in MEANING if name not in found]
     if missing:
-        raise RefusedInput(f"{path} lacks {', '.join(missing)}; expected all constants. Run python -m benchmarks.cost_model --measure.")
+        raise InvalidInput(f"{path} lacks {', '.join(missing)}; expected all constants. Run python -m benchmarks.cost_model --measure.")
     return found
 
 
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (measure or docs):
             run = Run(**given)
             print(page(run, predict(run, load())))
-    except RefusedInput as refusal:
+    except InvalidInput as refusal:
         print(f"benchmark: {refusal}", file=sys.stderr)
         return 2
     return 0

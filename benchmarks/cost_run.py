@@ -9,10 +9,11 @@ import dask
 import dask.array as da
 from affine import Affine
 
-from geofuse.cube import wrap
-from geofuse.planning import COARSE_RIM, Plan, make_plan, touched
-from geofuse.scene import Scene
-from geofuse.tiles.plan import cuts, tile_windows
+from geofuse.cube.schema import wrap
+from geofuse.methods.registry import get_method
+from geofuse.pair.scene import Scene
+from geofuse.run.plan import COARSE_RIM, Plan, make_plan, touched
+from geofuse.run.tiles import cuts, tile_windows
 
 PLENTY = 10**13  # bytes of memory: the plan is then what is fastest
 
@@ -71,7 +72,7 @@ def planned(run: Run) -> tuple[Plan, int]:
     """The plan of a run, and how many pixels its tiles see."""
     scene = empty_scene(run.side, run.bands, run.ratio, run.msi_bands, block=run.block)
     with dask.config.set(num_workers=run.workers):
-        plan = make_plan(scene, tile=run.tile, memory=run.memory, closed_form=run.method == "fuse")  # type: ignore[arg-type]
+        plan = make_plan(scene, get_method(run.method).cost(run.ratio), tile=run.tile, memory=run.memory)  # type: ignore[arg-type]
     pair, everything = scene.pair, scene.pair.fine_window.offset(-scene.pair.fine_window.top, -scene.pair.fine_window.left)
     seen = (window.grown(plan.halo, everything).shape for row in tile_windows(pair.output, plan.tile) for window in row)
     return plan, sum(height * width for height, width in seen)

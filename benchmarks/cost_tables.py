@@ -184,7 +184,7 @@ def area_table(values: dict[str, float]) -> str:
         inside = area * 1e4 * EMIT_BANDS * 2  # 10,000 pixels of 10 m a km²
         written = tiles * EMIT_BANDS * S2_SIDE**2 * 2
         cells = [name, f"{area:,}", f"{area * 1e4 / 1e9:.3g}", str(tiles), f"{inside / 1e12:.3g}", f"{written / 1e12:.3g}"]
-        cells += [f"{tiles * one['fuse'].output / 1e12:.3g}", *(_three(tiles * one[m].cpu_seconds / 3600) for m in METHODS)]
+        cells += [f"{tiles * one['sylvester'].output / 1e12:.3g}", *(_three(tiles * one[m].cpu_seconds / 3600) for m in METHODS)]
         rows.append(cells)
     head = ["area", "km²", "10⁹ pixels", "S2 tiles", "TB inside, int16", "TB in whole tiles", "TB compressed, overviews included"]
     return markdown([*head, *(f"core hours, `{m}`" for m in METHODS)], rows)

@@ -21,17 +21,19 @@ from affine import Affine
 
 from benchmarks.cases import SHIFT, data_folder
 from geofuse import api
-from geofuse.baselines.scene import BASELINES
-from geofuse.cube import wrap
+from geofuse.cube.flags import Quality
+from geofuse.cube.schema import wrap
 from geofuse.demo import demo_data
-from geofuse.flags import Quality
-from geofuse.grid import Window
-from geofuse.io.open import open_hsi, open_msi
+from geofuse.evaluation.metrics import score
+from geofuse.io.read.open import open_hsi, open_msi
+from geofuse.methods.base import CalibratesErrors
+from geofuse.methods.gem.method import FittedGem
+from geofuse.methods.registry import get_method
 from geofuse.model import Model
-from geofuse.quality.metrics import score
+from geofuse.pair.grid import Window
+from geofuse.pair.patch import make_patch
 from geofuse.simulate import RESPONSES, SCENES, cubes, gaussian, load, simulate_pair
 from geofuse.simulate.pairs import blurred
-from geofuse.solve.patch import make_patch
 
 HEADER = (
     "| pair | lowest | highest | below -0.01 | below -3 sigma | unflagged | outside % | far % | PSNR dB | SAM deg |\n" + "|---" * 10 + "|"
@@ -89,7 +91,7 @@ def paris(folder: Path) -> Case:
 
 def row(case: Case, method: str) -> str:
     """One row of the table, without its name."""
-    bayesian = method not in BASELINES
+    bayesian = isinstance(get_method(method), CalibratesErrors)
     model = api.fit(case.hsi, case.msi, method=method, uncertainty=bayesian, progress=False)
     made = api.fuse(case.hsi, case.msi, model=model, uncertainty=bayesian, quality=True, progress=False)
     before, narrow = unbounded(case, model)
@@ -118,10 +120,11 @@ def unbounded(case: Case, model: Model) -> tuple[np.ndarray, np.ndarray | None]:
     patch = make_patch(sample.hsi, sample.msi, model.builder(scene.pair), sample.fine, sample.coarse, torch.zeros(1))
     with torch.inference_mode():
         inner = scene.pair.output.slices
-        image = model._unbounded(patch, inner).numpy()
-        if model.gem is None or model.uncertainty is None:
+        fitted, image = model.fitted, model.fitted.apply(patch, inner).numpy()
+        if not isinstance(fitted, FittedGem) or fitted.uncertainty is None:
             return image, None
-        return image, model.uncertainty.deviation(model.gem.weights(model.gem.observe(patch))[:, *inner].contiguous()).numpy()
+        weights = fitted.gem.weights(fitted.gem.observe(patch))
+        return image, fitted.uncertainty.deviation(weights[:, *inner].contiguous()).numpy()
 
 
 if __name__ == "__main__":

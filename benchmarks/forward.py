@@ -1,8 +1,9 @@
 """Applying a fitted model against one forward pass of the network as published, per pixel, on one core, in one run.
 
 Run from the repository root: ``python -m benchmarks.forward [--bands 102]``; prints Markdown. The network sees 256 x 256 pixels at once, first with the memory
-allocator as it is and then told to keep what is freed, as the command line tells it (`geofuse.allocator`): large arrays then cost half. The models are applied to a
-tile of 1024 x 1024 with its halo, as the command line chooses (embedded scene, repeated; ratio 8.33), and told the same; the halo's work is in the figure.
+allocator as it is and then told to keep what is freed, as the command line tells it (`geofuse.run.allocator`): large arrays then cost half. The models are
+applied to a tile of 1024 x 1024 with its halo, as the command line chooses (embedded scene, repeated; ratio 8.33), and told the same; the halo's work is in
+the figure.
 Processor seconds, the least of three passes. Filters of a fixed kind stand in where the scene teaches none: they cost the same.
 """
 
@@ -20,11 +21,11 @@ from benchmarks.cost_constants import cpu_of, with_filters
 from benchmarks.cost_model import METHODS
 from benchmarks.scale import scene
 from geofuse import api, open_hsi, open_msi
-from geofuse.allocator import keep_freed_memory
-from geofuse.grid import Window
-from geofuse.network.mossfuse import MossFuse
-from geofuse.tiles.graph import windows_of
-from geofuse.tiles.threads import torch_threads
+from geofuse.methods.mossfuse.network import MossFuse
+from geofuse.pair.grid import Window
+from geofuse.run.allocator import keep_freed_memory
+from geofuse.run.graph import windows_of
+from geofuse.run.threads import torch_threads
 
 NETWORK_SIDE, PASSES = 256, 3
 SIDE, CORE = 1280, 1024
@@ -64,7 +65,7 @@ def applied(folder: Path, bands: int) -> dict[str, float]:
     found = {}
     for method in METHODS:
         model = api.fit(*cubes, method=method, progress=False)
-        model = with_filters(model) if method == "mossfuse" else model
+        model = with_filters(model) if method == "gem" else model
         fine, coarse = windows_of(model, paired.pair, core)
         read = paired.read([(fine, coarse)])[0]
         found[method] = cpu_of(partial(model.apply, read.hsi, read.msi, paired.pair, fine, coarse, "cpu", core), PASSES) / CORE**2

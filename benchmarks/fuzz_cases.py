@@ -40,13 +40,13 @@ def make_bases(folder: Path, hsi: Any = None, model: Any = None) -> None:
     import rasterio
 
     import geofuse
-    from geofuse.cube import geobox
+    from geofuse.cube.schema import geobox
 
     data = Path(str(files("geofuse"))) / "data"
     hsi = geofuse.open_hsi(data / "berlin_enmap_30m.tif")[:, 20:36, 20:34] if hsi is None else hsi
     hsi[::30].mossfuse.to_zarr(folder / "a.zarr", progress=False)
     if model is None:
-        model = geofuse.fit(hsi, geofuse.open_msi(data / "berlin_hires_3p6m.tif"), method="fuse", progress=False)
+        model = geofuse.fit(hsi, geofuse.open_msi(data / "berlin_hires_3p6m.tif"), method="sylvester", progress=False)
     model.save(folder / "a.safetensors")
     numbers = (hsi[::30].values * 1e4).astype("int16")
     bands, rows, cols = numbers.shape

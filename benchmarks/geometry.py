@@ -14,11 +14,12 @@ import numpy as np
 
 from benchmarks.cases import data_folder
 from geofuse import api
-from geofuse.align.register import Registration
-from geofuse.fitting import fit_scene
-from geofuse.ground import Settings
-from geofuse.planning import make_plan
-from geofuse.quality.metrics import score
+from geofuse.evaluation.metrics import score
+from geofuse.methods.registry import get_method
+from geofuse.pair.prepare import Settings
+from geofuse.pair.registration import Registration
+from geofuse.pipeline import fit_scene
+from geofuse.run.plan import make_plan
 from geofuse.simulate import RESPONSES, SCENES, airy, cubes, gaussian, simulate
 from geofuse.simulate.pairs import PointSpread
 
@@ -65,9 +66,9 @@ def measured(scene: str, response: str, error: Error, folder: Path) -> list[floa
     pair = api.pair(*cubes(case))
     told = Registration((error.told * RATIO / 2,) * 2, (0.0, 0.0), float("nan"))
     found = []
-    for method in ("fuse", "gem"):
+    for method in ("sylvester", "gem"):
         model = fit_scene(pair, Settings(method, srf=case.srf, srf_name="known", geometry=told, progress=False))
-        fused = api.apply(pair, model, make_plan(pair), progress=False).values
+        fused = api.apply(pair, model, make_plan(pair, get_method(method).cost(pair.pair.ratio)), progress=False).values
         found.append(score(case.truth, np.clip(fused, 0, 1), RATIO)["psnr_db"])
     return found
 

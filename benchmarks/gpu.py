@@ -20,12 +20,13 @@ from torch.utils.flop_counter import FlopCounterMode
 import geofuse
 from benchmarks.scale import scene as scene_files
 from geofuse import api
-from geofuse.device import full_precision, to_host
-from geofuse.grid import Window
+from geofuse.methods.registry import get_method
 from geofuse.model import Model
-from geofuse.planning import make_plan
-from geofuse.scene import Scene
-from geofuse.tiles.graph import windows_of
+from geofuse.pair.grid import Window
+from geofuse.pair.scene import Scene
+from geofuse.run.device import full_precision, to_host
+from geofuse.run.graph import windows_of
+from geofuse.run.plan import make_plan
 
 HEAD = "| tile | tiles a second | µs a pixel | share of peak | copies, share of time | memory MB | planned MB | largest error |"
 
@@ -74,8 +75,8 @@ def tile_row(scene: Scene, model: Model, side: int, device: str, best: float) ->
         whole, copying = seconds(lambda: work(device), device), seconds(copies, device)
     held = 0 if device == "cpu" else torch.cuda.max_memory_allocated(device)
     endless = 2**62
-    closed_form = model.method == "fuse"
-    planned = make_plan(scene, tile=side, device=device, device_memory=endless, memory=endless, closed_form=closed_form).device_memory
+    needs = get_method(model.method).cost(scene.pair.ratio)
+    planned = make_plan(scene, needs, tile=side, device=device, device_memory=endless, memory=endless).device_memory
     share = counted.get_total_flops() / 2 / whole / best  # counted on both devices
     cells = (side, f"{1 / whole:.3g}", f"{1e6 * whole / side**2:.3g}", f"{share:.1%}", f"{copying / whole:.1%}")
     return "| " + " | ".join(map(str, (*cells, round(held / 1e6), round(planned / 1e6), f"{error:.1e}"))) + " |"

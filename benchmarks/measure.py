@@ -12,11 +12,11 @@ import numpy as np
 
 from benchmarks.cases import REFERENCE, Case
 from geofuse import api
-from geofuse.align.register import Registration
-from geofuse.errors import RefusedInput
-from geofuse.fitting import fit_scene
-from geofuse.ground import Settings
-from geofuse.quality.metrics import score
+from geofuse.errors import InvalidInput
+from geofuse.evaluation.metrics import score
+from geofuse.pair.prepare import Settings
+from geofuse.pair.registration import Registration
+from geofuse.pipeline import fit_scene
 from geofuse.simulate import Simulation, closed_form_oracle, cubes, simulate
 
 SCORES = ("psnr_db", "sam_deg", "ergas", "ssim", "uqi", "rmse")
@@ -44,7 +44,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     cpu = time.process_time()
     try:
         fused, found = _known(pair) if case.method == REFERENCE else _fuse(pair, case)
-    except RefusedInput as refusal:
+    except InvalidInput as refusal:
         return {"error": f"refused: {refusal}", "case_s": round(time.perf_counter() - begin, 3)}
     found |= {"cpu_s": round(time.process_time() - cpu, 3), "peak_rss_mb": peak_rss_mb()}
     scores = score(pair.truth, np.clip(fused, 0, 1), case.ratio)

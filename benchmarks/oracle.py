@@ -16,11 +16,11 @@ from torch import Tensor
 
 from benchmarks.cases import data_folder
 from benchmarks.known import known_patch
-from geofuse.quality.metrics import score
+from geofuse.evaluation.metrics import score
+from geofuse.methods.gem.estimator import Gem, fit_gem
+from geofuse.methods.gem.posterior import Prior, solve
+from geofuse.pair.patch import Patch
 from geofuse.simulate import RESPONSES, SCENES, simulate
-from geofuse.solve.gem import Gem, fit_gem
-from geofuse.solve.patch import Patch
-from geofuse.solve.posterior import Prior, solve
 
 SQUARE = 24  # pixels
 RIDGES = (1e-3, 1e-2, 1e-1)

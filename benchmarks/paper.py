@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from benchmarks.cases import data_folder
-from benchmarks.known import known_patch
-from geofuse.network.paper_scene import fit_paper
-from geofuse.quality.metrics import score
+from benchmarks.known import known_pair
+from geofuse.evaluation.metrics import score
+from geofuse.methods.mossfuse.paper_method import PAPER
+from geofuse.pair.prepare import Settings
 from geofuse.simulate import simulate
 
 RATIO = 4
@@ -29,18 +30,19 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     case = simulate(options.scene, RATIO, options.response, data_folder([options.scene]))
-    grids, patch = known_patch(case)
+    pair = known_pair(case, options.device)
     print("| seconds | steps | loss at 1 %, 25 %, 50 %, 75 %, end | PSNR, dB | SAM | converged |\n|---|---|---|---|---|---|")
     for seconds in map(float, options.seconds.split(",")):
-        made = fit_paper(patch, grids, seconds=seconds, seed=0, device=options.device, progress=True)
-        losses = np.asarray(made.fit.losses)
+        made = PAPER.fit(pair, Settings(device=options.device, train_seconds=seconds), lambda step: None)
+        assert made.training is not None
+        losses = made.training.losses
         places = [min(len(losses) - 1, int(share * len(losses))) for share in (0.01, 0.25, 0.5, 0.75, 1)]
         window = max(1, len(losses) // 20)
         curve = " → ".join(f"{losses[max(0, p - window) : p + 1].mean():.3f}" for p in places)
         with torch.no_grad():
-            fused = np.clip(made.apply(patch).cpu().numpy(), 0, 1)
+            fused = np.clip(made.apply(pair.patches[0]).cpu().numpy(), 0, 1)
         found = score(case.truth, fused, RATIO)
-        converged = "yes" if made.fit.converged else "no"
+        converged = "yes" if made.training.converged else "no"
         print(f"| {seconds:.0f} | {len(losses)} | {curve} | {found['psnr_db']:.2f} | {found['sam_deg']:.2f} | {converged} |", flush=True)
 
 

@@ -15,8 +15,8 @@ from affine import Affine
 from scipy.ndimage import zoom
 
 import geofuse
-from geofuse.cube import wrap
-from geofuse.io.cog import write_cog
+from geofuse.cube.schema import wrap
+from geofuse.io.write.cog import write_cog
 
 HSI = Path(geofuse.__file__).parent / "data" / "berlin_enmap_30m.tif"
 

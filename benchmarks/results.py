@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.cases import Case
 from benchmarks.measure import MEASURED
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 
 KEY = (*(f.name for f in fields(Case)), "code")
 PROVENANCE = ("commit", "environment", "finished")
@@ -29,7 +29,7 @@ class Results:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The file has other columns.
     """
 
@@ -42,7 +42,7 @@ class Results:
             found = tuple(next(csv.reader(file), ()))
         if found != COLUMNS:
             strange = sorted(set(found) ^ set(COLUMNS)) or ["their order"]
-            raise RefusedInput(
+            raise InvalidInput(
                 f"{path} has other columns than this version writes (differing: {', '.join(strange)}); start anew with --fresh, "
                 "which keeps the old file under another name."
             )

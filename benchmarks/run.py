@@ -15,13 +15,24 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import environment
-from benchmarks.cases import BANDS, DEFAULT_METHODS, NOISES, OPERATORS, RATIOS, REFERENCE, Case, all_cases, data_folder, quick_cases
+from benchmarks.cases import (
+    BANDS,
+    DEFAULT_METHODS,
+    METHODS,
+    NOISES,
+    OPERATORS,
+    RATIOS,
+    REFERENCE,
+    Case,
+    all_cases,
+    data_folder,
+    quick_cases,
+)
 from benchmarks.cost import Costs, spelled
 from benchmarks.isolate import each
 from benchmarks.measure import measure
 from benchmarks.results import Results, set_aside
-from geofuse.errors import RefusedInput
-from geofuse.fitting import METHODS
+from geofuse.errors import InvalidInput
 from geofuse.progress import bar
 from geofuse.simulate import SCENES
 
@@ -34,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return run(options)
-    except RefusedInput as refusal:
+    except InvalidInput as refusal:
         print(f"benchmark: {refusal}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -76,7 +87,7 @@ def chosen_cases(options: argparse.Namespace) -> list[Case]:
     """The cases that the options ask for."""
     for method in options.methods:
         if method not in (*METHODS, REFERENCE):
-            raise RefusedInput(f"There is no method {method!r}; expected some of {', '.join(METHODS)}.")
+            raise InvalidInput(f"There is no method {method!r}; expected some of {', '.join(METHODS)}.")
     if options.quick:
         return quick_cases(options.methods, options.device)
     return all_cases(

@@ -141,8 +141,8 @@ def cases_of(sizes: str, methods: str, schedulers: str, memory: str) -> list[Cas
 
     Examples
     --------
-    >>> [case.method for case in cases_of("1024x64", "gem,fuse", "threads", "4GB")]
-    ['ready-made', 'gem', 'fuse']
+    >>> [case.method for case in cases_of("1024x64", "gem,sylvester", "threads", "4GB")]
+    ['ready-made', 'gem', 'sylvester']
     """
     cases = []
     for side, bands in (map(int, size.split("x")) for size in sizes.replace(" ", ",").split(",")):
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases, and write and print the report; the exit status is 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", default=SIZES, help=f"fine pixels along each side x bands (default: {SIZES})")
-    parser.add_argument("--methods", default="fuse,gem")
+    parser.add_argument("--methods", default="sylvester,gem")
     parser.add_argument("--schedulers", default="threads")
     parser.add_argument("--memory-limit", default="4GB")
     parser.add_argument("--folder", type=Path, help="where inputs and outputs are made and removed; a temporary folder by default")

@@ -26,13 +26,13 @@ import numpy as np
 
 from benchmarks.cost_run import empty_scene
 from benchmarks.environment import OUT, environment, remember
-from geofuse.grid import GridPair, Window
-from geofuse.io.journal import Journal
-from geofuse.io.statistics import BandStatistics
-from geofuse.io.stream import run_tiles
-from geofuse.response.psf import PsfBuilder
-from geofuse.tiles.graph import lazy_mosaic
-from geofuse.tiles.plan import tile_windows
+from geofuse.io.write.journal import Journal
+from geofuse.io.write.statistics import BandStatistics
+from geofuse.pair.grid import GridPair, Window
+from geofuse.pair.psf.builder import PsfBuilder
+from geofuse.run.graph import lazy_mosaic
+from geofuse.run.stream import run_tiles
+from geofuse.run.tiles import tile_windows
 
 SMALLER = 16
 TILE, HALO, CHUNKS = 512 // SMALLER, 64 // SMALLER, (256 // SMALLER, 2048 // SMALLER)

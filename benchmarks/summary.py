@@ -44,9 +44,9 @@ def measured(rows: Iterable[dict[str, str]], code: str | None = None) -> pd.Data
     # Without noise all seeds of a method see the same pair, and the reference was run once.
     frame["noise_seed"] = frame["seed"].where(frame["noise"] == "noisy", 0)
     told = frame.loc[frame["method"] == REFERENCE, [*PAIR, "noise_seed", "psnr_db", "sam_deg"]]
-    frame = frame.merge(told, how="left", on=[*PAIR, "noise_seed"], suffixes=("", "_told"))
-    frame["gain_db"] = frame["psnr_db"] - frame["psnr_db_told"]
-    frame["sam_factor"] = frame["sam_deg"] / frame["sam_deg_told"]
+    frame = frame.merge(told, how="left", on=[*PAIR, "noise_seed"], suffixes=("", "_oracle"))
+    frame["gain_db"] = frame["psnr_db"] - frame["psnr_db_oracle"]
+    frame["sam_factor"] = frame["sam_deg"] / frame["sam_deg_oracle"]
     return frame
 
 

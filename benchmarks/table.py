@@ -15,7 +15,7 @@ from benchmarks.cases import BANDS, NAMES, REFERENCE, SHIFT
 from benchmarks.environment import OUT, ROOT, code_version
 from benchmarks.results import Results
 from benchmarks.summary import by_pair, means, measured, method_order
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 
 BEGIN, END = "<!-- benchmark: written by make bench-readme -->", "<!-- end of benchmark -->"
 TITLES = {
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.readme:
             text = options.readme.read_text(encoding="utf-8")
             options.readme.write_text(inserted(text, readme_part(_frame(options.out, options.code))), encoding="utf-8")
-    except RefusedInput as refusal:
+    except InvalidInput as refusal:
         print(f"benchmark: {refusal}", file=sys.stderr)
         return 2
     return 0
@@ -52,7 +52,7 @@ def write_all(out: Path, code: str | None = None) -> None:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         There are no results of that version.
     """
     frame = _frame(out, code)
@@ -121,12 +121,12 @@ def readme_part(frame: pd.DataFrame) -> str:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         None of that was measured.
     """
     shown = frame[(frame["noise"] == "noisy") & (frame["operators"] == "estimated")]
     if shown.empty:
-        raise RefusedInput("No case with noise and estimated operators is measured; expected some for the README. Run make bench first.")
+        raise InvalidInput("No case with noise and estimated operators is measured; expected some for the README. Run make bench first.")
     table = means(by_pair(shown))
     ratios = sorted(set(table["ratio"]))
     header = ["method", *(f"1:{r} {what}" for r in ratios for what in ("gain", "worst", "SAM"))]
@@ -158,7 +158,7 @@ def inserted(text: str, part: str, begin: str = BEGIN, end: str = END) -> str:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The markers are not there, once each and in order.
 
     Examples
@@ -171,7 +171,7 @@ def inserted(text: str, part: str, begin: str = BEGIN, end: str = END) -> str:
     b
     """
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
-        raise RefusedInput(f"The place of the table is not marked; expected one line {begin!r} and, below it, one line {end!r}.")
+        raise InvalidInput(f"The place of the table is not marked; expected one line {begin!r} and, below it, one line {end!r}.")
     return f"{text[: text.index(begin)]}{begin}\n{part}\n{text[text.index(end) :]}"
 
 
@@ -193,7 +193,7 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _frame(out: Path, code: str | None) -> pd.DataFrame:
     frame = measured(Results(out / "cases.csv").rows(), code)
     if frame.empty:
-        raise RefusedInput(f"There are no results{f' of version {code}' if code else ''} in {out}; run make bench first.")
+        raise InvalidInput(f"There are no results{f' of version {code}' if code else ''} in {out}; run make bench first.")
     return frame
 
 

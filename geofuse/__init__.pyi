@@ -4,25 +4,25 @@ from . import api, cube, errors, simulate
 from .accessors import HsiAccessor, MossFuseAccessor
 from .api import compare, evaluate, fit, fuse, plan, report, to_cog, to_stac, to_zarr
 from .demo import demo_data
-from .errors import GeofuseError, InvalidCube, OutputRefused, PairMismatch, RefusedInput, RunFailed
-from .io.open import open_hsi, open_msi
+from .errors import GeofuseError, InvalidCube, InvalidInput, InvalidOutput, InvalidPair, RunError
+from .io.read.open import open_hsi, open_msi
 from .model import Model
-from .planning import Plan
-from .quality.report import Report
+from .reporting.report import Report
+from .run.plan import Plan
 
 __version__: str
 __all__ = [
     "GeofuseError",
     "HsiAccessor",
     "InvalidCube",
+    "InvalidInput",
+    "InvalidOutput",
+    "InvalidPair",
     "Model",
     "MossFuseAccessor",
-    "OutputRefused",
-    "PairMismatch",
     "Plan",
-    "RefusedInput",
     "Report",
-    "RunFailed",
+    "RunError",
     "api",
     "compare",
     "cube",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from geofuse.model import Model
-    from geofuse.planning import Plan
-    from geofuse.quality.report import Report
+    from geofuse.reporting.report import Report
+    from geofuse.run.plan import Plan
 
 Cube = xr.DataArray | xr.Dataset
 
@@ -90,7 +90,7 @@ class HsiAccessor:
 
     @cached_property
     def _cube(self) -> xr.DataArray:
-        from geofuse.io.open import cube_of
+        from geofuse.io.read.open import cube_of
 
         return cube_of(self._array, "DataArray")
 
@@ -102,7 +102,7 @@ class HsiAccessor:
 
     def sel_wavelength(self, nm: float) -> xr.DataArray:
         """The band nearest to a wavelength in nm; dims (y, x)."""
-        from geofuse.bands import BandTable
+        from geofuse.cube.bands import BandTable
 
         return self._cube.isel(band=BandTable.from_cube(self._cube).nearest(nm))
 

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from geofuse import flags
-from geofuse.cube import as_cube, check_cube, geobox, wrap
-from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
-from geofuse.foreign import MAIN_VARIABLE, REPORT_ATTRIBUTE
-from geofuse.grid import common_windows
-from geofuse.io.open import cube_of
-from geofuse.planning import DEFAULT_MEMORY, Plan, make_plan
+from geofuse.cube import flags
+from geofuse.cube.normalise import MAIN_VARIABLE, REPORT_ATTRIBUTE
+from geofuse.cube.sampling import check_storable
+from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
+from geofuse.cube.sources import SOURCES, both_sources, parse_time, sources_of, time_of, with_time
+from geofuse.errors import InvalidCube, InvalidInput, InvalidPair
+from geofuse.evaluation.metrics import score
+from geofuse.io.read.open import cube_of
+from geofuse.pair.grid import common_windows
+from geofuse.pair.scene import Scene
+from geofuse.pair.selection import warn_of_scale, without_bands_beyond, without_constant_bands
+from geofuse.pair.srf import response_table
 from geofuse.progress import bar
-from geofuse.quality.metrics import score
-from geofuse.quality.report import Report
-from geofuse.response.tables import response_table
-from geofuse.sampling import check_storable
-from geofuse.scene import Scene
-from geofuse.selection import warn_of_scale, without_bands_beyond, without_constant_bands
-from geofuse.sources import SOURCES, both_sources, parse_time, sources_of, time_of, with_time
+from geofuse.reporting.report import Report
+from geofuse.run.plan import DEFAULT_MEMORY, Plan, make_plan
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import pystac
 
+    from geofuse.io.write.base import OutputFormat
     from geofuse.model import Model
+    from geofuse.run.graph import Output
     from geofuse.stac.item import Source
-    from geofuse.tiles.graph import Output
 
 Cube = xr.DataArray | xr.Dataset
 LAYERS = ("uncertainty", "quality")  # what `fuse` may return beside the image
@@ -54,7 +55,7 @@ def pair(hsi: Cube, msi: Cube) -> Scene:
     ------
     InvalidCube
         One of them is not a usable cube.
-    PairMismatch
+    InvalidPair
         They do not form a pair.
     """
     cubes = with_time(cube_of(hsi, "HSI"), hsi), with_time(cube_of(msi, "MSI"), msi)
@@ -75,7 +76,7 @@ def checked_pair(hsi: Cube, msi: Cube) -> Scene:
     ------
     InvalidCube
         One of them is not a usable cube.
-    PairMismatch
+    InvalidPair
         They do not form a pair.
     """
     return without_constant_bands(pair(hsi, msi))
@@ -106,29 +107,26 @@ def plan(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         Whatever `fuse` would refuse before it reads pixels.
     """
-    from geofuse.baselines.scene import BASELINES
-    from geofuse.device import memory_of, torch_device
-    from geofuse.fitting import check_method
+    from geofuse.methods.registry import AUTO, STANDARD, check_method, get_method
+    from geofuse.run.device import memory_of, torch_device
 
     check_method(method, uncertainty and model is None)
     _check_seed(seed)
     scene = pair(hsi, msi)
     if model is None:
         response_table(srf, scene)
-        whole = method in (*BASELINES, "mossfuse-paper")
     else:
         _check_model(model)
         model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-        if uncertainty and model.uncertainty is None:
-            raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
-        whole, method = not model.tiled, model.method
+        if uncertainty and not model.knows_errors:
+            raise InvalidInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
+        method = model.method
     device = torch_device(device)
-    return make_plan(
-        scene, tile=tile, device=device, memory=memory, device_memory=memory_of(device), whole=whole, closed_form=method == "fuse"
-    )
+    needs = get_method(STANDARD if method == AUTO else method).cost(scene.pair.ratio)
+    return make_plan(scene, needs, tile=tile, device=device, memory=memory, device_memory=memory_of(device))
 
 
 def fit(
@@ -160,7 +158,7 @@ def fit(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The images are no pair, hold no data, or have nothing in common.
     """
     return _fit(checked_pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
@@ -176,9 +174,9 @@ def _fit(
     seed: int,
     uncertainty: bool = False,
 ) -> Model:
-    from geofuse.device import torch_device
-    from geofuse.fitting import fit_scene
-    from geofuse.ground import Settings
+    from geofuse.pair.prepare import Settings
+    from geofuse.pipeline import fit_scene
+    from geofuse.run.device import torch_device
 
     _check_seed(seed)
     table, name = response_table(srf, scene)
@@ -188,7 +186,7 @@ def _fit(
 
 def _check_seed(seed: int) -> None:
     if not (isinstance(seed, int | np.integer) and seed >= 0):
-        raise RefusedInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
+        raise InvalidInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
 
 
 def fuse(
@@ -215,8 +213,8 @@ def fuse(
     msi : DataArray or Dataset
         Multispectral cube: few bands, fine pixels; any CRS, origin and extent that overlaps.
     method : str
-        ``auto`` (best by validation on the scene), ``mossfuse``, ``gem``, ``fuse``, ``hysure``, ``regression``, ``gsa``, ``cnmf``,
-        ``mlp``, ``bicubic`` or ``mossfuse-paper``.
+        ``auto`` (the best estimator by validation on the scene), ``gem``, ``sylvester``, ``mossfuse-paper``, ``hysure``, ``cnmf``, ``gsa``,
+        ``regression``, ``mlp``, ``bicubic``, or one that an installed package declares; ``geofuse methods`` lists them.
     srf : str, path or ndarray
         ``auto`` estimates an effective response from the pair; else the name of a sensor (``Sentinel-2A``), a CSV file (wavelength in nm,
         one column a band), or a matrix (M, B).
@@ -229,10 +227,10 @@ def fuse(
     memory : int
         Bytes that the run may use; decides the size of tiles and how many are worked on at once.
     uncertainty : bool
-        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem``, ``mossfuse``, ``fuse``);
+        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem`` and ``sylvester``);
         the quality layer with it.
     quality : bool
-        The quality layer too: what is to be said of each pixel (`geofuse.flags`).
+        The quality layer too: what is to be said of each pixel (`geofuse.cube.flags`).
     progress : bool
         Show progress.
     seed : int
@@ -247,7 +245,7 @@ def fuse(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The images are no pair, hold no data, or have nothing in common; the model is for another pair.
 
     References
@@ -296,7 +294,7 @@ def flagged(scene: Scene, model: Model, planned: Plan) -> tuple[xr.DataArray, An
 
 
 def _mosaic(scene: Scene, model: Model, planned: Plan, output: Output) -> Any:
-    from geofuse.tiles.graph import lazy_mosaic
+    from geofuse.run.graph import lazy_mosaic
 
     model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
     return lazy_mosaic(scene, model, planned.tile, planned.device, planned.group, output)
@@ -317,11 +315,11 @@ def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = Tru
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The model was fitted without uncertainty.
     """
-    if model.uncertainty is None:
-        raise RefusedInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
+    if not model.knows_errors:
+        raise InvalidInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
     data = _mosaic(scene, model, planned, "uncertainty")
     attrs = {"units": "1", "long_name": "standard deviation of the fused surface reflectance"}
     return _wrapped(scene, model, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
@@ -349,7 +347,7 @@ def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
     """Compute a lazy mosaic with a progress bar over tiles."""
     import dask
 
-    from geofuse.io.stream import run_tiles, starts
+    from geofuse.run.stream import run_tiles, starts
 
     out = np.empty(data.shape, np.float32)
     tops, lefts = starts(data)
@@ -387,23 +385,24 @@ def evaluate(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         A method does not exist, or the scene is too small to be degraded further.
     """
     import pandas as pd
 
-    from geofuse.device import torch_device
-    from geofuse.fitting import check_method, guarded, prepare, validation_sample
-    from geofuse.ground import Settings
-    from geofuse.validate import COMPARED, compare, reduce
+    from geofuse.evaluation.wald import compare, reduce
+    from geofuse.methods.registry import AUTO, all_methods, check_method
+    from geofuse.pair.prepare import Settings
+    from geofuse.pipeline import guarded, prepare, validation_sample
+    from geofuse.run.device import torch_device
 
     methods = (methods,) if isinstance(methods, str) else methods
-    chosen = ("mossfuse", "hysure", "cnmf", "mlp", *COMPARED) if methods is None else methods
+    chosen = tuple(name for name, method in all_methods().items() if method.role != "reproduction") if methods is None else methods
     for method in chosen:
         check_method(method)
-    chosen = tuple(m for m in chosen if m != "auto")  # which is one of the others
+    chosen = tuple(m for m in chosen if m != AUTO)  # which is one of the others
     if not chosen:
-        raise RefusedInput("There is no method to compare; name at least one, such as 'gem'.")
+        raise InvalidInput("There is no method to compare; name at least one, such as 'gem'.")
     scene = checked_pair(hsi, msi)
     settings = Settings(seed=seed, device=torch_device(device), progress=progress)
     with guarded(), bar(len(chosen) + 4, desc="evaluating", unit="step", enabled=progress) as steps:
@@ -412,17 +411,17 @@ def evaluate(
             steps.set_postfix_str(step)
             steps.update()
 
-        ground, settings = prepare(scene, settings, tick)
-        found = reduce(ground, validation_sample(scene, ground), settings)
+        prepared, settings = prepare(scene, settings, tick)
+        found = reduce(prepared, validation_sample(scene, prepared), settings)
         if found is None:
-            raise RefusedInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
-        table = compare(*found, ground, settings, chosen, tick)
+            raise InvalidInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
+        table = compare(*found, prepared, settings, chosen, tick)
     frame = pd.DataFrame(table)
     return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
 
 
 def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]:
-    """Full-reference scores of a fused image; see `geofuse.quality.metrics.score`.
+    """Full-reference scores of a fused image; see `geofuse.evaluation.metrics.score`.
 
     Parameters
     ----------
@@ -433,19 +432,19 @@ def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]
 
     Raises
     ------
-    PairMismatch
+    InvalidPair
         Other CRS, pixel size or bands, pixels that do not coincide, or nothing in common.
-    RefusedInput
+    InvalidInput
         The ratio is not positive.
     """
     if not 0 < ratio < np.inf:
-        raise RefusedInput(f"The ratio is {ratio}; expected how many times larger a coarse pixel is than a fine one, such as 8.33.")
+        raise InvalidInput(f"The ratio is {ratio}; expected how many times larger a coarse pixel is than a fine one, such as 8.33.")
     made, true = cube_of(fused, "fused image"), cube_of(truth, "truth")
     for cube, role in ((made, "fused image"), (true, "truth")):
         check_cube(cube, role)
     left, right = common_windows(geobox(made), geobox(true))
     if made.sizes["band"] != true.sizes["band"]:
-        raise PairMismatch(
+        raise InvalidPair(
             f"The fused image has {made.sizes['band']} bands and the truth {true.sizes['band']}; expected the same bands in both."
         )
     return score(true.values[(slice(None), *right.slices)], made.values[(slice(None), *left.slices)], ratio)
@@ -472,7 +471,7 @@ def report(fused: Cube) -> Report:
 
 def _layers(fused: Cube, place: str | Path) -> dict[str, tuple[str, xr.DataArray]]:
     """Where the layers go that a Dataset of `fuse` holds beside the image: ``OUT_uncertainty.tif``, ``OUT_quality.tif``; by name."""
-    from geofuse.io.layer import beside
+    from geofuse.io.write.layer import beside
 
     if not isinstance(fused, xr.Dataset) or MAIN_VARIABLE not in fused:
         return {}
@@ -489,7 +488,7 @@ def to_cog(
     resume: bool = True,
     compression: str = "deflate",
 ) -> Path | str:
-    """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.cog.write_cog`.
+    """Write a cube as a Cloud-Optimized GeoTIFF; it appears complete and verified, or not at all. See `geofuse.io.write.cog.write_cog`.
 
     Parameters
     ----------
@@ -497,7 +496,7 @@ def to_cog(
         A cube. Of a Dataset that `fuse` returned, ``uncertainty`` and ``quality`` go into files beside the image, ``OUT_uncertainty.tif``
         and ``OUT_quality.tif``.
     path, dtype, overwrite, progress, resume
-        As for `geofuse.io.cog.write_cog`.
+        As for `geofuse.io.write.cog.write_cog`.
 
     Returns
     -------
@@ -506,19 +505,19 @@ def to_cog(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The values are no reflectance, and ``dtype`` could not hold them.
     """
-    from geofuse.io.cog import write_cog
+    from geofuse.io.write.cog import COG, write_cog
 
     write = partial(write_cog, compression=compression)
-    return _written(write, fused, path, dtype, overwrite=overwrite, progress=progress, resume=resume)
+    return _written(write, COG, fused, path, dtype, overwrite=overwrite, progress=progress, resume=resume)
 
 
 def to_zarr(
     fused: Cube, store: str | Path, *, dtype: str = "int16", overwrite: bool = False, progress: bool = True, resume: bool = True
 ) -> Path | str:
-    """Write a cube as a Zarr store with overviews; it appears complete and verified, or not at all. See `geofuse.io.zarr.write_zarr`.
+    """Write a cube as a Zarr store with overviews; it appears complete and verified, or not at all. See `geofuse.io.write.zarr.write_zarr`.
 
     Zarr version 3, sharded, with consolidated metadata; CRS, transform and levels by the conventions `proj`, `spatial` and
     `multiscales` 0.1 of GeoZarr, and by CF. ``xarray.open_zarr(store)`` opens the image, ``group="1"`` and so on the overviews.
@@ -528,7 +527,7 @@ def to_zarr(
     fused : DataArray or Dataset
         As for `to_cog`; further layers go into stores beside it, ``OUT_uncertainty.zarr`` and ``OUT_quality.zarr``.
     store, dtype, overwrite, progress, resume
-        As for `geofuse.io.zarr.write_zarr`.
+        As for `geofuse.io.write.zarr.write_zarr`.
 
     Returns
     -------
@@ -537,25 +536,28 @@ def to_zarr(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The values are no reflectance, and ``dtype`` could not hold them.
     """
-    from geofuse.io.zarr import write_zarr
+    from geofuse.io.write.zarr import ZARR, write_zarr
 
-    return _written(write_zarr, fused, store, dtype, overwrite=overwrite, progress=progress, resume=resume)
+    return _written(write_zarr, ZARR, fused, store, dtype, overwrite=overwrite, progress=progress, resume=resume)
 
 
-def _written(write: Any, fused: Cube, place: str | Path, dtype: str, **options: Any) -> Path | str:
+def _written(write: Any, output_format: OutputFormat, fused: Cube, place: str | Path, dtype: str, **options: Any) -> Path | str:
     """Write an image, and before it the layers that belong to it: all of them appear, or none."""
-    from geofuse.io.layer import write_quality
-    from geofuse.io.output import check_output
-    from geofuse.io.remote import is_remote
+    from geofuse.io.write.destinations import destination_of
+    from geofuse.io.write.formats import check_suffix
+    from geofuse.io.write.layer import write_quality
 
+    check_suffix(place, output_format)
     image, layers = as_cube(fused), _layers(fused, place)
     check_storable(image, dtype, Path(place).name)
-    for path in (place, *(path for path, _ in layers.values())) if layers else ():  # all of them, before the first is written
-        if not is_remote(path):
-            check_output(path, overwrite=options["overwrite"])
+    destination = destination_of(place, output_format)
+    for other in (destination_of(path, output_format) for path, _ in layers.values()):  # all of them, before the first is written
+        other.check(overwrite=options["overwrite"], resume=options["resume"])
+    if layers:
+        destination.check(overwrite=options["overwrite"], resume=options["resume"])
     made: list[Path] = []
     try:
         for name, (path, layer) in layers.items():
@@ -564,12 +566,12 @@ def _written(write: Any, fused: Cube, place: str | Path, dtype: str, **options: 
             else:
                 receipt = write(as_cube(layer), path, dtype=dtype, **options)
             made.append(receipt.path)
-        receipt = write(image, place, dtype=dtype, **options)
+        write(image, place, dtype=dtype, **options)
     except BaseException:  # Ctrl-C too
         for file in made:
             shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
         raise
-    return str(place) if is_remote(place) else receipt.path
+    return destination.place
 
 
 def to_stac(
@@ -600,7 +602,7 @@ def to_stac(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The time cannot be read.
     """
     from geofuse.stac.item import Processing, Source, make_item, write_item
@@ -630,4 +632,4 @@ def _check_model(model: Any) -> None:
     from geofuse.model import Model
 
     if not isinstance(model, Model):
-        raise RefusedInput(f"The model is {model!r}; expected a geofuse.Model: load it from its file with geofuse.Model.load(path).")
+        raise InvalidInput(f"The model is {model!r}; expected a geofuse.Model: load it from its file with geofuse.Model.load(path).")

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from geofuse.errors import GeofuseError, RefusedInput
+from geofuse.errors import GeofuseError, InvalidInput
 from geofuse.redact import redact
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -23,7 +23,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
-Trust = Annotated[bool, typer.Option("--trust-input", help="Open whatever GDAL knows, with all that it names: VRT, netCDF, HDF5, WMS, ….")]
+Consistency = Annotated[
+    bool, typer.Option("--trust-input", help="Open whatever GDAL knows, with all that it names: VRT, netCDF, HDF5, WMS, ….")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")]
 BANDS = (
     "Bands to take, in this order, separated by commas: names; numbers from 1 and ranges of them (1-50,60); ranges of wavelengths "
@@ -60,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             print(redact(traceback.format_exc()), file=sys.stderr)
         print(f"geofuse: {redact(_explain(error))}", file=sys.stderr)
-        raise SystemExit(REFUSED if isinstance(error, RefusedInput) else FAILED) from None
+        raise SystemExit(REFUSED if isinstance(error, InvalidInput) else FAILED) from None
 
 
 def _interruption(end: BaseException | None) -> str:
@@ -135,7 +137,7 @@ def fuse(
         ),
     ],
     method: Annotated[
-        str, typer.Option(help="auto, mossfuse, gem, fuse, hysure, regression, gsa, cnmf, mlp, bicubic or mossfuse-paper.")
+        str, typer.Option(help="auto (the best estimator for the scene), or one of those that `geofuse methods` lists.")
     ] = "auto",
     hsi_bands: Bands = None,
     msi_bands: Bands = None,
@@ -165,19 +167,19 @@ def fuse(
     resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same command stopped.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run, and stop.")] = False,
-    trust_input: Trust = False,
+    trust_input: Consistency = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Fuse two images into a Cloud-Optimized GeoTIFF, or a Zarr store, with its STAC item."""
-    from geofuse.allocator import keep_freed_memory
-    from geofuse.io.remote import is_remote, leave, local_place
+    from geofuse.cube.sources import parse_time
+    from geofuse.io.write.remote import is_remote, local_place
     from geofuse.job import Job
+    from geofuse.run.allocator import keep_freed_memory
     from geofuse.scheduling import scheduler_of
-    from geofuse.sources import parse_time
 
     if scheduler == "cuda" and device not in ("auto", "cuda"):
-        raise RefusedInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
+        raise InvalidInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
     remote = output if is_remote(output) else None
     place = local_place(output) if remote else _path(output)
     job = Job(
@@ -189,8 +191,7 @@ def fuse(
     keep_freed_memory()
     if not plan and job.is_done():
         print(f"done already: {redact(output)} is what this very command made; --overwrite makes it again")
-        if remote:
-            leave(place)
+        job.destination.cleanup()
         return
     with scheduler_of(scheduler):
         if plan:
@@ -204,20 +205,20 @@ def fuse(
 def evaluate(
     hsi: Annotated[str, typer.Argument(help="Hyperspectral raster.")],
     msi: Annotated[str, typer.Argument(help="Multispectral raster.")],
-    methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas; by default all but mossfuse-paper.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Methods to compare, separated by commas; by default all but reproductions.")] = None,
     hsi_bands: Bands = None,
     msi_bands: Bands = None,
     msi_resolution: Resolution = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
-    trust_input: Trust = False,
+    trust_input: Consistency = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Which method is best on this scene: Wald's protocol, one resolution step down."""
     from geofuse import api, open_hsi, open_msi
-    from geofuse.quality.plain import to_plain
+    from geofuse.reporting.plain import to_plain
 
     json = _checked_json(json)
     chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
@@ -232,17 +233,27 @@ def evaluate(
 
 
 @app.command()
+def methods(debug: Debug = False) -> None:
+    """The methods that exist, those of installed packages included: name, what it is, whether it works in tiles, reference."""
+    from geofuse.methods.registry import all_methods
+
+    for name, method in all_methods().items():
+        tiled = "whole scene" if method.cost(4.0).halo is None else "tiled"
+        print(f"{name:15s} {method.role}, {tiled}: {method.summary}. {method.reference}")
+
+
+@app.command()
 def compare(
     fused: Annotated[str, typer.Argument(help="A fused image.")],
     truth: Annotated[str, typer.Argument(help="The truth, on the same grid.")],
     ratio: Annotated[float, typer.Option(help="Coarse over fine pixel size, for ERGAS.")] = 1.0,
     json: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
-    trust_input: Trust = False,
+    trust_input: Consistency = False,
     debug: Debug = False,
 ) -> None:
     """Full-reference scores: PSNR, SAM, ERGAS, SSIM, UQI, RMSE."""
     from geofuse import api, open_hsi
-    from geofuse.quality.plain import to_plain
+    from geofuse.reporting.plain import to_plain
 
     json = _checked_json(json)
     scores = api.compare(open_hsi(fused, trust_input=trust_input), open_hsi(truth, trust_input=trust_input), ratio=ratio)
@@ -258,7 +269,7 @@ def info(
     bands: Bands = None,
     resolution: Resolution = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write it as JSON; - for standard output.")] = None,
-    trust_input: Trust = False,
+    trust_input: Consistency = False,
     debug: Debug = False,
 ) -> None:
     """What geofuse sees in a file: bands, wavelengths, grid, date, nodata."""
@@ -299,11 +310,11 @@ def _say(report: Any, output: str | Path) -> None:
 
 def _path(text: str | Path) -> Path:
     """The file that is meant, also where no shell has seen its ``~``."""
-    from geofuse.io.fingerprint import local_name
+    from geofuse.io.read.fingerprint import local_name
 
     address = str(text)
     if re.match(r"[A-Za-z0-9+.-]{2,}:/", address) and not address.startswith("file://"):  # one slash is left of the two in a Path
-        raise RefusedInput(f"Nothing can be written to {address}; expected a path, or for the image s3://bucket/key.tif.")
+        raise InvalidInput(f"Nothing can be written to {address}; expected a path, or for the image s3://bucket/key.tif.")
     return Path(local_name(address)).expanduser()
 
 
@@ -313,7 +324,7 @@ def _tile(text: str) -> int | str:
     try:
         return int(text)
     except ValueError:
-        raise RefusedInput(f"The tile size is {text!r}; expected a number of pixels, or auto.") from None
+        raise InvalidInput(f"The tile size is {text!r}; expected a number of pixels, or auto.") from None
 
 
 def _bytes(text: str) -> int:
@@ -324,13 +335,13 @@ def _bytes(text: str) -> int:
     except (ValueError, OverflowError):
         size = 0
     if size <= 0:
-        raise RefusedInput(f"The memory limit is {text!r}; expected a size such as 4GB.")
+        raise InvalidInput(f"The memory limit is {text!r}; expected a size such as 4GB.")
     return size
 
 
 def _checked_json(path: Path | None) -> Path | None:
     """Refuse a place that cannot be written to before the work, not after it."""
-    from geofuse.io.output import check_output
+    from geofuse.io.write.output import check_output
 
     return path if path is None or _is_stdout(path) else check_output(_path(path), overwrite=True)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 
 if TYPE_CHECKING:
-    from geofuse.quality.report import Report
+    from geofuse.reporting.report import Report
 
 ACQUIRED = dt.datetime(2009, 8, 20, 12, tzinfo=dt.UTC)
 TITLES = ("Berlin-Urban-Gradient, EnMAP 30 m simulated from HyMap (CC BY-SA 4.0)", "Berlin-Urban-Gradient, HyMap 3.6 m (CC BY-SA 4.0)")
@@ -48,16 +48,16 @@ def run_demo(folder: Path, *, method: str = "auto", progress: bool = True) -> tu
     dict of str to Path, Report
         What was written, by kind, and the report.
     """
-    from geofuse.fitting import check_method
-    from geofuse.io.open import open_hsi, open_msi
+    from geofuse.io.read.open import open_hsi, open_msi
     from geofuse.job import Job
+    from geofuse.pipeline import check_method
     from geofuse.view.quicklook import comparison
 
     check_method(method)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputRefused(f"cannot make the folder {folder} ({error.strerror}); choose another one with -o") from error
+        raise InvalidOutput(f"cannot make the folder {folder} ({error.strerror}); choose another one with -o") from error
     data = demo_data()
     paths = {
         "cog": folder / "berlin_fused.tif",

@@ -1,9 +1,13 @@
 """The exceptions of geofuse.
 
-Two kinds matter to a caller: input that is refused before work starts (`RefusedInput`, exit status 2 on
-the command line) and a run that failed on the way (`RunFailed`, exit status 1). Every message says what
+Two kinds matter to a caller: input that is refused before work starts (`InvalidInput`, exit status 2 on
+the command line) and a run that failed on the way (`RunError`, exit status 1). Every message says what
 was found, what was expected, and what to do next.
 """
+
+from __future__ import annotations
+
+from typing import TypedDict
 
 from geofuse.redact import redact
 
@@ -15,29 +19,41 @@ class GeofuseError(Exception):
         super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
 
 
-class RefusedInput(GeofuseError, ValueError):
+class InvalidInput(GeofuseError, ValueError):
     """The input cannot be used; nothing was computed and nothing was written."""
 
 
-class InvalidCube(RefusedInput):
+class InvalidCube(InvalidInput):
     """A raster is not a usable cube: not readable, no CRS, no wavelengths, all nodata."""
 
 
-class PairMismatch(RefusedInput):
+class InvalidPair(InvalidInput):
     """Two rasters do not form a pair: no overlap, swapped, ratio out of range, contradictory content."""
 
 
-class OutputRefused(RefusedInput):
+class InvalidOutput(InvalidInput):
     """The output cannot be written where it was asked for: it exists, or the folder is not writable."""
 
 
-class RunFailed(GeofuseError, RuntimeError):
+class RunError(GeofuseError, RuntimeError):
     """Work had started and could not be finished."""
 
 
-class RunStopped(RunFailed):
+class RunInterrupted(RunError):
     """What the run worked with failed it, such as a cluster or a device; what is finished is good, and the same run can go on."""
 
 
 class NotReflectance(UserWarning):
     """The values of an image are no reflectance (1.0 = 100 %): its scale is not known, or it is something else."""
+
+
+class Warned(TypedDict):
+    """A warning of a report: a code for programs, which stays, and a message for people, which may be worded anew."""
+
+    code: str
+    message: str
+
+
+def warned(code: str, message: str) -> Warned:
+    """Make a warning; the code is in lower case, its words joined by hyphens."""
+    return {"code": code, "message": message}

@@ -6,16 +6,8 @@ import datetime as dt
 import hashlib
 import json
 import math
-import platform
-import resource
-import shutil
-import sys
-import time
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,32 +15,33 @@ import dask
 import xarray as xr
 
 from geofuse import api
-from geofuse.bands import BandTable
-from geofuse.errors import NotReflectance, OutputRefused, RefusedInput, RunFailed
-from geofuse.flags import counted, shares
-from geofuse.io.cog import Filled, Receipt, fill_draft, write_cog
-from geofuse.io.fingerprint import content_sha256, file_sha256, fingerprint, local_name
-from geofuse.io.journal import differences
-from geofuse.io.layer import copy_into_place, write_quality
-from geofuse.io.open import files_of, open_hsi, open_msi
-from geofuse.io.output import RUN_TAG, check_output, is_zarr, run_of
-from geofuse.io.remote import check_remote, leave, run_of_object, upload
-from geofuse.io.sight import check_files_seen
-from geofuse.io.space import check_space, disk_space
-from geofuse.io.vrt import software
-from geofuse.io.workspace import Workspace, check_target, folder_of, is_finished, published_by_a_run, told, workspace
-from geofuse.io.zarr import check_zarr, write_zarr
-from geofuse.planning import DEFAULT_MEMORY, Plan
-from geofuse.quality.report import Report
-from geofuse.quality.sentences import warned
+from geofuse.cube.bands import BandTable
+from geofuse.cube.flags import shares
+from geofuse.cube.sampling import check_storable
+from geofuse.cube.sources import SOURCE, source_of
+from geofuse.cube.values import StoredType
+from geofuse.errors import InvalidInput, InvalidOutput, NotReflectance, RunError, warned
+from geofuse.io.read.fingerprint import content_sha256, file_sha256, fingerprint, local_name
+from geofuse.io.read.open import files_of, open_hsi, open_msi
+from geofuse.io.write.base import OutputFormat
+from geofuse.io.write.destinations import Destination, destination_of
+from geofuse.io.write.engine import Receipt, stage_tiles, write_raster
+from geofuse.io.write.formats import endings, format_of, names_a_format
+from geofuse.io.write.journal import differences
+from geofuse.io.write.layer import write_quality_once
+from geofuse.io.write.output import RUN_TAG, check_output
+from geofuse.io.write.shared_path import check_files_seen
+from geofuse.io.write.space import check_space, disk_space
+from geofuse.io.write.vrt import software
+from geofuse.io.write.workspace import Workspace, folder_of, is_finished, recorded, together, workspace
+from geofuse.pair.scene import Scene
 from geofuse.redact import redacted
-from geofuse.sampling import check_storable
-from geofuse.scene import Scene
+from geofuse.reporting.report import Report
+from geofuse.run.plan import DEFAULT_MEMORY, Plan
+from geofuse.run.usage import Clock, peak_rss_mb, versions
 from geofuse.scheduling import started
-from geofuse.sources import SOURCE, source_of
 from geofuse.stac.footprint import footprint
 from geofuse.stac.item import Processing, Source, make_item, write_item
-from geofuse.values import StoredType
 
 if TYPE_CHECKING:
     from geofuse.model import Model
@@ -106,24 +99,28 @@ class Job:
     @property
     def outputs(self) -> tuple[Path, ...]:
         """Every file that the job writes."""
-        deviation = (self.uncertainty_path,) if self.uncertainty else ()
-        return (self.output, self.quality_path, *deviation, *self.reports, *((self.item_path,) if self.stac else ()))
+        return (self.output, *self.layers, *self.reports, *((self.item_path,) if self.stac else ()))
 
     @property
-    def uploads(self) -> list[tuple[Path, str]]:
-        """What goes to which address, the image first: who finds the item shall find what it describes."""
-        folder = (self.remote or "").rpartition("/")[0]
-        return [(path, f"{folder}/{path.name}") for path in self.outputs if self.remote and path not in self.reports]
+    def layers(self) -> tuple[Path, ...]:
+        """The rasters that go beside the output."""
+        return (self.quality_path, *((self.uncertainty_path,) if self.uncertainty else ()))
 
     @property
-    def resumes(self) -> bool:
-        """Whether it goes on from where an interrupted run stopped."""
-        return self.resume and self.method != "mossfuse-paper"  # whose model cannot be kept
+    def format(self) -> OutputFormat:
+        """What the output, and the layers beside it, are written in."""
+        return format_of(self.output)
 
     @property
-    def replaces(self) -> bool:
-        """Whether files here may be replaced; where an object is made they are our own."""
-        return self.overwrite or self.remote is not None
+    def destination(self) -> Destination:
+        """Where the output goes."""
+        return destination_of(self.remote or self.output, self.format, self.output)
+
+    @property
+    def _beside(self) -> list[Destination]:
+        """Where the layers go, and the item; reports stay on this machine."""
+        item = [self.destination.beside(self.item_path)] if self.stac else []
+        return [*(self.destination.beside(path, self.format) for path in self.layers), *item]
 
     @property
     def _hsi_files(self) -> list[str]:
@@ -136,39 +133,36 @@ class Job:
     def refuse(self) -> None:
         """Refuse what cannot be written, before anything is read."""
         if self.dtype not in DTYPES:
-            raise RefusedInput(f"The output cannot be stored as {self.dtype!r}; expected {' or '.join(DTYPES)}.")
-        if self.output.suffix.lower() not in (".tif", ".tiff", ".zarr"):
-            raise OutputRefused(
-                f"The output {self.output} must end in .tif (a GeoTIFF) or .zarr (a Zarr store); its STAC item goes beside it as .json."
-            )
-        if is_zarr(self.output):
-            check_zarr(self.output)
+            raise InvalidInput(f"The output cannot be stored as {self.dtype!r}; expected {' or '.join(DTYPES)}.")
+        if not names_a_format(self.output):
+            raise InvalidOutput(f"The output {self.output} must end in {endings()}; its STAC item goes beside it as .json.")
+        self.format.check(self.output, {})
         for path in (Path(local_name(source)).expanduser().resolve() for source in (*self._hsi_files, *self._msi_files)):
             for made in self.outputs:
                 if made.resolve() in (path, *path.parents):
-                    raise OutputRefused(f"The output {made} is one of the inputs, or holds one; give it another name.")
+                    raise InvalidOutput(f"The output {made} is one of the inputs, or holds one; give it another name.")
         for path in self.reports:
             if path.suffix.lower() not in (".json", ".html"):
-                raise RefusedInput(f"The report {path} must end in .json or .html, to say what it shall be.")
+                raise InvalidInput(f"The report {path} must end in .json or .html, to say what it shall be.")
             if self.stac and path.resolve() == self.item_path.resolve():
-                raise RefusedInput(f"The report {path} would replace the STAC item of the output; give it another name.")
+                raise InvalidInput(f"The report {path} would replace the STAC item of the output; give it another name.")
             check_output(path, overwrite=True)
-        known = told(self.output) if self.resumes else None
-        ours = False
-        for _, address in self.uploads:  # what lies beside our own image is ours too
-            ours |= check_remote(address, overwrite=self.overwrite or ours, finished=known)
-        check_target(self.output, overwrite=self.replaces)
-        begun = folder_of(self.output.absolute()).exists()  # a run that was stopped may have finished what goes beside the image
-        for path in (self.quality_path, *((self.uncertainty_path,) if self.uncertainty else ())):
-            check_target(path, overwrite=self.replaces or begun)
-        if self.stac:
-            try:
-                check_output(self.item_path, overwrite=self.replaces or published_by_a_run(self.output))
-            except OutputRefused as error:
-                raise OutputRefused(f"{error}. The STAC item of the output goes there; --no-stac writes none.") from None
-        from geofuse.fitting import check_method  # last, because it loads torch
+        self._check_destinations()
+        from geofuse.methods.registry import check_method  # last, because it loads torch
 
         check_method(self.method, self.uncertainty)
+
+    def _check_destinations(self) -> None:
+        """What lies beside an image that an interrupted run published is of that run, too."""
+        image = self.destination
+        ours = image.check(overwrite=self.overwrite, resume=self.resume) or self.overwrite
+        for path in self.layers:
+            image.beside(path, self.format).check(overwrite=ours or image.begun, resume=self.resume)
+        if self.stac:
+            try:
+                image.beside(self.item_path).check(overwrite=ours, resume=self.resume)
+            except InvalidOutput as error:
+                raise InvalidOutput(f"{error}. The STAC item of the output goes there; --no-stac writes none.") from None
 
     def plan(self) -> Plan:
         """The dry run."""
@@ -180,23 +174,24 @@ class Job:
 
         Raises
         ------
-        RefusedInput
+        InvalidInput
             The input or the output cannot be used; nothing was computed and nothing was written.
-        RunFailed
-            Writing failed; nothing appeared, and it says whether another run can go on from what was finished.
+        RunError
+            Writing failed; nothing appeared, and it says whether another run can resume from what was finished.
         """
         self.refuse()
         check_files_seen([*self._hsi_files, *self._msi_files])
-        clock, command = _Clock(), self._command()
+        clock, command = Clock(), self._command()
         (hsi, msi), given = self._opened(), self._given_model()
         scene = api.checked_pair(hsi, msi)
         planned = self._plan(scene.hsi, scene.msi, given)
-        target = check_target(self.output, overwrite=self.replaces)
-        self._check_space(target, planned)
+        destination, run = self.destination, self._run(command)
+        overwrite = self.overwrite or destination.private
+        self._check_space(destination.target, planned)
         clock.lap("open")
         with (
-            workspace(target, command | self._tiling(planned), resume=self.resumes, overwrite=self.replaces) as work,
-            _together(self.outputs[1:]),
+            workspace(destination.target, command | self._tiling(planned), resume=self.resume, overwrite=overwrite) as work,
+            together(self.outputs[1:]),
             dask.config.set(num_workers=planned.workers),
         ):
             model = given or self._fitted(scene, work)
@@ -206,41 +201,40 @@ class Job:
                     self._write_deviation(scene, model, planned, work)
                     clock.lap("uncertainty")
                 fused, flagged = api.flagged(scene, model, planned)
-                filled = fill_draft(fused, work, dtype=self.dtype, progress=self.progress, flagged=flagged)
+                staged = stage_tiles(fused, work, self.format, dtype=self.dtype, progress=self.progress, flagged=flagged)
             clock.lap("apply")
-            receipt = filled.finish({RUN_TAG: self._run(command)}, self.progress)
+            receipt = staged.finish({RUN_TAG: run}, self.progress)
             self._check_unchanged(command)
-            quality = self._write_quality(filled, work)
-            work.publish()
+            counts = write_quality_once(staged, work, self.quality_path)
+            staged.publish()
             clock.lap("write")
-            report = self._report(fused, receipt, clock, quality)
+            report = self._report(fused, receipt, clock, shares(counts))
             written = [self._write_report(report, path) for path in self.reports]
             if self.stac:
                 self._write_item(report, scene.hsi, scene.msi, written)
-            for path, address in self.uploads:
-                upload(path, address, receipt.sha256 if path == self.output else None, self._run(command))
-        if self.remote:
-            leave(self.output)
+            destination.publish(receipt.sha256, run)  # first: who finds the item shall find what it describes
+            for place in self._beside:
+                place.publish(run=run)
+        destination.cleanup()
         return fused, report
 
     def _check_space(self, target: Path, planned: Plan) -> None:
-        """The standard deviations are made first, unless a run that was stopped has."""
+        """The standard deviations are made first, unless a run that was interrupted has."""
         deviation = target.with_name(self.uncertainty_path.name)
-        made = not self.uncertainty or (self.resumes and is_finished(deviation, told(target, "uncertainty")))
-        check_space([target] if made else [deviation, target], disk_space(planned.shape, self.dtype), resume=self.resumes)
+        made = not self.uncertainty or (self.resume and is_finished(deviation, recorded(target, "uncertainty")))
+        check_space([target] if made else [deviation, target], disk_space(planned.shape, self.dtype), resume=self.resume)
 
     def is_done(self) -> bool:
         """Whether this very command has made all that it would make, and nothing is left to finish.
 
         The output says which command made it: a checksum of the options and the inputs, as they are. Reports are asked to be there.
         """
-        if self.overwrite or (self.resumes and folder_of(self.output.absolute()).exists()):
+        if self.overwrite or (self.resume and folder_of(self.output.absolute()).exists()):
             return False
-        here = self.reports if self.remote else self.outputs
-        if not all(path.exists() for path in here):
+        if not all(path.exists() for path in self.reports):
             return False
-        found = {run_of_object(address) for _, address in self.uploads} if self.remote else {run_of(self.output)}
-        return found == {self._run(self._command())}
+        run = self._run(self._command())
+        return all(place.exists(run) for place in (self.destination, *self._beside))
 
     def _run(self, command: dict[str, Any]) -> str:
         """The checksum by which an output says what made it."""
@@ -277,40 +271,24 @@ class Job:
 
         Raises
         ------
-        RunFailed
+        RunError
             Says what changed.
         """
         now = self._inputs()
         if changed := differences({key: command[key] for key in now}, now):
-            raise RunFailed(
+            raise RunError(
                 f"An input was replaced or changed during the run: {'; '.join(changed)}. Nothing was published and nothing is kept; "
                 "run again once the inputs stay as they are."
             )
 
     def _write_deviation(self, scene: Scene, model: Model, planned: Plan, work: Workspace) -> None:
-        """Write the standard deviations, unless a run that was stopped has."""
+        """Write the standard deviations, unless a run that was interrupted has."""
         done, path = work.journal.get("uncertainty"), self.uncertainty_path
         if done is not None and path.exists() and content_sha256(path) == done["sha256"]:
             return
         made = api.deviation(scene, model, planned, progress=self.progress)
-        write = write_zarr if is_zarr(path) else write_cog
-        receipt = write(made, path, dtype=self.dtype, overwrite=True, progress=self.progress, resume=self.resume)
+        receipt = write_raster(made, path, self.format, dtype=self.dtype, overwrite=True, progress=self.progress, resume=self.resume)
         work.journal.append("uncertainty", sha256=receipt.sha256, size=receipt.size)
-
-    def _write_quality(self, filled: Filled, work: Workspace) -> dict[str, float]:
-        """Write the quality layer, unless a run that was interrupted has; returns the share of pixels that bear each flag.
-
-        It is made in the workspace and copied from there: what is taken back when a later step fails need not be made again.
-        """
-        done, path = work.journal.get("quality"), self.quality_path
-        made = work.folder / f"layer{path.suffix}"
-        if done is None or not any(file.exists() and content_sha256(file) == done["sha256"] for file in (made, path)):
-            receipt = write_quality(filled.quality, filled.cube, made, overwrite=True, progress=False)
-            done = {"sha256": receipt.sha256, "size": receipt.size, "counts": counted(filled.quality)}
-            work.journal.append("quality", **done)
-        if made.exists():
-            copy_into_place(made, path, work.folder)
-        return shares(done["counts"])
 
     def _fitted(self, scene: Scene, work: Workspace) -> Model:
         """The model that the workspace holds; fitted and put there where it does not."""
@@ -328,8 +306,6 @@ class Job:
                 seed=self.seed,
                 uncertainty=self.uncertainty,
             )
-            if model.paper is not None:
-                return model
             model.save(kept)
             work.journal.append("model", sha256=file_sha256(kept))
         # read back even when it was fitted just now, so that a resumed run uses the very same numbers
@@ -355,17 +331,17 @@ class Job:
         from geofuse.model import Model
 
         model = None if self.model is None else Model.load(self.model)
-        if model is not None and self.uncertainty and model.uncertainty is None:
-            raise RefusedInput(
+        if model is not None and self.uncertainty and not model.knows_errors:
+            raise InvalidInput(
                 f"The model {self.model} was fitted without uncertainty; expected one that was fitted with it, or no --model."
             )
         return model
 
-    def _report(self, fused: xr.DataArray, receipt: Receipt, clock: _Clock, quality: dict[str, float]) -> Report:
+    def _report(self, fused: xr.DataArray, receipt: Receipt, clock: Clock, quality: dict[str, float]) -> Report:
         table = BandTable.from_cube(fused)
         about_run: dict[str, Any] = {
             "seconds": clock.laps,
-            "peak_rss_mb": _peak_rss_mb(),
+            "peak_rss_mb": peak_rss_mb(),
             "peak_rss_mb_after": clock.peaks,
             "versions": versions(),
             "inputs": {"hsi": str(self.hsi), "msi": str(self.msi)},
@@ -406,45 +382,3 @@ class Job:
             elsewhere=self.remote is not None,
         )
         write_item(item, self.item_path)
-
-
-@contextmanager
-def _together(paths: Iterable[Path]) -> Iterator[None]:
-    """Files that appear together: where the block fails, those that were not there before it are removed again."""
-    new = [path for path in paths if not path.exists()]
-    try:
-        yield
-    except BaseException:  # Ctrl-C too
-        for path in new:
-            if path.is_dir():
-                shutil.rmtree(path)
-            path.unlink(missing_ok=True)
-        raise
-
-
-class _Clock:
-    """Seconds of each stage, and the peak memory of this process by its end."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self.peaks: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        """End a stage, which began when the one before it ended."""
-        now = time.monotonic()
-        self.laps[name] = round(now - self._last, 2)
-        self.peaks[name] = _peak_rss_mb()
-        self._last = now
-
-
-def _peak_rss_mb() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the result depends on."""
-    return {"python": platform.python_version()} | {
-        name: version(name) for name in ("geofuse", "torch", "numpy", "xarray", "rasterio", "dask")
-    }

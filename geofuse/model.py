@@ -1,10 +1,12 @@
-"""The model: everything that was estimated or learned from a scene, frozen, ready to be applied tile by tile."""
+"""The model: everything that was estimated or learned from a scene, frozen, ready to be applied tile by tile.
+
+A model is what every method stands on (ratio, geometry, response, what is wrong in either image) and one fitted method.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,35 +14,25 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from geofuse.align.clouds import Clouds
-from geofuse.align.register import Registration
-from geofuse.align.screen import Screen
-from geofuse.baselines.scene import BASELINES, apply_baseline
-from geofuse.device import to_host
-from geofuse.errors import OutputRefused, RefusedInput
-from geofuse.flags import Quality, plane_of
-from geofuse.grid import GridPair, Window
-from geofuse.network.complementary import ComplementaryFilters
-from geofuse.network.paper_scene import PaperScene
-from geofuse.response.estimate import EffectiveResponse
-from geofuse.response.psf import PsfBuilder
-from geofuse.scene import Sample
-from geofuse.solve.gem import Gem
-from geofuse.solve.innovation import is_far
-from geofuse.solve.limits import limits_of, noise_of
-from geofuse.solve.patch import Patch, make_patch
-from geofuse.solve.uncertainty import Uncertainty
+from geofuse.cube.flags import Quality, plane_of
+from geofuse.errors import InvalidInput, InvalidOutput
+from geofuse.methods.base import EVERYTHING, FillsGaps, FittedMethod, FlagsPixels, Inner, KnowsErrors
+from geofuse.methods.limits import fuse_within_limits
+from geofuse.methods.registry import get_method
+from geofuse.pair.clouds import Clouds
+from geofuse.pair.grid import GridPair, Window
+from geofuse.pair.patch import Patch, make_patch
+from geofuse.pair.psf.builder import PsfBuilder
+from geofuse.pair.registration import Registration
+from geofuse.pair.response import EffectiveResponse
+from geofuse.pair.scene import Sample
+from geofuse.pair.screen import Screen
+from geofuse.run.device import to_host
 
-FORMAT = "geofuse-model-1"
-# Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/explanation/tiles.md).
-HALO_COARSE, HALO_FINE = 8.0, 56
-
-Inner = tuple[slice, slice]
-"""Rows and columns of a window."""
+FORMAT = "geofuse-model-2"
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,49 +42,40 @@ class Model:
     Attributes
     ----------
     method : str
-        What it does: ``mossfuse``, ``gem``, ``fuse``, or a baseline.
+        Name of the method (`geofuse.methods.registry`).
+    fitted : FittedMethod
+        What it learned, frozen.
     ratio : float
         Coarse over fine pixel size of the scene it was fitted on.
     bands : tuple of str
         Names of the HSI bands, and of the fused bands.
     geometry : Registration
     response : EffectiveResponse
-    gem : Gem or None
-        The frozen estimator; None for baselines.
-    filters : ComplementaryFilters or None
-        The learned step of ``mossfuse``.
-    paper : PaperScene or None
-        The network of ``mossfuse-paper``.
-    uncertainty : Uncertainty or None
-        Standard deviations, where they were asked for.
+    noise : ndarray, shape (B,)
+        Standard deviation of the HSI's noise in the bands in use, reflectance: how far below zero a value may be.
     clouds : Clouds or None
-        How to know what only one image shows, where there is such a thing; the estimator leaves it out, and the other image decides.
+        How to know what only one image shows, where there is such a thing.
     screen : Screen or None
         How to know gaps, outliers and impossible values, and the bands that hold data; None: all is well. Everything else is of these bands.
-    seed : int
-        Of the methods that draw random numbers when they are applied (``mlp``, ``cnmf``).
     report : dict
         Plain JSON values: what the fit found.
     """
 
     method: str
+    fitted: FittedMethod
     ratio: float
     bands: tuple[str, ...]
     geometry: Registration
     response: EffectiveResponse
-    gem: Gem | None = None
-    filters: ComplementaryFilters | None = None
-    paper: PaperScene | None = None
-    uncertainty: Uncertainty | None = None
+    noise: np.ndarray
     clouds: Clouds | None = None
     screen: Screen | None = None
-    seed: int = 0
     report: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return a line for people; the arrays would fill pages."""
         hsi, msi = self._counts
-        known = ", with uncertainty" if self.uncertainty is not None else ""
+        known = ", with uncertainty" if self.knows_errors else ""
         return f"<geofuse.Model: {self.method} for {hsi} HSI and {msi} MSI bands, pixels {self.ratio:.4g} times finer{known}>"
 
     @property
@@ -110,13 +93,17 @@ class Model:
     @property
     def tiled(self) -> bool:
         """Whether the model is a local operator; others need the whole scene at once."""
-        return self.gem is not None
+        return self.fitted.halo is not None
 
     @property
     def halo(self) -> int:
         """Fine pixels that a tile must read around itself."""
-        learned = self.filters.reach if self.filters is not None else 0
-        return int(np.ceil(max(HALO_COARSE * self.ratio, HALO_FINE))) + learned
+        return self.fitted.halo or 0
+
+    @property
+    def knows_errors(self) -> bool:
+        """Whether it can tell standard deviations."""
+        return isinstance(self.fitted, KnowsErrors) and self.fitted.knows_errors
 
     def builder(self, pair: GridPair) -> PsfBuilder:
         """The PSF of the fitted geometry on a grid pair."""
@@ -127,16 +114,16 @@ class Model:
 
         Raises
         ------
-        RefusedInput
+        InvalidInput
             Other number of bands, or a pixel-size ratio that differs by more than 1 %.
         """
         expected = self._counts
         if (bands, msi_bands) != expected:
-            raise RefusedInput(
+            raise InvalidInput(
                 f"The model was fitted on {expected[0]} HSI and {expected[1]} MSI bands; found {bands} and {msi_bands}. Fit a model for this pair."
             )
         if abs(pair.ratio / self.ratio - 1) > 0.01:
-            raise RefusedInput(
+            raise InvalidInput(
                 f"The model was fitted at a pixel-size ratio of {self.ratio:.4g}; found {pair.ratio:.4g}. Fit a model for this pair."
             )
 
@@ -166,15 +153,14 @@ class Model:
         core : Window, optional
             The part of ``fine`` that is wanted; the bands of its surroundings are never made.
         quality : bool
-            Add the quality layer (`geofuse.flags`) as a last plane.
+            Add the quality layer (`geofuse.cube.flags`) as a last plane.
 
         Returns
         -------
         ndarray, shape (B, H, W) or (B + 1, H, W), float32
             Reflectance of the core, within physical limits; NaN where either image has none.
         """
-        make = self._with_flags if quality else self.fuse_patch
-        return self._made(make, Sample(hsi, msi, fine, coarse), pair, device, core, quality)
+        return self._made(self._with_flags if quality else self.fuse_patch, Sample(hsi, msi, fine, coarse), pair, device, core, quality)
 
     def deviation(
         self,
@@ -190,20 +176,12 @@ class Model:
 
         Raises
         ------
-        RefusedInput
+        InvalidInput
             The model was fitted without uncertainty.
         """
-        if self.gem is None or self.uncertainty is None:
-            raise RefusedInput("The model was fitted without uncertainty; fit it with uncertainty=True.")
-        return self._made(self._deviation_of, Sample(hsi, msi, fine, coarse), pair, device, core)
-
-    def _deviation_of(self, patch: Patch, inner: Inner) -> torch.Tensor:
-        assert self.gem is not None
-        assert self.uncertainty is not None
-        seen = self.gem.observe(patch)
-        weights = self.gem.weights(seen)
-        valid, known = (None if flags is None else flags[inner] for flags in (seen.valid, seen.known))
-        return self.uncertainty.deviation(weights[:, *inner].contiguous(), valid, known, self.gem.widening(seen, weights)[inner])
+        if not (isinstance(self.fitted, KnowsErrors) and self.fitted.knows_errors):
+            raise InvalidInput("The model was fitted without uncertainty; fit it with uncertainty=True.")
+        return self._made(self.fitted.deviation, Sample(hsi, msi, fine, coarse), pair, device, core)
 
     def _made(
         self,
@@ -246,46 +224,25 @@ class Model:
             return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like, s.gaps)
 
         given = patch(sample)
-        if self.clouds is None or self.gem is None:
+        if self.clouds is None or not isinstance(self.fitted, FillsGaps):
             return given, given
         cleared, where = self.clouds.clear(sample, builder)
         return given, patch(cleared) if where.any() else given
 
-    def fuse_patch(self, patch: Patch, inner: Inner = (slice(None), slice(None))) -> torch.Tensor:
+    def fuse_patch(self, patch: Patch, inner: Inner = EVERYTHING) -> torch.Tensor:
         """Fused reflectance of the inner rows and columns of a patch, within physical limits, shape (B, H, W), before nodata is put back."""
-        image = self._unbounded(patch, inner)
-        limits_of(patch, self._noise(patch), inner).bound(image)
-        return image
+        return fuse_within_limits(self.fitted, patch, self.noise, inner)[0]
 
     def _with_flags(self, patch: Patch, inner: Inner) -> torch.Tensor:
         """As `fuse_patch`, with one plane more: the flags that the numbers themselves call for."""
-        out = self._unbounded(patch, inner, spare=1)
-        out[-1] += limits_of(patch, self._noise(patch), inner).bound(out[:-1]) * float(Quality.OUTSIDE_RANGE)
-        if self.gem is not None:
-            seen = self.gem.observe(patch)
-            distance = self.gem.surprise(seen, self.gem.weights(seen))[inner]
-            out[-1] += is_far(distance, len(seen.m)) * float(Quality.FAR)
-        return out
-
-    def _noise(self, patch: Patch) -> np.ndarray:
-        return noise_of(patch) if self.gem is None else self.gem.coordinates.sigma
-
-    def _unbounded(self, patch: Patch, inner: Inner, spare: int = 0) -> torch.Tensor:
-        """What the method makes, and ``spare`` planes of zeros behind it."""
-        if self.gem is not None:
-            return self.gem.coordinates.decode(self.gem.apply(patch, self.filters)[:, *inner].contiguous(), spare)
-        made = self._by_paper_or_baseline(patch)
-        return F.pad(made[:, *inner], (0, 0, 0, 0, 0, spare))
-
-    def _by_paper_or_baseline(self, patch: Patch) -> torch.Tensor:
-        if self.paper is not None:
-            return self.paper.apply(patch)
-        return apply_baseline(self.method, patch, self.response.matrix, seed=self.seed)
+        image, outside = fuse_within_limits(self.fitted, patch, self.noise, inner)
+        flags = outside * float(Quality.OUTSIDE_RANGE)
+        if isinstance(self.fitted, FlagsPixels):
+            flags = flags + self.fitted.far(patch, inner) * float(Quality.FAR)
+        return torch.cat([image, flags[None]])
 
     def __dask_tokenize__(self) -> str:
         """Name the model by what it would be stored as, and not by the objects that it is made of."""
-        if self.paper is not None:
-            return uuid.uuid4().hex
         arrays, header = self._parts()
         digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
         for name in sorted(arrays):
@@ -297,18 +254,16 @@ class Model:
 
         Raises
         ------
-        RefusedInput
-            For ``mossfuse-paper``, which is there to be compared with and is not stored; or for a folder that does not exist.
+        InvalidInput
+            For a folder that does not exist.
         OSError
             It could not be written, such as for a full disk.
         """
-        if self.paper is not None:
-            raise RefusedInput("Models of method 'mossfuse-paper' are not stored; fit 'mossfuse' or 'gem' to keep a model.")
         arrays, header = self._parts()
         header["report"] = dict(self.report)
         target = Path(path)
         if not target.parent.is_dir():
-            raise OutputRefused(f"The folder {target.parent} does not exist; create it first, or save the model elsewhere.")
+            raise InvalidOutput(f"The folder {target.parent} does not exist; create it first, or save the model elsewhere.")
         scratch = target.with_name(f".{target.name}.part")
         try:
             save_file(
@@ -326,20 +281,17 @@ class Model:
             "response.matrix": self.response.matrix,
             "response.offset": self.response.offset,
             "response.residual": self.response.residual,
+            "noise": self.noise,
         }
-        if self.gem is not None:
-            arrays |= {f"gem.{k}": v for k, v in self.gem.arrays().items()}
-        if self.filters is not None:
-            arrays |= {f"filters.{k}": v for k, v in self.filters.arrays().items()}
-        if self.uncertainty is not None:
-            arrays |= {f"uncertainty.{k}": v for k, v in self.uncertainty.arrays().items()}
+        own, values = self.fitted.state()
+        arrays |= {f"fitted.{k}": v for k, v in own.items()}
         if self.clouds is not None:
             arrays |= {f"clouds.{k}": v for k, v in self.clouds.arrays().items()}
         if self.screen is not None:
             arrays |= {f"screen.{k}": v for k, v in self.screen.arrays().items()}
         header = {
             "method": self.method,
-            "seed": self.seed,
+            "fitted": dict(values),
             "ratio": self.ratio,
             "bands": list(self.bands),
             "geometry": {
@@ -358,7 +310,7 @@ class Model:
 
         Raises
         ------
-        RefusedInput
+        InvalidInput
             The file is not such a model.
         """
         try:
@@ -366,13 +318,13 @@ class Model:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             if metadata.get("format") != FORMAT:
-                raise RefusedInput(f"{path} is not a geofuse model (format {metadata.get('format')!r}; expected {FORMAT!r}).")
+                raise InvalidInput(f"{path} is not a geofuse model (format {metadata.get('format')!r}; expected {FORMAT!r}).")
             return _checked(_restore(json.loads(metadata["model"]), arrays), arrays)
-        except RefusedInput:
+        except InvalidInput:
             raise
         except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             reason = str(error).partition("\n")[0][:200] or type(error).__name__
-            raise RefusedInput(
+            raise InvalidInput(
                 f"{path} cannot be read as a geofuse model: {reason}. Expected a .safetensors file that geofuse wrote."
             ) from error
 
@@ -390,11 +342,7 @@ def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
         np.isfinite(model.ratio) and model.ratio > 0 and isinstance(model.report, dict) and all(isinstance(b, str) for b in model.bands)
     ):
         raise ValueError("its ratio, report or band names are not what they should be")
-    sizes = {
-        "M": model.response.matrix.shape[0],
-        "B": model.response.matrix.shape[1],
-        "K": model.gem.coordinates.rank if model.gem is not None else 0,
-    }
+    sizes = {"M": model.response.matrix.shape[0], "B": model.response.matrix.shape[1]}
     for name, dims in _SHAPES.items():
         expected = tuple(sizes[dim] for dim in dims)
         if name in arrays and arrays[name].shape != expected:
@@ -402,18 +350,8 @@ def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
     return model
 
 
-# Sizes of what every method stands on: MSI bands, HSI bands, coefficients.
-_SHAPES = {
-    **{
-        "response.matrix": "MB",
-        "response.offset": "M",
-        "response.residual": "M",
-        "gem.coordinates.sigma": "B",
-        "gem.coordinates.mean": "B",
-    },
-    **{"gem.coordinates.basis": "BK", "gem.coordinates.analysis": "KB", "gem.coordinates.srf": "MB", "gem.coordinates.msi_offset": "M"},
-    **{"gem.coordinates.msi_sigma": "M"},
-}
+# Sizes of what every method stands on: MSI bands and HSI bands in use.
+_SHAPES = {"response.matrix": "MB", "response.offset": "M", "response.residual": "M", "noise": "B"}
 
 
 def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
@@ -427,12 +365,10 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         bands=tuple(header["bands"]),
         geometry=Registration(tuple(geometry["sigma"]), tuple(geometry["shift"]), geometry["unexplained"], geometry["at_limit"]),
         response=EffectiveResponse(**part("response."), method=header["response"]),
-        gem=Gem.from_arrays(part("gem.")) if header["method"] not in BASELINES else None,
-        filters=ComplementaryFilters(**part("filters.")) if part("filters.") else None,
-        uncertainty=Uncertainty.from_arrays(part("uncertainty.")) if part("uncertainty.") else None,
+        fitted=get_method(header["method"]).restore(part("fitted."), header["fitted"]),
+        noise=arrays["noise"],
         clouds=Clouds(**part("clouds.")) if part("clouds.") else None,
         screen=Screen.from_arrays(part("screen.")) if part("screen.") else None,
-        seed=int(header["seed"]),
         report=header["report"],
     )
 

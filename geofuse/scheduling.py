@@ -14,7 +14,7 @@ from typing import Any
 import dask
 import dask.base
 
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 
 LOCAL = ("threads", "processes", "synchronous")
 OWN = ("distributed", "cuda")
@@ -90,7 +90,7 @@ def scheduler_of(name: str) -> Iterator[None]:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         An unknown name, a library that is not installed, no GPU, or no scheduler at the address.
     """
     if name in LOCAL:
@@ -105,7 +105,7 @@ def scheduler_of(name: str) -> Iterator[None]:
             yield
     else:
         known = ", ".join((*LOCAL, *OWN))
-        raise RefusedInput(f"There is no scheduler {name!r}; expected {known}, or an address such as tcp://127.0.0.1:8786.")
+        raise InvalidInput(f"There is no scheduler {name!r}; expected {known}, or an address such as tcp://127.0.0.1:8786.")
 
 
 @contextmanager
@@ -169,9 +169,9 @@ def _check_own(name: str) -> None:
         _kind(name)
     except ImportError as error:
         extra = "distributed" if name == "distributed" else "cuda"
-        raise RefusedInput(f"The scheduler {name!r} needs {error.name or error}: pip install 'geofuse[{extra}]'.") from error
+        raise InvalidInput(f"The scheduler {name!r} needs {error.name or error}: pip install 'geofuse[{extra}]'.") from error
     if name == "cuda" and not _gpus():
-        raise RefusedInput("The scheduler 'cuda' needs an NVIDIA GPU, and none was found; use --scheduler threads or distributed.")
+        raise InvalidInput("The scheduler 'cuda' needs an NVIDIA GPU, and none was found; use --scheduler threads or distributed.")
 
 
 def _gpus() -> int:
@@ -189,12 +189,12 @@ def _connected(address: str) -> Iterator[Any]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise RefusedInput("A scheduler address needs dask.distributed: pip install 'geofuse[distributed]'.") from error
+        raise InvalidInput("A scheduler address needs dask.distributed: pip install 'geofuse[distributed]'.") from error
     try:
         # Not the default: a default client that does not come about stays it, and all later computing waits for it.
         client = Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:  # nobody there, or an address that is none
-        raise RefusedInput(
+        raise InvalidInput(
             f"No dask scheduler answers at {address}: {error}. Start one with 'dask scheduler', or use --scheduler threads."
         ) from error
     with client:

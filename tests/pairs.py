@@ -14,11 +14,11 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy.ndimage import gaussian_filter
 
-from geofuse.grid import GridPair, Window
-from geofuse.response.psf import PsfBuilder
-from geofuse.scene import Sample
+from geofuse.pair.grid import GridPair, Window
+from geofuse.pair.patch import Patch, make_patch
+from geofuse.pair.psf.builder import PsfBuilder
+from geofuse.pair.scene import Sample
 from geofuse.simulate import Simulation
-from geofuse.solve.patch import Patch, make_patch
 
 CRS = "EPSG:32633"
 WEST, NORTH = 383_469.97, 5_818_303.55  # of the fine image, whose pixels are 1 m wide

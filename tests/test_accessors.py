@@ -13,10 +13,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 import geofuse
-from geofuse.cube import check_cube
-from geofuse.errors import InvalidCube, RefusedInput, RunFailed
-from geofuse.io import cog
-from geofuse.quality.report import Report
+from geofuse.cube.schema import check_cube
+from geofuse.errors import InvalidCube, InvalidInput, RunError
+from geofuse.io.write import cog
+from geofuse.reporting.report import Report
 from tests.crops import small_cubes, small_files, small_model, small_pair
 
 
@@ -158,7 +158,7 @@ def test_resample_spectral_to_the_bands_of_a_sensor(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("srf", [np.ones((2, 176)), np.zeros((1, 177)), "Sentinel-2A", [[1.0, 2.0], [3.0]], None], ids=str)
 def test_resample_spectral_refuses(srf: object) -> None:
-    with pytest.raises(RefusedInput, match=r"expected .*177"):
+    with pytest.raises(InvalidInput, match=r"expected .*177"):
         small_cubes()[0].hsi.resample_spectral(srf)
 
 
@@ -203,7 +203,7 @@ def test_no_line_is_drawn_across_water_vapour() -> None:
 
 def test_plot_spectrum_outside_is_refused() -> None:
     hsi = small_cubes()[0]
-    with pytest.raises(RefusedInput, match=r"outside .*extent"):
+    with pytest.raises(InvalidInput, match=r"outside .*extent"):
         hsi.hsi.plot_spectrum(float(hsi.x[0]) - 1000, float(hsi.y[0]))
 
 
@@ -234,14 +234,14 @@ def test_a_dataset_with_uncertainty_is_written_and_reported(fused: xr.DataArray,
             assert np.allclose(geofuse.open_hsi(path).values, written.values, atol=5.1e-5, equal_nan=True)
     item = dataset.mossfuse.to_stac(cog)
     assert item.assets["uncertainty"].href == "./f_uncertainty.tif"
-    with pytest.raises(RefusedInput, match="exists"):
+    with pytest.raises(InvalidInput, match="exists"):
         dataset.mossfuse.to_cog(cog, progress=False)
 
 
 def test_a_taken_place_is_refused_before_a_layer_is_written(fused: xr.DataArray, tmp_path: Path) -> None:
     (tmp_path / "f.tif").touch()
     dataset = xr.Dataset({"reflectance": fused, "uncertainty": fused})[{"band": slice(0, 3)}]
-    with pytest.raises(RefusedInput, match="exists"):
+    with pytest.raises(InvalidInput, match="exists"):
         dataset.mossfuse.to_cog(tmp_path / "f.tif", progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["f.tif"]
 
@@ -251,11 +251,11 @@ def test_a_layer_does_not_stay_where_the_image_fails(fused: xr.DataArray, tmp_pa
 
     def failing(cube: xr.DataArray, path: str | Path, **options: Any) -> Any:
         if Path(path).name == "f.tif":
-            raise RunFailed("the disk is full")
+            raise RunError("the disk is full")
         return genuine(cube, path, **options)
 
     monkeypatch.setattr(cog, "write_cog", failing)
     dataset = xr.Dataset({"reflectance": fused, "uncertainty": fused})[{"band": slice(0, 3)}]
-    with pytest.raises(RunFailed, match="full"):
+    with pytest.raises(RunError, match="full"):
         dataset.mossfuse.to_cog(tmp_path / "f.tif", progress=False)
     assert list(tmp_path.iterdir()) == []

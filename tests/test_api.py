@@ -18,7 +18,7 @@ from affine import Affine
 from pyproj import Transformer
 
 import geofuse
-from geofuse.errors import InvalidCube, PairMismatch, RefusedInput
+from geofuse.errors import InvalidCube, InvalidInput, InvalidPair
 from tests.crops import NODATA, Raster, small_cubes, small_model, small_pair
 from tests.test_job import psf_error
 
@@ -49,8 +49,8 @@ def test_lazy_in_lazy_out_and_eager_in_eager_out() -> None:
 
 
 def test_a_slice_is_computed_without_fitting_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    fused = geofuse.fuse(*small_cubes(), method="fuse", tile=64, progress=False)
-    monkeypatch.setattr("geofuse.fitting.fit_scene", lambda *_: pytest.fail("fitted again"))
+    fused = geofuse.fuse(*small_cubes(), method="sylvester", tile=64, progress=False)
+    monkeypatch.setattr("geofuse.pipeline.fit_scene", lambda *_: pytest.fail("fitted again"))
     tiles: list[Any] = []
     genuine = geofuse.Model.apply
 
@@ -75,14 +75,14 @@ def test_fitting_reads_a_bounded_sample(monkeypatch: pytest.MonkeyPatch) -> None
         rng = np.random.default_rng(top * 5000 + left)
         return rng.random((3, bottom - top, right - left), dtype=np.float32)
 
-    from geofuse.fitting import SAMPLE_PIXELS, SURVEY_PIXELS, read_windows
-    from geofuse.tiles.plan import sample_windows
+    from geofuse.pipeline import SAMPLE_PIXELS, SURVEY_PIXELS, read_windows
+    from geofuse.run.tiles import sample_windows
 
     fine = da.map_blocks(block, chunks=((3,), (100,) * 40, (100,) * 40), dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
     coarse = da.ones((8, 500, 500), chunks=(8, 50, 50), dtype=np.float32)
     grid: dict[str, Any] = {"crs": "EPSG:32633"}
-    msi = geofuse.cube.wrap(fine, transform=Affine(1, 0, 5e5, 0, -1, 5.8e6), names=list("abc"), **grid)
-    hsi = geofuse.cube.wrap(coarse, transform=Affine(8, 0, 5e5, 0, -8, 5.8e6), names=list("abcdefgh"), **grid)
+    msi = geofuse.cube.schema.wrap(fine, transform=Affine(1, 0, 5e5, 0, -1, 5.8e6), names=list("abc"), **grid)
+    hsi = geofuse.cube.schema.wrap(coarse, transform=Affine(8, 0, 5e5, 0, -8, 5.8e6), names=list("abcdefgh"), **grid)
     scene = geofuse.api.pair(hsi, msi)
     for budget in (SAMPLE_PIXELS, SURVEY_PIXELS):
         read.clear()
@@ -108,7 +108,7 @@ def test_same_seed_same_numbers_to_the_bit() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["gem", "fuse"])
+@pytest.mark.parametrize("method", ["gem", "sylvester"])
 def test_berlin_has_no_seams(method: str, berlin: tuple[Path, Path]) -> None:
     """Large enough that a tile of 100 does not see the whole scene through its halo."""
     hsi, msi = geofuse.open_hsi(berlin[0]), geofuse.open_msi(berlin[1])
@@ -127,7 +127,7 @@ def test_model_from_disk_gives_the_same_numbers(tmp_path: Path) -> None:
 
 def test_model_of_another_pair_is_refused(tmp_path: Path) -> None:
     hsi, msi = opened(tmp_path, msi=small_pair()[1].warped("EPSG:32633", 4.5))
-    with pytest.raises(RefusedInput, match=r"ratio of 8\.333; found 6\.667"):
+    with pytest.raises(InvalidInput, match=r"ratio of 8\.333; found 6\.667"):
         geofuse.fuse(hsi, msi, model=small_model())
 
 
@@ -137,7 +137,7 @@ def test_model_of_another_pair_is_refused(tmp_path: Path) -> None:
 def test_the_result_is_a_cube_like_its_sources() -> None:
     hsi, msi = small_cubes()
     fused = fused_by(small_model())
-    geofuse.cube.check_cube(fused, "fused")
+    geofuse.cube.schema.check_cube(fused, "fused")
     assert fused.dims == ("band", "y", "x")
     assert fused.dtype == np.float32
     assert fused.attrs["units"] == "1"
@@ -192,7 +192,7 @@ def reproject_error(fused: xr.DataArray, hsi: Raster) -> tuple[float, int]:
     return float(np.sqrt(wrong / whole)), int(count)
 
 
-@pytest.mark.parametrize("method", ["fuse", pytest.param("gem", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["sylvester", pytest.param("gem", marks=pytest.mark.slow)])
 def test_images_in_different_crs(method: str, tmp_path: Path) -> None:
     """The MSI in the neighbouring UTM zone, where its axes are turned by 1.4 degrees."""
     coarse, fine = small_pair()
@@ -222,8 +222,8 @@ def without_wavelengths(raster: Raster) -> Raster:
 
 def test_msi_without_wavelengths(tmp_path: Path) -> None:
     """They are not needed: the response is estimated."""
-    plain = geofuse.fuse(*opened(tmp_path, msi=without_wavelengths(small_pair()[1])), method="fuse", progress=False)
-    known = fused_by(small_model("fuse"))
+    plain = geofuse.fuse(*opened(tmp_path, msi=without_wavelengths(small_pair()[1])), method="sylvester", progress=False)
+    known = fused_by(small_model("sylvester"))
     assert np.nanmax(np.abs(plain.values - known.values)) < 1e-5
 
 
@@ -241,15 +241,15 @@ def test_msi_with_enough_bands_does_not_warn() -> None:
 
 def test_offset_of_sentinel_2_is_refused(berlin: tuple[Path, Path]) -> None:
     hsi, msi = geofuse.open_hsi(berlin[0]), geofuse.open_msi(berlin[1])
-    with pytest.raises(PairMismatch, match=r"constant \+0\.1\d+ reflectance.*Sentinel-2.*04\.00"):
-        geofuse.fit(hsi, msi + 0.1, method="fuse", progress=False)
+    with pytest.raises(InvalidPair, match=r"constant \+0\.1\d+ reflectance.*Sentinel-2.*04\.00"):
+        geofuse.fit(hsi, msi + 0.1, method="sylvester", progress=False)
 
 
 def test_gain_between_the_sensors_is_absorbed(tmp_path: Path) -> None:
     """An HSI 1.3 times as bright gives a fused image 1.3 times as bright, and a response that is as much smaller."""
     hsi, msi = opened(tmp_path, hsi=small_pair()[0].mapped(lambda reflectance: 1.3 * reflectance))
-    model = geofuse.fit(hsi, msi, method="fuse", progress=False)
-    plain = small_model("fuse")
+    model = geofuse.fit(hsi, msi, method="sylvester", progress=False)
+    plain = small_model("sylvester")
     assert model.response.matrix.sum(1) * 1.3 == pytest.approx(plain.response.matrix.sum(1), rel=0.02)
     bright = geofuse.fuse(hsi, msi, model=model, progress=False).values
     ratio = np.nanmedian(bright / fused_by(plain).values, axis=(1, 2))
@@ -288,9 +288,9 @@ def test_infinite_values_are_nodata(which: int) -> None:
     cubes[which] = cubes[which].copy()
     cubes[which][(1, 6, 9) if which == 0 else (1, 40, 50)] = np.inf
     with np.errstate(all="raise"):
-        spoilt = geofuse.fuse(*cubes, method="fuse", progress=False)
+        spoilt = geofuse.fuse(*cubes, method="sylvester", progress=False)
     cubes[which] = cubes[which].where(np.isfinite(cubes[which]))
-    np.testing.assert_array_equal(spoilt.values, geofuse.fuse(*cubes, method="fuse", progress=False).values)
+    np.testing.assert_array_equal(spoilt.values, geofuse.fuse(*cubes, method="sylvester", progress=False).values)
     assert np.isnan(spoilt.values).any()
 
 
@@ -306,8 +306,8 @@ def test_baselines_run_on_the_whole_scene(method: str) -> None:
 
 
 def test_evaluate() -> None:
-    table = geofuse.evaluate(*small_cubes(), methods=("bicubic", "fuse", "gem"), progress=False)
-    assert set(table["method"]) == {"bicubic", "fuse", "gem"}
+    table = geofuse.evaluate(*small_cubes(), methods=("bicubic", "sylvester", "gem"), progress=False)
+    assert set(table["method"]) == {"bicubic", "sylvester", "gem"}
     assert table["psnr_db"].is_monotonic_decreasing
     assert table["method"].iloc[-1] == "bicubic"
     assert {"psnr_db", "sam_deg", "ergas", "ssim", "uqi", "rmse", "seconds"} <= set(table.columns)
@@ -348,8 +348,8 @@ def test_evaluate() -> None:
     ],
 )
 def test_refusals(call: Callable[[Any, Any], Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geofuse.ground.register", lambda *_: pytest.fail("refuse before the work"))
-    with pytest.raises(RefusedInput, match=message):
+    monkeypatch.setattr("geofuse.pair.prepare.register", lambda *_: pytest.fail("refuse before the work"))
+    with pytest.raises(InvalidInput, match=message):
         call(*small_cubes())
 
 
@@ -371,7 +371,7 @@ def test_a_band_without_any_data_is_named(tmp_path: Path) -> None:
     coarse = small_pair()[0]
     values = coarse.values.copy()
     values[[10, 20]] = NODATA
-    model = geofuse.fit(*opened(tmp_path, hsi=replace(coarse, values=values)), method="fuse", progress=False)
+    model = geofuse.fit(*opened(tmp_path, hsi=replace(coarse, values=values)), method="sylvester", progress=False)
     names = f"{coarse.names[10]}, {coarse.names[20]}"
     assert any(
         f"Bands of the HSI without any data where the images overlap: 2 (bands {names})" in w["message"] for w in model.report["warnings"]
@@ -404,7 +404,7 @@ class TestQuality:
         to = made.mossfuse.to_cog if suffix == "tif" else made.mossfuse.to_zarr
         to(tmp_path / f"a.{suffix}", progress=False)
         assert sorted(p.name for p in tmp_path.iterdir()) == [f"a.{suffix}", f"a_quality.{suffix}"]
-        with pytest.raises(RefusedInput, match="exists"):
+        with pytest.raises(InvalidInput, match="exists"):
             to(tmp_path / f"a.{suffix}", progress=False)
         if suffix == "tif":
             with rasterio.open(tmp_path / "a_quality.tif") as file:

@@ -22,7 +22,7 @@ import rasterio
 
 import geofuse
 from geofuse.cli import main
-from geofuse.errors import RunFailed
+from geofuse.errors import RunError
 from geofuse.job import Job
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
 
@@ -191,7 +191,7 @@ INPUTS: dict[Callable[[Path], Arguments], str] = {
 def test_refused_input(spoil: Callable[[Path], Arguments], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = spoil(tmp_path)
     before = content(tmp_path)
-    status, out, err = run(["fuse", *given, "-o", str(tmp_path / "out.tif"), "--method", "fuse", "-q"], capsys)
+    status, out, err = run(["fuse", *given, "-o", str(tmp_path / "out.tif"), "--method", "sylvester", "-q"], capsys)
     assert status == 2
     assert out == ""
     assert_one_message(err, message)
@@ -347,7 +347,7 @@ def test_help_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
         (ZeroDivisionError(), 1, "ZeroDivisionError.*--debug"),
         (MemoryError(), 1, "MemoryError"),
         (OSError(28, "No space left on device"), 1, "No space left on device"),
-        (RunFailed("could not write out.tif; nothing was left there"), 1, "could not write out.tif"),
+        (RunError("could not write out.tif; nothing was left there"), 1, "could not write out.tif"),
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, Exception) else "",
 )
@@ -389,13 +389,13 @@ def cli(*arguments: str | Path, **options: object) -> subprocess.CompletedProces
 def test_a_whole_run_and_two_refusals_in_processes_of_their_own(tmp_path: Path) -> None:
     hsi, msi = small_files()
     out = tmp_path / "out.tif"
-    done = cli("fuse", hsi, msi, "-o", out, "--method", "fuse", "--report", tmp_path / "r.json", "--report", tmp_path / "r.html", "-q")
+    done = cli("fuse", hsi, msi, "-o", out, "--method", "sylvester", "--report", tmp_path / "r.json", "--report", tmp_path / "r.html", "-q")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert all(line.startswith("warning: ") for line in done.stderr.splitlines())
     assert done.stdout.splitlines()[-1] == f"written: {out}"
     assert sorted(content(tmp_path)) == ["out.json", "out.tif", "out_quality.tif", "r.html", "r.json"]
-    assert json.loads((tmp_path / "r.json").read_text())["method"] == "fuse"
+    assert json.loads((tmp_path / "r.json").read_text())["method"] == "sylvester"
     before = content(tmp_path)
     again = cli("fuse", hsi, msi, "-o", out)
     assert (again.returncode, again.stdout) == (2, "")
@@ -462,7 +462,7 @@ cli.main(["fuse", "a.tif", "b.tif", "-o", "c.tif"])
 
 
 def test_plan_reads_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geofuse.fitting.fit_scene", lambda *_: pytest.fail("a plan must not fit"))
+    monkeypatch.setattr("geofuse.pipeline.fit_scene", lambda *_: pytest.fail("a plan must not fit"))
     status, out, err = run(["fuse", *map(str, small_files()), "-o", str(tmp_path / "out.tif"), "--plan"], capsys)
     assert (status, err) == (0, "")
     assert "177 bands, 133 x 117 pixels of 3.6, EPSG:32633" in out
@@ -472,7 +472,7 @@ def test_plan_reads_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFix
 def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With a model nothing is fitted, and the model of another pair is refused."""
     model = small_model().save(tmp_path / "m.safetensors")
-    monkeypatch.setattr("geofuse.fitting.fit_scene", lambda *_: pytest.fail("there is a model already"))
+    monkeypatch.setattr("geofuse.pipeline.fit_scene", lambda *_: pytest.fail("there is a model already"))
     given = list(map(str, small_files()))
     status, _, err = run(["fuse", *given, "-o", str(tmp_path / "out.tif"), "--model", str(model), "--no-stac", "-q"], capsys)
     assert status == 0, err
@@ -524,14 +524,14 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "scores.json"
-    status, out, _ = run(["evaluate", *map(str, small_files()), "--methods", "fuse,bicubic", "--json", str(path), "-q"], capsys)
+    status, out, _ = run(["evaluate", *map(str, small_files()), "--methods", "sylvester,bicubic", "--json", str(path), "-q"], capsys)
     assert status == 0
     scores = json.loads(path.read_text())
-    assert set(scores) == {"fuse", "bicubic"}
+    assert set(scores) == {"sylvester", "bicubic"}
     assert all({"psnr_db", "sam_deg", "ergas", "ssim"} <= set(row) for row in scores.values())
-    assert scores["fuse"]["psnr_db"] > scores["bicubic"]["psnr_db"]
-    assert out.index("fuse") < out.index("bicubic")
-    monkeypatch.setattr("geofuse.fitting.lay_ground", lambda *_: pytest.fail("refuse before the work"))
+    assert scores["sylvester"]["psnr_db"] > scores["bicubic"]["psnr_db"]
+    assert out.index("sylvester") < out.index("bicubic")
+    monkeypatch.setattr("geofuse.pipeline.prepare_pair", lambda *_: pytest.fail("refuse before the work"))
     for options, message in (
         (["--methods", "magic"], "no method 'magic'"),
         (["--json", str(tmp_path / "no" / "s.json")], "does not exist"),
@@ -543,7 +543,7 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
 
 def test_what_is_no_reflectance_is_written_as_floats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.tif"
-    status, _, err = run(["fuse", *counts(tmp_path), "-o", str(out), "--dtype", "float32", "--method", "fuse", "-q"], capsys)
+    status, _, err = run(["fuse", *counts(tmp_path), "-o", str(out), "--dtype", "float32", "--method", "sylvester", "-q"], capsys)
     assert status == 0, err
     assert "not reflectance" in err
     with rasterio.open(out) as file:

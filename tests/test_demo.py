@@ -13,7 +13,7 @@ from rio_cogeo.cogeo import cog_validate
 
 import geofuse
 from geofuse.demo import demo_data, run_demo
-from geofuse.errors import OutputRefused, RefusedInput
+from geofuse.errors import InvalidInput, InvalidOutput
 
 
 def test_the_embedded_scene_is_there_with_its_licence() -> None:
@@ -27,14 +27,14 @@ def test_the_embedded_scene_is_there_with_its_licence() -> None:
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(OutputRefused, match=r"cannot make the folder .*taken"):
+    with pytest.raises(InvalidOutput, match=r"cannot make the folder .*taken"):
         run_demo(tmp_path / "taken" / "demo", method="gem", progress=False)
-    with pytest.raises(OutputRefused, match=r"cannot make the folder .*taken"):
+    with pytest.raises(InvalidOutput, match=r"cannot make the folder .*taken"):
         run_demo(tmp_path / "taken", method="gem", progress=False)
 
 
 def test_an_unknown_method_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(RefusedInput, match="no method 'magic'"):
+    with pytest.raises(InvalidInput, match="no method 'magic'"):
         run_demo(tmp_path / "demo", method="magic", progress=False)
     assert not list(tmp_path.iterdir())
 

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 import geofuse
-from geofuse.fitting import guarded
+from geofuse.pipeline import guarded
 from tests.crops import small_cubes, small_model
 
 COARSE_BAND, EMPTY = 60, 30
@@ -99,10 +99,10 @@ def test_baselines_live_with_gaps(method: str) -> None:
 def test_a_hot_pixel_changes_nothing_far_away() -> None:
     """One value of the HSI, one of the MSI: nodata there, the same spectra elsewhere."""
     hsi, msi = (cube.compute() for cube in small_cubes())
-    calm = geofuse.fuse(hsi, msi, method="fuse", progress=False)
+    calm = geofuse.fuse(hsi, msi, method="sylvester", progress=False)
     hot = hsi.copy(deep=True)
     hot.values[40, 3, 3] = 0.9
-    fused = geofuse.fuse(hot, msi, method="fuse", progress=False)
+    fused = geofuse.fuse(hot, msi, method="sylvester", progress=False)
     far = (fused - calm).values[:, 60:, 60:]
     assert np.sqrt((far**2).mean()) < 1e-4
     lost = np.isnan(fused.values)
@@ -131,7 +131,7 @@ def test_evaluation_computes_as_the_fit_does(monkeypatch: pytest.MonkeyPatch) ->
         found.append((torch.get_num_threads(), torch.is_grad_enabled()))
         return [{"method": "bicubic", "psnr_db": 1.0}]
 
-    monkeypatch.setattr("geofuse.validate.compare", compare)
+    monkeypatch.setattr("geofuse.evaluation.wald.compare", compare)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

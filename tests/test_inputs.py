@@ -14,16 +14,16 @@ import pytest
 
 from geofuse import api, open_msi
 from geofuse.cli import main
-from geofuse.errors import OutputRefused, RunFailed
-from geofuse.io.fingerprint import content_stamp, fingerprint
+from geofuse.errors import InvalidOutput, RunError
+from geofuse.io.read.fingerprint import content_stamp, fingerprint
 from geofuse.job import Job
 from tests.crops import small_files, small_model, small_pair
-from tests.io.test_open import numbers, write_envi
+from tests.io.read.test_open import numbers, write_envi
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model("fuse").save(tmp_path_factory.mktemp("model") / "m.safetensors")
+    return small_model("sylvester").save(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 def copies(folder: Path) -> tuple[Path, Path]:
@@ -45,7 +45,7 @@ def swapped(path: Path) -> Callable[[], None]:
 
 class TestReplaced:
     def failed(self, made: Job, said: str) -> None:
-        with pytest.raises(RunFailed, match=said):
+        with pytest.raises(RunError, match=said):
             made.run()
         left = sorted(path.name for path in made.output.parent.iterdir())
         assert [name for name in left if "out" in name] == []
@@ -58,23 +58,23 @@ class TestReplaced:
 
     def test_after_the_tiles(self, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         made, swap = job(tmp_path, model), swapped(tmp_path / "msi.tif")
-        monkeypatch.setattr("geofuse.job.fill_draft", _then(swap))
+        monkeypatch.setattr("geofuse.job.stage_tiles", _then(swap))
         self.failed(made, r"input was replaced or changed during the run: msi modified was .*msi content was .*nothing is kept")
 
     def test_the_model(self, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         own = tmp_path / "m.safetensors"
         own.write_bytes(model.read_bytes())
-        monkeypatch.setattr("geofuse.job.fill_draft", _then(lambda: own.write_bytes(model.read_bytes() + b" ")))
+        monkeypatch.setattr("geofuse.job.stage_tiles", _then(lambda: own.write_bytes(model.read_bytes() + b" ")))
         self.failed(job(tmp_path, own), "during the run: model was")
 
     def test_what_was_computed_before_is_not_resumed_into(self, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         made, swap = job(tmp_path, model), swapped(tmp_path / "msi.tif")
         with monkeypatch.context() as patch:
-            patch.setattr("geofuse.io.cog.Filled.finish", _interrupt)
+            patch.setattr("geofuse.io.write.engine.StagedRaster.finish", _interrupt)
             with pytest.raises(KeyboardInterrupt):
                 made.run()
         swap()
-        with pytest.raises(OutputRefused, match=r"unfinished run .* msi modified was"):
+        with pytest.raises(InvalidOutput, match=r"unfinished run .* msi modified was"):
             made.run()
 
     def test_a_cube_in_python(self, tmp_path: Path) -> None:
@@ -82,20 +82,20 @@ class TestReplaced:
         _, msi = copies(tmp_path)
         cube, swap = open_msi(msi), swapped(msi)
         swap()
-        with pytest.raises(RunFailed, match="was replaced or changed"):
+        with pytest.raises(RunError, match="was replaced or changed"):
             cube.compute()
         assert open_msi(msi).compute().notnull().any()
 
 
 def _then(act: Callable[[], Any]) -> Any:
-    from geofuse.io.cog import fill_draft
+    from geofuse.io.write.engine import stage_tiles
 
-    def filled(*arguments: Any, **options: Any) -> Any:
-        made = fill_draft(*arguments, **options)
+    def staged(*arguments: Any, **options: Any) -> Any:
+        made = stage_tiles(*arguments, **options)
         act()
         return made
 
-    return filled
+    return staged
 
 
 def _interrupt(*_: Any) -> None:
@@ -183,7 +183,7 @@ class TestTheSameCommandAgain:
 
     @pytest.mark.slow
     def test_with_standard_deviations(self, tmp_path: Path) -> None:
-        own = api.fit(*map(open_msi, small_files()), method="fuse", uncertainty=True, progress=False).save(tmp_path / "m.safetensors")
+        own = api.fit(*map(open_msi, small_files()), method="sylvester", uncertainty=True, progress=False).save(tmp_path / "m.safetensors")
         made = job(tmp_path, own, uncertainty=True)
         made.run()
         assert made.is_done()

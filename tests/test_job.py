@@ -21,8 +21,8 @@ from rio_cogeo.cogeo import cog_validate
 
 import geofuse
 from geofuse import api
-from geofuse.errors import OutputRefused, RefusedInput, RunFailed
-from geofuse.io.fingerprint import content_sha256
+from geofuse.errors import InvalidInput, InvalidOutput, RunError
+from geofuse.io.read.fingerprint import content_sha256
 from geofuse.job import Job
 from geofuse.scheduling import scheduler_of
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
@@ -37,14 +37,14 @@ MSI_HOLES = (slice(20, 33), slice(15, 40)), (slice(100, 101), slice(60, 61))
 def job(folder: Path, **options: Any) -> Job:
     """The job of the small pair, into a folder."""
     hsi, msi = options.pop("files", small_files())
-    return Job(str(hsi), str(msi), folder / "out.tif", progress=False, **({"method": "fuse"} | options))
+    return Job(str(hsi), str(msi), folder / "out.tif", progress=False, **({"method": "sylvester"} | options))
 
 
 def listing(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
-@pytest.fixture(scope="module", params=["gem", "fuse"])
+@pytest.fixture(scope="module", params=["gem", "sylvester"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, dict[str, Any]]:
     """A whole run on a pair with holes in both images: the job and its report as written."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -218,8 +218,8 @@ def psf_error(fused: np.ndarray, transform: Any, hsi: Raster, geometry: dict[str
 FAILING = [
     "geofuse.job.write_item",
     "geofuse.job.make_item",
-    "geofuse.quality.report.Report.to_html",
-    "geofuse.quality.report.Report.to_json",
+    "geofuse.reporting.report.Report.to_html",
+    "geofuse.reporting.report.Report.to_json",
 ]
 
 
@@ -241,11 +241,11 @@ def test_a_full_disk_or_an_interrupt_after_the_cog_keeps_the_work(
     folder, given = prepared(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(where, failing(error, folder))
-        with pytest.raises(RunFailed if isinstance(error, OSError) else KeyboardInterrupt, match=r"kept in \.out\.tif\.geofuse"):
+        with pytest.raises(RunError if isinstance(error, OSError) else KeyboardInterrupt, match=r"kept in \.out\.tif\.geofuse"):
             job(folder, **given).run()
     assert listing(folder) == [".out.tif.geofuse"]
     with monkeypatch.context() as patch:
-        for done in ("geofuse.tiles.graph.fuse_tile", "geofuse.io.cog._compress", "geofuse.api.fit"):
+        for done in ("geofuse.run.graph.fuse_tile", "geofuse.io.write.cog._compress", "geofuse.api.fit"):
             patch.setattr(done, failing(AssertionError("that had been done"), folder))
         job(folder, **given).run()
     assert listing(folder) == ["out.json", "out.tif", "out_quality.tif", "r.html", "r.json"]
@@ -273,14 +273,16 @@ def test_a_failure_never_removes_what_was_there(tmp_path: Path, monkeypatch: pyt
     for name in ("out.tif", "out.json", "r.html"):
         (folder / name).write_text("from an earlier run")
     monkeypatch.setattr("geofuse.job.write_item", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(RunFailed, match="No space"):
+    with pytest.raises(RunError, match="No space"):
         job(folder, model=model, reports=(folder / "r.json", folder / "r.html"), overwrite=True).run()
     assert listing(folder) == [".out.tif.geofuse", "out.json", "out.tif", "r.html"]  # and not r.json, which is of this run
     assert (folder / "out.json").read_text() == "from an earlier run"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-@pytest.mark.parametrize("stage", ["geofuse.io.cog._compress", "geofuse.tiles.graph.fuse_tile", "geofuse.io.cog.Filled.verify"])
+@pytest.mark.parametrize(
+    "stage", ["geofuse.io.write.cog._compress", "geofuse.run.graph.fuse_tile", "geofuse.io.write.engine.StagedRaster.verify"]
+)
 def test_a_failure_before_the_cog_shows_nothing(
     stage: str, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +299,7 @@ def test_overwriting_replaces_everything(tmp_path: Path) -> None:
     model = small_model().save(tmp_path / "model.safetensors")
     for name in ("out.tif", "out.json", "r.json"):
         (tmp_path / name).write_text("from an earlier run")
-    with pytest.raises(OutputRefused, match=r"out\.tif exists"):
+    with pytest.raises(InvalidOutput, match=r"out\.tif exists"):
         job(tmp_path, model=model).run()
     job(tmp_path, model=model, reports=(tmp_path / "r.json",), overwrite=True).run()
     assert json.loads((tmp_path / "out.json").read_text())["type"] == "Feature"
@@ -421,7 +423,7 @@ def test_the_quality_layer_lies_beside_the_image(run: tuple[Job, Any], validate:
 
 def test_a_quality_layer_that_is_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out_quality.tif").write_text("mine")
-    with pytest.raises(OutputRefused, match=r"out_quality\.tif exists"):
+    with pytest.raises(InvalidOutput, match=r"out_quality\.tif exists"):
         job(tmp_path).run()
     assert listing(tmp_path) == ["out_quality.tif"]
 
@@ -438,14 +440,14 @@ class TestRoomForBoth:
     def test_is_seen_to_before_anything_is_computed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("geofuse.api.fit", lambda *_, **__: pytest.fail("too late"))
         self.full(monkeypatch, 1.45)
-        with pytest.raises(OutputRefused, match=r"out_uncertainty\.tif and out\.tif takes up to 0\.02 GB.*0\.02 GB are free; make room"):
+        with pytest.raises(InvalidOutput, match=r"out_uncertainty\.tif and out\.tif takes up to 0\.02 GB.*0\.02 GB are free; make room"):
             job(tmp_path, uncertainty=True).run()
         assert listing(tmp_path) == []
 
     def test_suffices_and_is_not_asked_for_twice(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full(monkeypatch, 1.55)
         with monkeypatch.context() as patch:
-            patch.setattr("geofuse.job._together", lambda _: nullcontext())  # a run that is killed takes nothing back
+            patch.setattr("geofuse.job.together", lambda _: nullcontext())  # a run that is killed takes nothing back
             patch.setattr("geofuse.api.flagged", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 job(tmp_path, uncertainty=True).run()
@@ -457,17 +459,17 @@ class TestRoomForBoth:
 
 
 def test_uncertainty_needs_a_method_and_a_model_that_know_it(tmp_path: Path) -> None:
-    with pytest.raises(RefusedInput, match="nothing about its errors"):
+    with pytest.raises(InvalidInput, match="nothing about its errors"):
         job(tmp_path, method="gsa", uncertainty=True).run()
     small_model().save(tmp_path / "m.safetensors")
-    with pytest.raises(RefusedInput, match="without uncertainty"):
+    with pytest.raises(InvalidInput, match="without uncertainty"):
         job(tmp_path, model=tmp_path / "m.safetensors", uncertainty=True).run()
     assert listing(tmp_path) == ["m.safetensors"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model("fuse").save(tmp_path_factory.mktemp("model") / "m.safetensors")
+    return small_model("sylvester").save(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 class TestZarr:
@@ -509,23 +511,23 @@ class TestZarr:
             with pytest.raises(KeyboardInterrupt, match="go on from there"):
                 self.run(tmp_path, "out.zarr", model=model)
         assert listing(tmp_path) == [".out.zarr.geofuse"]
-        monkeypatch.setattr("geofuse.tiles.graph.fuse_tile", lambda *_: pytest.fail("that had been done"))
+        monkeypatch.setattr("geofuse.run.graph.fuse_tile", lambda *_: pytest.fail("that had been done"))
         self.run(tmp_path, "out.zarr", model=model)
         assert listing(tmp_path) == ["out.json", "out.zarr", "out_quality.zarr"]
 
     def test_refusals(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         hsi, msi = small_files()
         store = Path(geofuse.to_zarr(geofuse.open_hsi(hsi), tmp_path / "hsi.zarr", progress=False))
-        with pytest.raises(OutputRefused, match="is one of the inputs"):
+        with pytest.raises(InvalidOutput, match="is one of the inputs"):
             self.run(tmp_path, "hsi.zarr", files=(store, msi), overwrite=True)
-        with pytest.raises(OutputRefused, match="or holds one"):
+        with pytest.raises(InvalidOutput, match="or holds one"):
             self.run(tmp_path, "hsi.zarr", files=(store / "0", msi), overwrite=True)
-        with pytest.raises(OutputRefused, match="exists"):
+        with pytest.raises(InvalidOutput, match="exists"):
             self.run(tmp_path, "hsi.zarr")
-        with pytest.raises(OutputRefused, match=r"\.tif .*or \.zarr"):
+        with pytest.raises(InvalidOutput, match=r"\.tif .*or \.zarr"):
             self.run(tmp_path, "out.nc")
         monkeypatch.setitem(sys.modules, "zarr", None)
-        with pytest.raises(OutputRefused, match=r"geofuse\[zarr\]"):
+        with pytest.raises(InvalidOutput, match=r"geofuse\[zarr\]"):
             self.run(tmp_path, "out.zarr")
         assert listing(tmp_path) == ["hsi.zarr"]
 

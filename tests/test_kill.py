@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from geofuse.errors import OutputRefused
+from geofuse.errors import InvalidOutput
 from geofuse.job import Job
 from tests.crops import small_files, small_model
 
@@ -95,7 +95,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, options: tuple[str, ..
 
 def test_killed_in_every_stage(tmp_path: Path) -> None:
     """The fit that was cut short is done once more, and no third time; then the tiles go on, then the compression."""
-    out, method = tmp_path / "killed" / "a.tif", ("--method", "fuse")
+    out, method = tmp_path / "killed" / "a.tif", ("--method", "sylvester")
     for folder in ("left", "killed"):
         (tmp_path / folder).mkdir()
     assert stopped(out, fitting, *method).returncode == -signal.SIGKILL
@@ -117,7 +117,7 @@ def test_ended_politely(how: int, tmp_path: Path, options: tuple[str, ...]) -> N
     assert ended.stderr.splitlines()[-1].startswith("geofuse: interrupted; what was finished is kept in .a.tif.geofuse: run the same again")
     assert "Traceback" not in ended.stderr
     other = Job(*map(str, small_files()), out, model=Path(options[1]), tile=40, seed=7, progress=False)
-    with pytest.raises(OutputRefused, match="seed was 0 and is 7"):
+    with pytest.raises(InvalidOutput, match="seed was 0 and is 7"):
         other.run()
     assert tiles(tmp_path / ".a.tif.geofuse") >= 4
 

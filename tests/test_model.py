@@ -18,18 +18,22 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import geofuse
-from geofuse.align.register import Registration
-from geofuse.errors import OutputRefused, RefusedInput
-from geofuse.flags import Quality
-from geofuse.grid import Window, pair_grids
-from geofuse.model import HALO_COARSE, HALO_FINE, Model
-from geofuse.network.complementary import ComplementaryFilters
-from geofuse.response.estimate import EffectiveResponse
-from geofuse.response.psf import PsfBuilder
-from geofuse.scene import Sample
-from geofuse.solve.gem import Gem, fit_closed_form, fit_gem
-from geofuse.solve.limits import noise_of
-from geofuse.solve.uncertainty import posterior_uncertainty
+from geofuse.cube.flags import Quality
+from geofuse.errors import InvalidInput, InvalidOutput
+from geofuse.methods.base import FittedMethod
+from geofuse.methods.baselines.methods import BICUBIC, FittedBaseline
+from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
+from geofuse.methods.gem.filters import REACH, ComplementaryFilters
+from geofuse.methods.gem.method import HALO_COARSE, HALO_FINE, FittedGem, halo_of
+from geofuse.methods.gem.uncertainty import posterior_uncertainty
+from geofuse.methods.limits import noise_of
+from geofuse.model import FORMAT, Model
+from geofuse.pair.grid import Window, pair_grids
+from geofuse.pair.patch import Patch
+from geofuse.pair.psf.builder import PsfBuilder
+from geofuse.pair.registration import Registration
+from geofuse.pair.response import EffectiveResponse
+from geofuse.pair.scene import Sample
 from tests.crops import small_cubes
 from tests.pairs import CRS, NORTH, WEST, Pair, bell_responses, made_up_scene, simulated, uncropped
 
@@ -48,13 +52,32 @@ def model(method: str = "gem", ratio: float = 4.0, side: int = 24) -> Model:
     geometry = Registration(pair.sigma, (0.1, -0.2), 0.001)
     response = EffectiveResponse(pair.srf, np.zeros(4), np.full(4, 0.005))
     names = tuple(f"band {k}" for k in range(BANDS))
-    plain = Model(method, ratio, names, geometry, response, report={"shift": [0.1, -0.2], "nested": {"is": "kept"}})
     patch = pair.patch(geometry.sigma, geometry.shift)
-    if method == "bicubic":
-        return plain
+    name = method.partition(" ")[0]
     with torch.no_grad():
-        gem = (fit_closed_form if method == "fuse" else fit_gem)([patch], pair.srf, np.zeros(4), ratio)
-        return replace(plain, gem=gem, filters=shaken_filters(gem) if method == "mossfuse" else None)
+        fitted = fitted_to(patch, name, pair, filters="filters" in method)
+    return Model(
+        name,
+        fitted,
+        ratio,
+        names,
+        geometry,
+        response,
+        noise_of(fitted, [patch]),
+        report={"shift": [0.1, -0.2], "nested": {"is": "kept"}},
+    )
+
+
+def fitted_to(patch: Patch, name: str, pair: Pair, *, filters: bool) -> FittedMethod:
+    if name == "bicubic":
+        return FittedBaseline(BICUBIC.make, pair.srf, seed=0)
+    gem = (fit_closed_form if name == "sylvester" else fit_gem)([patch], pair.srf, np.zeros(4), pair.grids.ratio)
+    return FittedGem(gem, pair.grids.ratio, shaken_filters(gem) if filters else None)
+
+
+def estimator(model: Model) -> FittedGem:
+    assert isinstance(model.fitted, FittedGem)
+    return model.fitted
 
 
 def shaken_filters(gem: Gem) -> ComplementaryFilters:
@@ -70,13 +93,13 @@ def apply(fitted: Model, pair: Pair, fine: Window | None = None) -> np.ndarray:
     return fitted.apply(pair.hsi[:, cr, cc].astype(np.float32), pair.msi[:, fr, fc].astype(np.float32), pair.grids, fine, coarse)
 
 
-@pytest.mark.parametrize("method", ["gem", "fuse", "mossfuse", "bicubic"])
+@pytest.mark.parametrize("method", ["gem", "sylvester", "gem with filters", "bicubic"])
 def test_saved_and_loaded_it_gives_the_same_numbers(tmp_path: Path, method: str) -> None:
     fitted = model(method)
     path = fitted.save(tmp_path / "model.safetensors")
     again = Model.load(path)
     assert np.array_equal(apply(again, scene()), apply(fitted, scene()))
-    assert (again.method, again.ratio, again.bands, again.geometry) == (method, 4.0, fitted.bands, fitted.geometry)
+    assert (again.method, again.ratio, again.bands, again.geometry) == (fitted.method, 4.0, fitted.bands, fitted.geometry)
     assert again.report == fitted.report
     assert again.response.method == fitted.response.method
     assert np.array_equal(again.response.matrix, fitted.response.matrix)
@@ -86,7 +109,7 @@ def test_saved_and_loaded_it_gives_the_same_numbers(tmp_path: Path, method: str)
 
 
 def test_filters_change_the_result() -> None:
-    assert np.abs(apply(model("mossfuse"), scene()) - apply(model("gem"), scene())).max() > 1e-4
+    assert np.abs(apply(model("gem with filters"), scene()) - apply(model("gem"), scene())).max() > 1e-4
 
 
 class Evil:
@@ -116,7 +139,7 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path, content: str) -> None:
     elif content == "other format":
         save_file({"a": np.ones(3)}, path, metadata={"format": "geofuse-model-0"})
     elif content == "no header":
-        save_file(load_file(good), path, metadata={"format": "geofuse-model-1", "model": "{"})
+        save_file(load_file(good), path, metadata={"format": FORMAT, "model": "{"})
     elif content == "part missing":
         arrays = load_file(good)
         del arrays["response.matrix"]
@@ -124,12 +147,12 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path, content: str) -> None:
 
         with safe_open(str(good), framework="numpy") as file:
             save_file(arrays, path, metadata=file.metadata())
-    with pytest.raises(RefusedInput, match=r"model\.safetensors"):
+    with pytest.raises(InvalidInput, match=r"model\.safetensors"):
         Model.load(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RefusedInput, match=r"nowhere\.safetensors"):
+    with pytest.raises(InvalidInput, match=r"nowhere\.safetensors"):
         Model.load(tmp_path / "nowhere.safetensors")
 
 
@@ -142,7 +165,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_another_scene_is_refused(ratio: float, bands: int, msi_bands: int, message: str) -> None:
-    with pytest.raises(RefusedInput, match=message):
+    with pytest.raises(InvalidInput, match=message):
         model().check(uncropped((10, 10), ratio=ratio), bands, msi_bands)
 
 
@@ -171,10 +194,11 @@ def test_a_window_with_its_halo_gives_the_numbers_of_the_whole(ratio: float, sid
 
 def test_halo() -> None:
     """A number of coarse pixels, of fine ones at least, and what the filters reach."""
-    plain = model("fuse")
-    assert plain.halo == HALO_FINE
-    assert replace(plain, ratio=25 / 3).halo == int(np.ceil(HALO_COARSE * 25 / 3))
-    assert model("mossfuse").halo == HALO_FINE + ComplementaryFilters.reach
+    for method in ("gem", "sylvester", "gem with filters"):
+        assert model(method).halo == HALO_FINE + REACH
+    assert halo_of(25 / 3) == int(np.ceil(HALO_COARSE * 25 / 3)) + REACH
+    assert model("bicubic").halo == 0
+    assert not model("bicubic").tiled
 
 
 def test_nodata() -> None:
@@ -235,8 +259,8 @@ def test_a_model_is_a_line_in_a_notebook() -> None:
 
 def test_where_a_model_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is the system's failure, which a job can be run again after; a missing folder is the user's."""
-    with pytest.raises(OutputRefused, match=r"folder .*nowhere does not exist; create it"):
-        model("fuse").save(tmp_path / "nowhere" / "m.safetensors")
+    with pytest.raises(InvalidOutput, match=r"folder .*nowhere does not exist; create it"):
+        model("sylvester").save(tmp_path / "nowhere" / "m.safetensors")
 
     def full(_: object, path: Path, **__: object) -> None:
         path.write_bytes(b"half of")
@@ -244,17 +268,17 @@ def test_where_a_model_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("geofuse.model.save_file", full)
     with pytest.raises(OSError, match=r"m\.safetensors.*No space left"):
-        model("fuse").save(tmp_path / "m.safetensors")
+        model("sylvester").save(tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
 
 
 def test_the_seed_belongs_to_the_model(tmp_path: Path) -> None:
     """Methods draw random numbers when they are applied: another seed is another image, and another name in a graph."""
     models = [geofuse.fit(*small_cubes(), method="mlp", seed=seed, progress=False) for seed in (0, 1)]
-    assert [m.seed for m in models] == [0, 1]
+    assert [m.fitted.state()[1]["seed"] for m in models] == [0, 1]
     assert tokenize(models[0]) != tokenize(models[1])
     again = Model.load(models[1].save(tmp_path / "model.safetensors"))
-    assert again.seed == 1
+    assert again.fitted.state()[1]["seed"] == 1
     assert tokenize(again) == tokenize(models[1])
 
 
@@ -278,16 +302,16 @@ def flagged(fitted: Model, pair: Pair, fine: Window | None = None) -> np.ndarray
     return fitted.apply(*images, pair.grids, fine, coarse, quality=True)
 
 
-@pytest.mark.parametrize("method", ["gem", "fuse"])
+@pytest.mark.parametrize("method", ["gem", "sylvester"])
 def test_a_spectrum_unlike_any_other_is_bounded_flagged_and_uncertain(method: str) -> None:
     fitted, pair = model(method), with_a_pool(scene())
     row, col = POOL
     with torch.no_grad():
-        wild = fitted._unbounded(pair.patch(fitted.geometry.sigma, fitted.geometry.shift), (slice(None), slice(None))).numpy()
+        wild = fitted.fitted.apply(pair.patch(fitted.geometry.sigma, fitted.geometry.shift)).numpy()
     assert wild[:, row, col].min() < -0.05, "linear extrapolation"
     out = flagged(fitted, pair)
     image, flags = out[:-1], out[-1].astype(int)
-    lowest = -fitted.gem.coordinates.sigma[:, None, None]  # type: ignore[union-attr]
+    lowest = -estimator(fitted).gem.coordinates.sigma[:, None, None]
     assert (image >= lowest - 1e-6).all()
     assert image.max() <= max(1, pair.msi.max()) + 1e-6
     assert flags[row, col] == Quality.OUTSIDE_RANGE | Quality.FAR
@@ -295,7 +319,7 @@ def test_a_spectrum_unlike_any_other_is_bounded_flagged_and_uncertain(method: st
     assert good.mean() > 0.8
     assert np.abs(image - wild)[:, (flags & Quality.OUTSIDE_RANGE) == 0].max() < 1e-6, "nothing else changes"
     patch = pair.patch(fitted.geometry.sigma, fitted.geometry.shift)
-    known = replace(fitted, uncertainty=posterior_uncertainty(fitted.gem, [patch]))  # type: ignore[arg-type]
+    known = replace(fitted, fitted=replace(estimator(fitted), uncertainty=posterior_uncertainty(estimator(fitted).gem, [patch])))
     fine, coarse = pair.windows[0], fitted.builder(pair.grids).coarse_window(pair.windows[0])
     deviation = known.deviation(pair.hsi.astype(np.float32), pair.msi.astype(np.float32), pair.grids, fine, coarse)
     assert (deviation[:, row, col] > 2 * np.median(deviation, axis=(1, 2))).all()
@@ -321,9 +345,9 @@ def test_baselines_are_bounded_alike() -> None:
     dark.hsi[:, 5, 5] = 0.9  # and cubic interpolation falls below zero beside it
     dark.hsi[:, 5, 6:9] = 0.0
     patch = dark.patch(fitted.geometry.sigma, fitted.geometry.shift)
-    lowest = -noise_of(patch)[:, None, None]
+    lowest = -fitted.noise[:, None, None]
     with torch.no_grad():
-        below = (fitted._unbounded(patch, (slice(None), slice(None))).numpy() < lowest).any(0)
+        below = (fitted.fitted.apply(patch).numpy() < lowest).any(0)
     out = flagged(fitted, dark)
     assert 5 < below.sum() < 500
     assert np.array_equal(out[-1] == Quality.OUTSIDE_RANGE, below)

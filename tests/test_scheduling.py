@@ -16,7 +16,7 @@ import pytest
 from distributed import LocalCluster, default_client
 
 import geofuse
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.scheduling import Engine, active_client, engine, scheduler_of, started
 from tests.crops import small_cubes, small_model
 
@@ -69,14 +69,14 @@ def test_a_cluster_gives_the_same_numbers() -> None:
 @pytest.mark.parametrize("name", ["cron", "", "Threads", "127.0.0.1:8786"])
 def test_unknown_names_are_refused(name: str) -> None:
     with (
-        pytest.raises(RefusedInput, match=r"expected threads, processes, synchronous, distributed, cuda, or an address"),
+        pytest.raises(InvalidInput, match=r"expected threads, processes, synchronous, distributed, cuda, or an address"),
         scheduler_of(name),
     ):
         pass
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(RefusedInput, match="No dask scheduler answers at carrier://pigeon"), scheduler_of("carrier://pigeon"):
+    with pytest.raises(InvalidInput, match="No dask scheduler answers at carrier://pigeon"), scheduler_of("carrier://pigeon"):
         pass
     # Nobody waits for the pigeon afterwards.
     with pytest.raises(ValueError, match="No clients found"):
@@ -87,23 +87,23 @@ def test_an_address_that_is_none_is_refused() -> None:
 @pytest.mark.slow
 def test_an_address_without_an_answer_is_refused_in_seconds() -> None:
     start = time.monotonic()
-    with pytest.raises(RefusedInput, match="Start one with 'dask scheduler'"), scheduler_of("tcp://127.0.0.1:9"):
+    with pytest.raises(InvalidInput, match="Start one with 'dask scheduler'"), scheduler_of("tcp://127.0.0.1:9"):
         pass
     assert time.monotonic() - start < 60
 
 
 def test_missing_distributed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)  # Python's way to say: not installed
-    with pytest.raises(RefusedInput, match=r"pip install 'geofuse\[distributed\]'"), scheduler_of("tcp://127.0.0.1:8786"):
+    with pytest.raises(InvalidInput, match=r"pip install 'geofuse\[distributed\]'"), scheduler_of("tcp://127.0.0.1:8786"):
         pass
 
 
 def test_a_cluster_of_our_own_needs_what_it_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(RefusedInput, match=r"needs distributed: pip install 'geofuse\[distributed\]'"), scheduler_of("distributed"):
+    with pytest.raises(InvalidInput, match=r"needs distributed: pip install 'geofuse\[distributed\]'"), scheduler_of("distributed"):
         pass
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
-    with pytest.raises(RefusedInput, match=r"needs dask_cuda: pip install 'geofuse\[cuda\]'"), scheduler_of("cuda"):
+    with pytest.raises(InvalidInput, match=r"needs dask_cuda: pip install 'geofuse\[cuda\]'"), scheduler_of("cuda"):
         pass
 
 
@@ -144,7 +144,7 @@ def test_a_process_a_gpu(dask_cuda: int) -> None:
 @pytest.mark.parametrize("visible", ["", " "])
 def test_no_gpu_is_said(dask_cuda: int, visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with pytest.raises(RefusedInput, match="needs an NVIDIA GPU, and none was found; use --scheduler threads"), scheduler_of("cuda"):
+    with pytest.raises(InvalidInput, match="needs an NVIDIA GPU, and none was found; use --scheduler threads"), scheduler_of("cuda"):
         pass
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from affine import Affine
 
-from geofuse.cube import wrap
+from geofuse.cube.schema import wrap
 from geofuse.simulate.pairs import Simulation
 
 

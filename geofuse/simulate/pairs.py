@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import j1
 
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 
 RESPONSES = {  # centre and FWHM, nm
     "qb4": [(485, 70), (560, 80), (660, 60), (800, 120)],
@@ -215,7 +215,7 @@ def simulate_pair(
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         Height or width is no multiple of the ratio.
 
     References
@@ -230,7 +230,7 @@ def simulate_pair(
     ((60, 8, 6), (4, 32, 24))
     """
     if truth.shape[1] % ratio or truth.shape[2] % ratio:
-        raise RefusedInput(f"The truth has {truth.shape[1]} x {truth.shape[2]} pixels; expected multiples of the ratio {ratio}: crop it.")
+        raise InvalidInput(f"The truth has {truth.shape[1]} x {truth.shape[2]} pixels; expected multiples of the ratio {ratio}: crop it.")
     response = srf(wavelength, kind)
     dh, dw = psf_matrix(truth.shape[1], ratio, shift[0]), psf_matrix(truth.shape[2], ratio, shift[1])
     hsi = dh @ truth @ dw.T if spread is None else blurred(truth, ratio, spread, shift)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from geofuse.stac.written import Written, WrittenBand
+from geofuse.io.write.base import Written, WrittenBand
 
 
 def band_fields(written: Written, spatial_resolution: float | None = None) -> dict[str, list[dict[str, Any]]]:

@@ -12,8 +12,8 @@ from pyproj import Transformer
 from pyproj.exceptions import ProjError
 from shapely import Polygon, to_geojson, transform
 
+from geofuse.cube.georef import crs_name
 from geofuse.errors import InvalidCube
-from geofuse.georef import crs_name
 
 # Straight pixel edges are curves in longitude and latitude: 16 pieces a side keep the outline of a 100 km scene within 0.1 m.
 _PIECES_PER_SIDE = 16

@@ -19,14 +19,15 @@ from urllib.parse import urlsplit
 import numpy as np
 import pystac
 
-from geofuse.errors import InvalidCube, OutputRefused
-from geofuse.io.fingerprint import content_size, file_sha256, local_name
-from geofuse.quality.plain import to_plain
+from geofuse.cube.sources import pixel_size_m, utc
+from geofuse.errors import InvalidCube, InvalidOutput
+from geofuse.io.read.fingerprint import content_size, file_sha256, local_name
+from geofuse.io.write.base import Written
 from geofuse.redact import redact, redacted
-from geofuse.sources import pixel_size_m, utc
+from geofuse.reporting.plain import to_plain
 from geofuse.stac.bands import band_fields
 from geofuse.stac.footprint import footprint
-from geofuse.stac.written import Written, read_written
+from geofuse.stac.written import read_written
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
@@ -90,7 +91,7 @@ class Source:
 
     @classmethod
     def known(cls, role: Literal["hsi", "msi"], about: Mapping[str, Any], title: str | None = None) -> Source:
-        """A source by what a cube says of it; see `geofuse.sources.source_of`."""
+        """A source by what a cube says of it; see `geofuse.cube.sources.source_of`."""
         time = dt.datetime.fromisoformat(about["datetime"]) if "datetime" in about else None
         return cls(about.get("href", ""), role, title, about.get("gsd"), time, id=about.get("id"))
 
@@ -221,7 +222,7 @@ def write_item(item: pystac.Item, path: str | Path | None = None) -> Path:
 
     Raises
     ------
-    geofuse.errors.OutputRefused
+    geofuse.errors.InvalidOutput
         If the folder does not exist or cannot be written to.
     """
     target = Path(path if path is not None else str(item.self_href))
@@ -233,7 +234,7 @@ def write_item(item: pystac.Item, path: str | Path | None = None) -> Path:
             file.write(text + "\n")
         part.replace(target)
     except OSError as error:
-        raise OutputRefused(
+        raise InvalidOutput(
             f"Cannot write the STAC item {target}: {error.strerror}. Expected a folder that exists and can be written to; choose another."
         ) from error
     finally:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geofuse.bands import BandTable
-from geofuse.cube import geobox
-from geofuse.georef import crs_name
-from geofuse.sampling import nodata_share
+from geofuse.cube.bands import BandTable
+from geofuse.cube.georef import crs_name
+from geofuse.cube.sampling import nodata_share
+from geofuse.cube.schema import geobox
 from geofuse.stac.item import pixel_size_m
 
 
@@ -22,6 +22,7 @@ def describe(cube: xr.DataArray, name: str) -> str:
     assert crs is not None  # `geobox` refuses cubes without one
     lines = [
         f"file        {name}",
+        *(f"{key:12s}{cube.encoding[key]}" for key in ("reader", "sensor") if key in cube.encoding),
         f"grid        {box.shape[0]} rows x {box.shape[1]} columns of {abs(box.affine.a):g} x {abs(box.affine.e):g}, {crs_name(crs.proj)}",
         f"extent      x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}",
         f"bands       {len(table)}: {', '.join(table.names[:4])}{', ...' if len(table) > 4 else ''}",
@@ -55,7 +56,7 @@ def facts(cube: xr.DataArray) -> dict[str, Any]:
     crs = box.crs
     assert crs is not None  # `geobox` rejects cubes without one
     return {
-        "sensor": None,
+        "sensor": cube.encoding.get("sensor"),
         "shape": list(cube.shape),
         "crs": crs_name(crs.proj) if crs.to_epsg() else crs.to_wkt(),
         "transform": [float(value) for value in tuple(box.affine)[:6]],

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from pyproj import Transformer
 
-from geofuse.bands import BandTable, drawn
-from geofuse.cube import as_cube, geobox
+from geofuse.cube.bands import BandTable, drawn
+from geofuse.cube.schema import as_cube, geobox
 
 MAX_PIXELS = 1200  # along the longer side of a panel
 PLACE_COLOURS = ("#d62728", "#1f77b4", "#2ca02c")

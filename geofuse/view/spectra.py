@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from geofuse.bands import BandTable, drawn
-from geofuse.cube import geobox, wrap
-from geofuse.errors import RefusedInput
+from geofuse.cube.bands import BandTable, drawn
+from geofuse.cube.schema import geobox, wrap
+from geofuse.errors import InvalidInput
 
 
 def resample_spectral(cube: xr.DataArray, srf: ArrayLike) -> xr.DataArray:
@@ -24,7 +24,7 @@ def resample_spectral(cube: xr.DataArray, srf: ArrayLike) -> xr.DataArray:
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         There is no matrix, it does not have one column for each band, or it has a row without weight.
     """
     table = BandTable.from_cube(cube)
@@ -54,9 +54,9 @@ def _response(srf: ArrayLike, bands: int) -> np.ndarray:
     try:
         matrix = np.atleast_2d(np.asarray(srf, float))
     except (TypeError, ValueError):
-        raise RefusedInput(f"The response {srf!r} is no matrix of numbers; {expected}.") from None
+        raise InvalidInput(f"The response {srf!r} is no matrix of numbers; {expected}.") from None
     if matrix.ndim != 2 or matrix.shape[1] != bands or not (matrix.sum(1) > 0).all():
-        raise RefusedInput(f"The response has shape {matrix.shape}; {expected}.")
+        raise InvalidInput(f"The response has shape {matrix.shape}; {expected}.")
     return matrix
 
 
@@ -65,12 +65,12 @@ def plot_spectrum(cube: xr.DataArray, x: float, y: float, ax: Axes | None = None
 
     Raises
     ------
-    RefusedInput
+    InvalidInput
         The place lies outside the cube.
     """
     left, bottom, right, top = geobox(cube).boundingbox
     if not (left <= x <= right and bottom <= y <= top):
-        raise RefusedInput(
+        raise InvalidInput(
             f"The place x {x:.10g}, y {y:.10g} lies outside the cube's extent (x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}); "
             "expected coordinates in the cube's own CRS."
         )

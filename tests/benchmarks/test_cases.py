@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.cases import DEFAULT_METHODS, REFERENCE, Case, all_cases, is_random, quick_cases
-from geofuse.fitting import METHODS
+from benchmarks.cases import DEFAULT_METHODS, METHODS, REFERENCE, Case, all_cases, is_random, quick_cases
+from geofuse.methods.registry import get_method, method_names
 from geofuse.simulate import SCENES
 
 
@@ -17,7 +17,8 @@ def test_every_combination_once() -> None:
 
 
 def test_methods_are_those_of_the_package() -> None:
-    assert set(DEFAULT_METHODS) == set(METHODS) - {"mossfuse-paper"}
+    assert set(METHODS) == {"auto", *method_names()}
+    assert set(DEFAULT_METHODS) == {"auto", *(name for name in method_names() if get_method(name).role != "reproduction")}
     assert {c.method for c in all_cases(methods=["mossfuse-paper"])} == {REFERENCE, "mossfuse-paper"}
 
 
@@ -27,9 +28,9 @@ def test_seeds_where_something_is_random() -> None:
 
     assert seeds(noise="noisy", method="bicubic") == {0, 1, 2, 3}
     assert seeds(noise="clean", method="bicubic") == {0}
-    assert seeds(noise="clean", method="mossfuse") == {0, 1, 2, 3}
-    assert seeds(noise="clean", method="fuse", operators="known") == {0}
-    assert is_random("fuse", "clean", "estimated")  # its response is chosen by random folds
+    assert seeds(noise="clean", method="gem") == {0, 1, 2, 3}
+    assert seeds(noise="clean", method="sylvester", operators="known") == {0}
+    assert is_random("sylvester", "clean", "estimated")  # its response is chosen by random folds
     assert is_random("a new method", "clean", "known")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.cost_model import MEANING, load, main, predict
 from benchmarks.cost_run import Run, decoded, planned
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 
 NOTHING = dict.fromkeys(MEANING, 0.0) | {"disk": 1e30}
 SMALL = Run(side=1500, bands=64, workers=2)
@@ -41,7 +41,7 @@ def test_each_constant_costs_what_it_is_multiplied_with() -> None:
         ("graph", planned(SMALL)[0].tiles),
     ):
         assert predict(SMALL, NOTHING | {name: 1e-3}).cpu_seconds == pytest.approx(1e-3 * amount), name
-    assert predict(SMALL, NOTHING | {"solve_fuse": 1.0}).cpu_seconds == 0
+    assert predict(SMALL, NOTHING | {"solve_sylvester": 1.0}).cpu_seconds == 0
     assert predict(SMALL, NOTHING | {"stored": 2.0}).output == 2 * values
 
 
@@ -82,8 +82,8 @@ def test_cost_is_linear_in_pixels_and_never_less_with_fewer_workers(side: int, w
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.cost_model.load", lambda: NOTHING | {"solve_fuse": 3.6e-3})
-    assert main(["--side", "1000", "--bands", "64", "--ratio", "4", "--workers", "3", "--method", "fuse", "--tile", "1000"]) == 0
+    monkeypatch.setattr("benchmarks.cost_model.load", lambda: NOTHING | {"solve_sylvester": 3.6e-3})
+    assert main(["--side", "1000", "--bands", "64", "--ratio", "4", "--workers", "3", "--method", "sylvester", "--tile", "1000"]) == 0
     said = capsys.readouterr().out
     assert "cpu      3600 s = 1.00 core hours" in said
     assert "wall     1200 s" in said
@@ -92,7 +92,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 def test_constants_that_are_missing_are_named(tmp_path: Path) -> None:
     path = tmp_path / "constants.json"
     path.write_text(json.dumps({"values": {name: 1.0 for name in MEANING if name != "hash"}}))
-    with pytest.raises(RefusedInput, match="lacks hash"):
+    with pytest.raises(InvalidInput, match="lacks hash"):
         load(path)
-    with pytest.raises(RefusedInput, match="--measure"):
+    with pytest.raises(InvalidInput, match="--measure"):
         load(tmp_path / "none.json")

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.cost_model import MEANING
 from benchmarks.cost_tables import COMMAND, DOCS, area_table, halo_table, mgrs_tiles, read_table, write_docs
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from tests.benchmarks.test_cost_model import NOTHING
 
 CONSTANTS = dict.fromkeys(MEANING, 1e-6) | {"disk": 1e9, "stored": 1.5, "graph_memory": 2e4}
@@ -32,7 +32,7 @@ def test_all_tables_find_their_places(tmp_path: Path) -> None:
     write_docs(page, tmp_path / "constants.json")
     assert page.read_text(encoding="utf-8") == text
     page.write_text("no place")
-    with pytest.raises(RefusedInput, match="expected one line"):
+    with pytest.raises(InvalidInput, match="expected one line"):
         write_docs(page, tmp_path / "constants.json")
 
 

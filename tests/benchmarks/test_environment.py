@@ -29,10 +29,10 @@ def test_version_changes_with_the_code_that_counts(copy: Path) -> None:
 
     before = code_version(copy)
     assert before == code_version()
-    assert edit("geofuse/solve/gem.py", "\nCLASSES = 12\n", "\nCLASSES = 12  # a dozen\n") == before
-    assert edit("geofuse/solve/gem.py", '"""One stage:', '"""A stage:') == before
+    assert edit("geofuse/methods/gem/estimator.py", "\nCLASSES = 12\n", "\nCLASSES = 12  # a dozen\n") == before
+    assert edit("geofuse/methods/gem/estimator.py", '"""One stage:', '"""A stage:') == before
     assert edit("geofuse/cli.py", "import", "import sys\nimport") == before
-    changed = edit("geofuse/solve/gem.py", "\nCLASSES = 12", "\nCLASSES = 13")
+    changed = edit("geofuse/methods/gem/estimator.py", "\nCLASSES = 12", "\nCLASSES = 13")
     assert changed != before
     assert edit("geofuse/simulate/pairs.py", "HSI_SNR_DB, MSI_SNR_DB = 35.0", "HSI_SNR_DB, MSI_SNR_DB = 36.0") not in (before, changed)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from benchmarks.cases import Case, all_cases
 from benchmarks.results import COLUMNS, KEY, Results, set_aside
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 
 CASE = Case("jasper", 4, "qb4", "noisy", "known", "gem", 1)
 FOUND = {"code": "abc", "psnr_db": 40.25, "error": ""}
@@ -52,7 +52,7 @@ def test_key_tells_all_cases_apart(tmp_path: Path) -> None:
 def test_other_columns_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "cases.csv"
     path.write_text(",".join(COLUMNS[:-1]) + "\n")
-    with pytest.raises(RefusedInput, match=r"finished.*--fresh"):
+    with pytest.raises(InvalidInput, match=r"finished.*--fresh"):
         Results(path)
     assert set_aside(path) == tmp_path / "cases.csv.old"
     assert Results(path).rows() == []

@@ -47,13 +47,13 @@ def test_the_ready_made_array_is_lazy_and_of_its_size() -> None:
 
 def a_row(side: int, seconds: float, **more: object) -> Row:
     stages = {"open": 1.0, "fit": 5.0, "apply": seconds / 2, "write": seconds / 2}
-    return Row(side, 64, "fuse", seconds=seconds + 6, cpu=seconds, stages=stages, **more)  # type: ignore[arg-type]
+    return Row(side, 64, "sylvester", seconds=seconds + 6, cpu=seconds, stages=stages, **more)  # type: ignore[arg-type]
 
 
 def test_exponents() -> None:
     rows = [a_row(side, 1e-5 * float(side) ** 2.2) for side in (1024, 2048, 4096)]
     line = exponents(rows).splitlines()[-1]
-    assert line.startswith("| 64 | `fuse` | threads | 1024, 2048, 4096 |")
+    assert line.startswith("| 64 | `sylvester` | threads | 1024, 2048, 4096 |")
     everything, cpu, alone = (float(cell) for cell in line.split("|")[5:8])
     assert alone == cpu == 1.10
     assert everything < 1.1  # start and fit weigh more where there are fewer pixels
@@ -62,7 +62,7 @@ def test_exponents() -> None:
 def test_the_report_shows_what_the_last_code_did() -> None:
     rows = [a_row(1024, 50, code="old"), a_row(1024, 10, code="new"), replace(a_row(2048, 40, code="new"), method=READY, stages={})]
     text = report(rows, {"": {"cores": 2}})
-    assert "| 1024 | 64 | `fuse` | threads | 16.0 |" in text
+    assert "| 1024 | 64 | `sylvester` | threads | 16.0 |" in text
     assert "56.0" not in text
     assert "cores 2" in text
     assert "Nothing is measured" in report([], {})
@@ -80,7 +80,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(scale, "fused", run)
     monkeypatch.setattr(scale, "written", run)
-    ask = ["--sizes", "64x8,128x8", "--methods", "fuse,gem", "--out", str(tmp_path)]
+    ask = ["--sizes", "64x8,128x8", "--methods", "sylvester,gem", "--out", str(tmp_path)]
     with pytest.raises(KeyboardInterrupt):
         main(ask)
     path = tmp_path / "scale.jsonl"
@@ -89,6 +89,6 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(scale, "fused", lambda folder, case: runs.append(case) or {"seconds": 2.0})
     monkeypatch.setattr(scale, "written", lambda folder, case: runs.append(case) or {"seconds": 2.0})
     assert main(ask) == 0
-    assert first + runs == cases_of("64x8,128x8", "fuse,gem", "threads", "4GB")
+    assert first + runs == cases_of("64x8,128x8", "sylvester,gem", "threads", "4GB")
     assert len(rows_of(path)) == 6
     assert "`gem`" in (tmp_path / "scale.md").read_text(encoding="utf-8")

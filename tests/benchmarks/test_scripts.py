@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import ablation, compression
 from benchmarks.robustness import psnr
-from geofuse.io.cog import write_cog
+from geofuse.io.write.cog import write_cog
 from tests.crops import small_cubes
 
 PAIR = ["--scenes", "jasper", "--responses", "qb4"]
@@ -21,7 +21,7 @@ PAIR = ["--scenes", "jasper", "--responses", "qb4"]
 @pytest.mark.parametrize(
     ("script", "arguments", "rows"),
     [
-        ("baselines", ["--scenes", "jasper", "--ratios", "4", "--methods", "bicubic,raw gsa,fuse,gem"], 4),
+        ("baselines", ["--scenes", "jasper", "--ratios", "4", "--methods", "bicubic,raw gsa,sylvester,gem"], 4),
         ("geometry", PAIR, 6),
         ("oracle", PAIR[:2], 2),
         ("paper", ["--seconds", "1"], 1),
@@ -62,8 +62,8 @@ def test_ablation_is_against_the_same_draw_of_noise() -> None:
     rows = [row(0, ablation.CONTROL, 40.0, 2.0), row(0, ablation.LEARNED, 41.0), row(0, ablation.NO_SHIFTS, 40.0)]
     rows += [row(1, ablation.CONTROL, 30.0), row(1, ablation.LEARNED, 29.5), row(1, ablation.NO_SHIFTS, 30.0)]
     learned, shifts = ablation.by_variant(rows, "4").splitlines()[2:]
-    assert learned == "| mossfuse | +0.250 | -0.50 … +1.00 | 50 % | 50 % | × 0.750 | 2 |"
-    assert shifts == "| gem without displaced bands | +0.000 | +0.00 … +0.00 | 0 % | 0 % | × 0.750 | 2 |"
+    assert learned == "| gem | +0.250 | -0.50 … +1.00 | 50 % | 50 % | × 0.750 | 2 |"
+    assert shifts == "| without filters and without displaced bands | +0.000 | +0.00 … +0.00 | 0 % | 0 % | × 0.750 | 2 |"
     assert ablation.by_scene(rows, "4").splitlines()[2:] == ["| jasper, qb4 | 35.00 / 1.00 | 35.00 / 1.50 | 35.25 / 1.00 |"]
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks.cost_run import empty_scene
 from benchmarks.simulate import CHUNKS, GROUP, HALO, TILE, Trial, record, simulate, sleeper
-from geofuse.grid import Window
-from geofuse.io.stream import run_tiles
-from geofuse.tiles.graph import lazy_mosaic
+from geofuse.pair.grid import Window
+from geofuse.run.graph import lazy_mosaic
+from geofuse.run.stream import run_tiles
 
 
 def test_an_inner_tile_sleeps_as_long_as_it_is_told() -> None:
@@ -33,7 +33,7 @@ def tasks(side: int) -> int:
     scene = empty_scene(side * TILE, 2, 6.0, 1, CHUNKS)
     mosaic = lazy_mosaic(scene, sleeper(0.0), TILE, group=GROUP)  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("geofuse.io.stream._run_here", lambda get, graph, keys, done: counted.append(len(graph)))
+        patch.setattr("geofuse.run.stream._run_here", lambda get, graph, keys, done: counted.append(len(graph)))
         run_tiles(mosaic, record, [(i, j) for i in range(side) for j in range(side)], lambda place, value: None)
     return counted[0]
 

@@ -35,7 +35,7 @@ HAND = [
     line("gem", 40.0, 4.0, seed=1),  # -1, × 1
     line("gem", 53.0, 1.0, scene="ip", peak_rss_mb=500.0),  # +3, × 1
     line("gem", 53.5, 0.9, scene="ip", peak_rss_mb=500.0),  # the same once more, later: +3.5, × 0.9
-    line("mossfuse", "", "", scene="ip", error="refused: too small", fit_s="", apply_s="", peak_rss_mb="", used=""),
+    line("auto", "", "", scene="ip", error="refused: too small", fit_s="", apply_s="", peak_rss_mb="", used=""),
 ]
 
 
@@ -64,9 +64,9 @@ def test_seeds_first_then_pairs() -> None:
 
 def test_refused_case_is_named_and_counts_nowhere() -> None:
     pairs = by_pair(measured(HAND))
-    refused = pairs[pairs["method"] == "mossfuse"].iloc[0]
+    refused = pairs[pairs["method"] == "auto"].iloc[0]
     assert (refused["runs"], refused["error"]) == (0, "refused: too small")
-    assert "mossfuse" not in set(means(pairs)["method"])
+    assert "auto" not in set(means(pairs)["method"])
 
 
 def test_without_noise_one_reference_serves_all_seeds() -> None:

@@ -8,7 +8,7 @@ from benchmarks.cases import Case
 from benchmarks.results import Results
 from benchmarks.summary import measured
 from benchmarks.table import BEGIN, END, inserted, main, readme_part, report
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from tests.benchmarks.test_summary import HAND, line
 
 
@@ -30,7 +30,7 @@ def test_readme_has_a_row_a_method_and_none_a_pair() -> None:
     assert "told" not in part
     assert "1 AVIRIS scene (Jasper Ridge)" in part
     assert "the code has changed since" in part
-    with pytest.raises(RefusedInput, match="estimated operators"):
+    with pytest.raises(InvalidInput, match="estimated operators"):
         readme_part(measured([line("told", 40.0, operators="known")]))
 
 
@@ -47,7 +47,7 @@ def test_only_what_is_between_the_markers_is_rewritten() -> None:
     assert once == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
     assert inserted(once, "new") == once
     for broken in ("nothing", f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}"):
-        with pytest.raises(RefusedInput, match="expected one line"):
+        with pytest.raises(InvalidInput, match="expected one line"):
             inserted(broken, "new")
 
 

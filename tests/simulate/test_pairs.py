@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from geofuse.errors import RefusedInput
+from geofuse.errors import InvalidInput
 from geofuse.simulate import load, psf_matrix, simulate, simulate_pair, srf
 
 
@@ -53,5 +53,5 @@ def test_simulation(shared_data: Path) -> None:
 
 
 def test_a_truth_that_the_ratio_does_not_divide_is_refused() -> None:
-    with pytest.raises(RefusedInput, match=r"30 x 32 pixels; expected multiples of the ratio 4"):
+    with pytest.raises(InvalidInput, match=r"30 x 32 pixels; expected multiples of the ratio 4"):
         simulate_pair(np.ones((60, 30, 32)), np.linspace(400, 1000, 60), 4)

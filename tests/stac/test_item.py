@@ -25,7 +25,7 @@ from pyproj import Transformer
 from rasterio.transform import from_origin
 
 import geofuse
-from geofuse.errors import InvalidCube, OutputRefused
+from geofuse.errors import InvalidCube, InvalidOutput
 from geofuse.stac import Processing, Source, make_item, write_item
 from geofuse.stac.footprint import footprint
 
@@ -364,7 +364,7 @@ def test_failure_leaves_the_old_item_and_no_part(item: pystac.Item, tmp_path: Pa
 
 
 def test_missing_folder_is_refused(item: pystac.Item, tmp_path: Path) -> None:
-    with pytest.raises(OutputRefused, match="Expected a folder that exists"):
+    with pytest.raises(InvalidOutput, match="Expected a folder that exists"):
         write_item(item, tmp_path / "nowhere" / "item.json")
 
 

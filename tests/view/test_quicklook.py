@@ -11,7 +11,7 @@ from affine import Affine
 from PIL import Image
 
 import geofuse
-from geofuse.cube import wrap
+from geofuse.cube.schema import wrap
 from geofuse.view.quicklook import comparison, interesting_places, rgb
 
 

@@ -1,1 +1,0 @@
-"""Registration: sub-pixel shift and PSF width, estimated from the pair."""

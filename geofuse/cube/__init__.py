@@ -1,0 +1,1 @@
+"""What a cube is: its schema, band table, stored values, CRS, and arrays from elsewhere."""

@@ -1,0 +1,1 @@
+"""How good a method is: reference metrics and Wald's protocol."""

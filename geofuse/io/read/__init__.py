@@ -1,0 +1,1 @@
+"""Open rasters as lazy cubes."""

@@ -1,0 +1,1 @@
+"""Write cubes: staged, verified, complete or absent, resumed after an interruption."""

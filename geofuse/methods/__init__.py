@@ -1,0 +1,1 @@
+"""The fusion methods: one protocol, one registry, one module or package for each."""

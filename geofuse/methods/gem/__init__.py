@@ -1,0 +1,1 @@
+"""GEM, the guided EM-calibrated MAP: the estimator of geofuse."""

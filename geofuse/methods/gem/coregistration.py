@@ -1,0 +1,94 @@
+"""Bands of a hyperspectral image that do not lie exactly on each other.
+
+Spectrometers with several detectors, or that read their bands one after the other, displace bands by some tenths of a pixel: AVIRIS
+scenes show up to 0.4 of their pixels across the scan. The multispectral image lies elsewhere again. Fused detail then comes out right
+in the bands near those of the MSI and displaced in the others, and no prior without direction can tell.
+
+A displacement by δ changes a band by -δ·∇x. The innovation of the first stage is regressed on that (`geofuse.methods.gem.evidence`), all bands at
+once: neighbours share their displacement (an Ornstein-Uhlenbeck prior along the spectrum, which allows for steps at the detectors), and its
+size is set by the evidence, within what instruments do. See docs/research/coregistration.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geofuse.methods.gem.evidence import most_probable, normal_equations, unseen_components
+from geofuse.methods.gem.observation import Observation
+from geofuse.methods.gem.posterior import Prior
+from geofuse.pair.images import as_like, gradients, mix_gradients
+
+CORRELATION = 20.0  # bands over which displacements are alike
+WAVES = 40  # leading components of the prior along the spectrum
+# Standard deviation, fine pixels, that the evidence may ask for at most. Without a limit a scene of few coarse pixels explains with
+# displacements whatever is not symmetric in it, shadows above all (docs/research/coregistration.md).
+LARGEST = 0.08
+
+
+@dataclass(frozen=True)
+class BandShifts:
+    """Frozen displacements.
+
+    Attributes
+    ----------
+    shift : ndarray, shape (2, B)
+        Rows and columns, fine pixels, by which the content of each band lies further down and right than the MSI shows it.
+    transfer : ndarray, shape (2, K, K)
+        From the row and column gradients of the coefficients to the change of the coefficients.
+    """
+
+    shift: np.ndarray
+    transfer: np.ndarray
+
+    def change(self, z: Tensor) -> Tensor:
+        """What the displacements make of an image of coefficients that lie as the MSI does; (K, H, W) to (K, H, W)."""
+        return mix_gradients(as_like(np.concatenate(list(self.transfer), axis=1), z), z)
+
+
+def fit_band_shifts(
+    seen: Sequence[Observation],
+    images: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    prior: Prior,
+    mixing: np.ndarray,
+    basis: np.ndarray,
+    analysis: np.ndarray,
+) -> BandShifts:
+    """Estimate the displacement of every band.
+
+    Parameters
+    ----------
+    seen, images, weights : sequences
+        Per patch: observation, estimate of the first stage (K, H, W), soft class weights (J, H, W).
+    prior : Prior
+        Of the first stage, around the upsampled HSI.
+    mixing : ndarray, shape (M, K)
+    basis : ndarray, shape (B, K)
+        From coefficients to bands in units of their noise.
+    analysis : ndarray, shape (K, B)
+        Left inverse of ``basis``.
+    """
+    components = unseen_components(prior, mixing)
+    found = normal_equations(seen, [torch.cat(gradients(z)) for z in images], weights, prior, mixing, components)
+    waves = _waves(len(basis))
+    # Coefficient j of the displacements moves component u by (∇z)ᵀ maps[u, j].
+    maps = np.einsum("ub,bj,bk->ujk", components.axes.T @ analysis, waves, basis)
+    size, rank = waves.shape[1], basis.shape[1]
+    gram = np.einsum("ujk,uakbl,uml->ajbm", maps, found.gram.reshape(-1, 2, rank, 2, rank), maps, optimize=True)
+    right = np.einsum("ujk,uak->aj", maps, found.right.reshape(-1, 2, rank), optimize=True)
+    axis = np.repeat([0, 1], size)
+    wave = most_probable(gram.reshape(1, 2 * size, 2 * size), right.reshape(1, -1), np.ones(1), axis, LARGEST**2)
+    shift = wave.reshape(2, size) @ waves.T
+    return BandShifts(-shift, np.stack([components.projector @ (analysis * s) @ basis for s in shift]))
+
+
+def _waves(bands: int) -> np.ndarray:
+    """Square root of the prior covariance along the spectrum, its leading components; shape (bands, at most WAVES)."""
+    index = np.arange(bands)
+    value, vector = np.linalg.eigh(np.exp(-np.abs(index[:, None] - index) / CORRELATION))
+    return (vector * np.sqrt(np.maximum(value, 0)))[:, ::-1][:, :WAVES]

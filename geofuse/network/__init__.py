@@ -1,1 +1,0 @@
-"""MossFuse: the network, its losses, and its training as published."""

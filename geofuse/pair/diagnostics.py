@@ -1,0 +1,139 @@
+"""What a user should know before trusting the result: warnings, each with a code and the figures behind it.
+
+Codes are for programs and stay as they are; messages are for people and may be worded anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from geofuse.cube.values import NOT_REFLECTANCE
+from geofuse.errors import Warned, warned
+from geofuse.pair.prepare import PreparedPair, colocated
+
+# Elongation of the PSF, gain and offset of a band.
+ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 1.1, 0.05, 0.01
+LARGEST_GAP, SHOWN = 0.01, 8  # share of the area that a band may lack without a word; names in a list
+
+
+def pair_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned]:
+    """What a user should know of the pair before relying on the result; the names are those of the HSI's bands."""
+    found = [
+        *_scale_warnings(prepared),
+        *_fault_warnings(prepared, names),
+        *_geometry_warnings(prepared),
+        *_clouds_warnings(prepared),
+        *_table_warnings(prepared),
+    ]
+    if len(prepared.response.matrix) < 3:
+        found.append(
+            warned("few-msi-bands", "The MSI has fewer than 3 bands: it says little about spectra, and the result leans on the HSI.")
+        )
+    if sum(int(p.psf.observed.sum()) for p in prepared.patches) < 100:
+        found.append(
+            warned("few-coarse-pixels", "Fewer than 100 coarse pixels are observed: noise, subspace and response rest on little data.")
+        )
+    return found
+
+
+def _scale_warnings(prepared: PreparedPair) -> list[Warned]:
+    """Files are looked at when they are opened; arrays of users are first seen here."""
+    typical = {
+        name: float(np.median(values)) for name, values in zip(("HSI", "MSI"), colocated(prepared.patches), strict=True) if values.size
+    }
+    return [
+        warned(
+            f"{name.lower()}-not-reflectance",
+            f"The {name} holds values around {value:.4g}, which are not reflectance (1.0 = 100 %): multiply it by its scale before fusing.",
+        )
+        for name, value in typical.items()
+        if value > NOT_REFLECTANCE
+    ]
+
+
+def _fault_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned]:
+    """What was left out of the images; the names are those of the HSI's bands."""
+    found = []
+    for fault in prepared.faults:
+        bands = "bands " + _listed([names[k] if fault.image == "HSI" and k < len(names) else str(k + 1) for k in fault.bands])
+        first = f"{fault.value:.5g} at row {fault.place[0]}, column {fault.place[1]} of the image first; {bands}"
+        if fault.kind == "empty":
+            left = "They are nodata in the fused image, and not good." if fault.image == "HSI" else "The image is used without them."
+            text = f"Bands of the {fault.image} without any data where the images overlap: {fault.count} ({bands}). {left}"
+            found.append(warned("empty-bands", text))
+        elif fault.kind == "impossible":
+            text = f"Values of the {fault.image} that are no reflectance, taken for nodata: {fault.count} ({first})."
+            found.append(warned("impossible-values", f"{text} If they stand for missing pixels, declare the nodata value."))
+        elif fault.kind == "outlier":
+            text = f"Values of the {fault.image} that stand apart from the bands and pixels around, taken for defects and left out: {fault.count} ({first})."
+            found.append(warned("outliers", text))
+        elif fault.share > LARGEST_GAP:
+            text = f"Bands of the HSI that lack data where others have it: {len(fault.bands)}, up to {100 * fault.share:.0f} % of the area ({bands})."
+            found.append(warned("band-gaps", f"{text} They are nodata there in the fused image, the other bands are not."))
+    return found
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _geometry_warnings(prepared: PreparedPair) -> list[Warned]:
+    found = []
+    geometry = prepared.geometry
+    if geometry.at_limit:
+        found.append(
+            warned(
+                "geometry-at-limit",
+                "The search for PSF width and shift ended at the edge of its range: check the georeference of both images.",
+            )
+        )
+    if max(geometry.sigma) > ELONGATED * min(geometry.sigma):
+        found.append(
+            warned(
+                "elongated-psf",
+                f"The point-spread function is elongated: standard deviations of {geometry.sigma[0]:.2f} fine pixels along columns and "
+                f"{geometry.sigma[1]:.2f} along rows.",
+            )
+        )
+    return found
+
+
+def _clouds_warnings(prepared: PreparedPair) -> list[Warned]:
+    if prepared.clouds is None:
+        return []
+    return [
+        warned(
+            "only-one-image",
+            f"{100 * prepared.covered:.1f} % of the area is shown by only one of the two images (clouds, shadows, change; mapped in the report under "
+            "disagreement, only_one_image). The image that is farther from the rest of the scene is left out there, and the other decides: "
+            "mask those pixels, or trust them less.",
+        )
+    ]
+
+
+def _table_warnings(prepared: PreparedPair) -> list[Warned]:
+    """Gain and offset between the sensors, where a response was given; an estimated one contains them."""
+    if prepared.response.method == "estimated":
+        return []
+    hsi, msi = colocated(prepared.patches)
+    gain, offset = gain_and_offset(prepared.response.matrix @ hsi, msi)
+    far = np.flatnonzero((np.abs(gain - 1) > LARGEST_GAIN) | (np.abs(offset) > LARGEST_OFFSET))
+    if not len(far):
+        return []
+    listed = ", ".join(f"{k + 1} (gain {gain[k]:.2f}, offset {offset[k]:+.3f})" for k in far)
+    return [
+        warned(
+            "gain-or-offset",
+            f"With the response {prepared.response.method} the MSI bands differ from the HSI in gain or offset: {listed}. Check the calibration of both, "
+            "or use srf='auto', which takes the difference into the response.",
+        )
+    ]
+
+
+def gain_and_offset(predicted: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and intercept of ``seen`` on ``predicted``, both (M, N), per band; reduced major axis, as both are noisy."""
+    left, right = (a - a.mean(1, keepdims=True) for a in (predicted, seen))
+    gain = np.sqrt((right**2).sum(1) / np.maximum((left**2).sum(1), 1e-20))
+    return gain, seen.mean(1) - gain * predicted.mean(1)

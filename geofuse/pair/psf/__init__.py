@@ -1,0 +1,1 @@
+"""The point-spread function as a linear operator between the two grids."""

@@ -1,0 +1,233 @@
+"""The point-spread function of one window as a linear operator on tensors, in the two forms that `geofuse.pair.psf.builder` tells of."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+STRIPE = 32  # fine rows: a stripe of 20 coefficients stays in a core's cache
+
+
+class SeparableBlur:
+    """Two small banded matrices, one for rows and one for columns: fine (c, H, W) to (c, n, m) and back.
+
+    Fine rows are visited stripe by stripe, with the part of the matrix that is not zero there.
+    """
+
+    def __init__(self, rows: np.ndarray, cols: np.ndarray, like: Tensor) -> None:
+        self.rows, self.cols = _tensor(rows, like), _tensor(cols, like)
+        self._stripes = list(_striped(rows.T, like))
+
+    @cached_property
+    def _squares(self) -> tuple[Tensor, Tensor]:
+        return self.rows @ self.rows.T, self.cols @ self.cols.T
+
+    def forward(self, fine: Tensor) -> Tensor:
+        """Blur and sample."""
+        total = fine.new_zeros(len(fine), len(self.rows), fine.shape[2])
+        for stripe, near, matrix in self._stripes:
+            total[:, near] += matrix.T @ fine[:, stripe]
+        return total @ self.cols.T
+
+    def adjoint(self, sampled: Tensor) -> Tensor:
+        """Apply the transpose of `forward`."""
+        return _expanded(sampled @ self.cols, self.rows.shape[1], self._stripes)
+
+    def square(self, sampled: Tensor) -> Tensor:
+        """Forward of adjoint, of which no fine image is made."""
+        of_rows, of_cols = self._squares
+        return of_rows @ sampled @ of_cols
+
+    def sandwich(self, sampled: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """Forward of ``middle`` of adjoint, one stripe of fine rows after the other, so that no fine image is ever held."""
+        spread = sampled @ self.cols
+        total = torch.zeros_like(spread)
+        for stripe, near, matrix in self._stripes:
+            total[:, near] += matrix.T @ middle(matrix @ spread[:, near], stripe)
+        return total @ self.cols.T
+
+
+def _striped(matrix: np.ndarray, like: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Stripes of the rows of a banded matrix, the columns that they touch, and that part of the matrix."""
+    for start in range(0, len(matrix), STRIPE):
+        rows = slice(start, min(start + STRIPE, len(matrix)))
+        touched = np.flatnonzero(matrix[rows].any(0))
+        if touched.size:
+            cols = slice(int(touched[0]), int(touched[-1]) + 1)
+            yield rows, cols, _tensor(matrix[rows, cols], like)
+
+
+def _expanded(coarse_rows: Tensor, height: int, stripes: list[tuple[slice, slice, Tensor]]) -> Tensor:
+    """Apply a striped matrix along the rows: (c, n, W) to (c, H, W)."""
+    out = coarse_rows.new_zeros(len(coarse_rows), height, coarse_rows.shape[2])
+    for stripe, near, matrix in stripes:
+        torch.matmul(matrix, coarse_rows[:, near], out=out[:, stripe])
+    return out
+
+
+class SeparablePsf:
+    """PSF of a pair whose axes are parallel: A = Dh ⊗ Dw, with AAᵀ diagonalised once per window.
+
+    Only what `forward` needs is made at once: an estimate of the geometry builds thousands of these and asks for nothing else.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, cols: np.ndarray, make_up: Callable[[], tuple[np.ndarray, np.ndarray]], observed: np.ndarray, like: Tensor
+    ) -> None:
+        self._matrices, self._make_up = (rows, cols), make_up
+        self._blur = SeparableBlur(rows, cols, like)
+        self.observed = _tensor(observed, like)
+        self.shape = (rows.shape[1], cols.shape[1])
+
+    @cached_property
+    def _eigen(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Eigenvectors of AAᵀ along rows and columns, and its eigenvalues."""
+        (eh, vh), (ew, vw) = (np.linalg.eigh(matrix @ matrix.T) for matrix in self._matrices)
+        spectrum = np.maximum(eh, 0)[:, None] * np.maximum(ew, 0)[None]
+        return _tensor(vh, self.observed), _tensor(vw, self.observed), _tensor(spectrum, self.observed)
+
+    @cached_property
+    def _up(self) -> tuple[list[tuple[slice, slice, Tensor]], Tensor]:
+        rows, cols = self._make_up()
+        return list(_striped(rows, self.observed)), _tensor(cols, self.observed)
+
+    @property
+    def spectrum(self) -> Tensor:
+        """Eigenvalues of AAᵀ, shape (h, w)."""
+        return self._eigen[2]
+
+    @cached_property
+    def gain(self) -> float:
+        """Mean square sum of a coarse pixel's weights."""
+        rows, cols = (_mean_energy(matrix) for matrix in self._matrices)
+        return float(rows * cols)
+
+    def forward(self, fine: Tensor) -> Tensor:
+        """Blur and sample."""
+        return self._blur.forward(fine) * self.observed
+
+    def adjoint(self, coarse: Tensor) -> Tensor:
+        """Apply the transpose of `forward`."""
+        return self._blur.adjoint(coarse * self.observed)
+
+    def upsample(self, coarse: Tensor) -> Tensor:
+        """Interpolate on the fine grid."""
+        stripes, cols = self._up
+        return _expanded(coarse @ cols.T, self.shape[0], stripes)
+
+    def square(self, coarse: Tensor) -> Tensor:
+        """A · Aᵀ coarse."""
+        return self._blur.square(coarse * self.observed) * self.observed
+
+    def sandwich(self, coarse: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """A · middle(Aᵀ coarse)."""
+        return self._blur.sandwich(coarse * self.observed, middle) * self.observed
+
+    def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
+        """Apply (weight · A Aᵀ + 1)⁻¹ per channel."""
+        vh, vw, spectrum = self._eigen
+        return vh @ ((vh.T @ coarse @ vw) / (1 + weight[:, None, None] * spectrum)) @ vw.T
+
+
+class WarpedPsf:
+    """PSF of a pair with different axes.
+
+    A Gaussian PSF is smooth, so the blurred fine image is computed on a separable lattice along the fine axes, two samples to a standard
+    deviation, and interpolated at the centres of the coarse pixels. The aligned stand-in serves where only the spectrum of AAᵀ matters.
+
+    Parameters
+    ----------
+    blur : SeparableBlur
+        From fine pixels to the lattice.
+    pick : Tensor, sparse, shape (h · w, lattice points)
+        From the lattice to the coarse pixels.
+    lattice : tuple of int
+        Shape of the lattice.
+    make_up : callable
+        Makes the sparse matrix of the interpolation, shape (H · W, h · w); called when it is first needed.
+    stand_in : SeparablePsf
+    """
+
+    def __init__(
+        self, blur: SeparableBlur, pick: Tensor, lattice: tuple[int, int], make_up: Callable[[], Tensor], stand_in: SeparablePsf
+    ) -> None:
+        self._blur, self._pick, self._pick_t, self._lattice = blur, pick, pick.t().to_sparse_csr(), lattice
+        self._make_up, self._stand_in = make_up, stand_in
+        self.observed, self.shape = stand_in.observed, stand_in.shape
+
+    @property
+    def spectrum(self) -> Tensor:
+        """That of the stand-in."""
+        return self._stand_in.spectrum
+
+    @property
+    def gain(self) -> float:
+        """That of the stand-in."""
+        return self._stand_in.gain
+
+    @cached_property
+    def _up(self) -> Tensor:
+        return self._make_up()
+
+    def forward(self, fine: Tensor) -> Tensor:
+        """Blur and sample."""
+        return self._picked(self._blur.forward(fine))
+
+    def adjoint(self, coarse: Tensor) -> Tensor:
+        """Apply the transpose of `forward`."""
+        return self._blur.adjoint(_apply(self._pick_t, coarse * self.observed, self._lattice))
+
+    def upsample(self, coarse: Tensor) -> Tensor:
+        """Interpolate on the fine grid."""
+        return _apply(self._up, coarse, self.shape)
+
+    def square(self, coarse: Tensor) -> Tensor:
+        """A · Aᵀ coarse."""
+        return self._picked(self._blur.square(_apply(self._pick_t, coarse * self.observed, self._lattice)))
+
+    def sandwich(self, coarse: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """A · middle(Aᵀ coarse)."""
+        return self._picked(self._blur.sandwich(_apply(self._pick_t, coarse * self.observed, self._lattice), middle))
+
+    def _picked(self, on_lattice: Tensor) -> Tensor:
+        return _apply(self._pick, on_lattice, self.observed.shape) * self.observed
+
+    def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
+        """Apply the stand-in's (weight · A Aᵀ + 1)⁻¹: a preconditioner, not an exact inverse."""
+        return self._stand_in.inverse(coarse, weight)
+
+
+def product_matrix(
+    rows: tuple[np.ndarray, np.ndarray], cols: tuple[np.ndarray, np.ndarray], shape: tuple[int, int], like: Tensor
+) -> Tensor:
+    """Sparse matrix (n, pixels of ``shape``) whose n rows are products of taps along rows and along columns, each (index, weight) of (n, t)."""
+    (ri, wr), (ci, wc) = rows, cols
+    count = ri.shape[1] * ci.shape[1]
+    index = (ri[:, :, None] * shape[1] + ci[:, None, :]).reshape(-1)
+    weight = (wr[:, :, None] * wc[:, None, :]).reshape(-1)
+    start = torch.arange(0, len(index) + 1, count, device=like.device)
+    size = (len(ri), shape[0] * shape[1])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)  # torch calls its sparse matrices a beta
+        return torch.sparse_csr_tensor(
+            start, torch.as_tensor(index, device=like.device), _tensor(weight, like), size, check_invariants=False
+        )
+
+
+def _tensor(array: np.ndarray, like: Tensor) -> Tensor:
+    return torch.as_tensor(np.ascontiguousarray(array), dtype=like.dtype, device=like.device)
+
+
+def _apply(matrix: Tensor, image: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return (matrix @ image.flatten(1).T).T.reshape(len(image), *shape)
+
+
+def _mean_energy(matrix: np.ndarray) -> float:
+    """Mean squared norm of the rows that are not empty."""
+    energy = (matrix**2).sum(1)
+    return float(energy.sum() / max((energy > 0).sum(), 1))

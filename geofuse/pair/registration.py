@@ -1,0 +1,202 @@
+"""Sub-pixel shift and PSF width, from the pair itself.
+
+Seen through the right PSF the MSI becomes a linear function of the HSI. So for each trial (sigma, dy, dx) the MSI is brought
+to the coarse grid, regressed on the leading components of the HSI (variable projection: the linear part is eliminated), and
+the unexplained share of its variance is what the search makes small. No spectral response needs to be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from geofuse.errors import InvalidPair
+from geofuse.pair.gaps import fill_gaps
+from geofuse.pair.grid import GridPair
+from geofuse.pair.psf.builder import PsfBuilder
+from geofuse.pair.scene import Sample
+
+COMPONENTS = 12
+# Searched range: sigma in coarse pixels, shift in coarse pixels.
+SIGMA_RANGE = (0.2, 1.2)
+MAX_SHIFT = 1.5
+# Two images of one place share at least half of their coarse variance; unrelated ones far less.
+MAX_UNEXPLAINED = 0.5
+MIN_PIXELS = 40  # coarse pixels
+# What an elongated PSF must take off the misfit of a round one.
+MIN_GAIN = 0.03
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Estimated geometry.
+
+    Attributes
+    ----------
+    sigma : tuple of float
+        Standard deviations (rows, columns) of the Gaussian PSF, fine pixels.
+    shift : tuple of float
+        (dy, dx): where the coarse image really lies, relative to its georeference, fine pixels (rows down, columns right).
+    unexplained : float
+        Share of the MSI's variance at the coarse scale that no linear map of the HSI explains; NaN where there were too few pixels to estimate
+        anything, and the georeference and a PSF of half a coarse pixel were taken.
+    at_limit : bool
+        Whether the search ended at the edge of its range, so that the figure is a bound and not an estimate.
+    """
+
+    sigma: tuple[float, float]
+    shift: tuple[float, float]
+    unexplained: float
+    at_limit: bool = False
+
+
+def register(pair: GridPair, samples: Sequence[Sample]) -> Registration:
+    """Estimate PSF width and shift.
+
+    Parameters
+    ----------
+    pair : GridPair
+    samples : sequence of Sample
+        Windows of the scene.
+
+    Raises
+    ------
+    InvalidPair
+        The two images have too little in common, even at the best geometry.
+    """
+    misfit = _Misfit(pair, samples)
+    ratio = pair.ratio
+    if misfit.pixels < MIN_PIXELS:
+        # Too little to estimate from: the georeference is believed, and a PSF as wide as most sensors'.
+        return Registration((0.5 * ratio, 0.5 * ratio), (0.0, 0.0), float("nan"))
+    # A coarse net first: the misfit has side minima when the shift exceeds half a coarse pixel.
+    steps = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]) * ratio
+    _, dy, dx = min(((misfit(0.5 * ratio, 0.5 * ratio, dy, dx), dy, dx) for dy in steps for dx in steps), key=lambda t: t[0])
+    round_psf, value = _minimise(lambda p: misfit(p[0], p[0], p[1], p[2]), np.array([0.5 * ratio, dy, dx]), 0.15 * ratio)
+    sigma_y, sigma_x, dy, dx = round_psf[[0, 0, 1, 2]]
+    # An elongated PSF must earn its extra parameter.
+    long_psf, long_value = _minimise(lambda p: misfit(*p), np.array([sigma_y, sigma_x, dy, dx]), 0.05 * ratio)
+    if long_value < (1 - MIN_GAIN) * value:
+        (sigma_y, sigma_x, dy, dx), value = long_psf, long_value
+    if value > MAX_UNEXPLAINED:
+        raise InvalidPair(
+            f"The two images do not show the same thing: at best {100 * max(1 - value, 0):.0f} % of the MSI's variance at the HSI's "
+            f"resolution is explained by the HSI; expected more than {100 * (1 - MAX_UNEXPLAINED):.0f} %. "
+            "Check that both show the same place and season, that clouds are masked, and that the georeference is right to a coarse pixel."
+        )
+    low, high = (s * ratio for s in SIGMA_RANGE)
+    inside = all(low * 1.01 < s < high * 0.99 for s in (sigma_y, sigma_x)) and max(abs(dy), abs(dx)) < 0.99 * MAX_SHIFT * ratio
+    return Registration((float(sigma_y), float(sigma_x)), (float(dy), float(dx)), float(value), not inside)
+
+
+def _minimise(function: Callable[[np.ndarray], float], start: np.ndarray, step: float) -> tuple[np.ndarray, float]:
+    simplex = start + step * np.vstack([np.zeros(len(start)), np.eye(len(start))])
+    options: Any = {"initial_simplex": simplex, "xatol": 1e-2 * step, "fatol": 1e-6, "maxfev": 160}
+    best = minimize(function, start, method="Nelder-Mead", options=options)
+    return best.x, float(best.fun)
+
+
+def geometric_share(pair: GridPair, samples: Sequence[Sample], found: Registration, matrix: np.ndarray, offset: np.ndarray) -> float:
+    """How much of the contradiction between the two images looks like geometry.
+
+    The difference ``matrix`` · HSI - P(MSI) is regressed on what it would change if the PSF were wider, longer, heavier in its
+    tails or displaced (one coefficient each for all bands). A wrong PSF explains most of it; other light, other season or
+    another sensor does not.
+
+    Parameters
+    ----------
+    pair, samples, found
+        As for `register`, and its result.
+    matrix, offset : ndarray, shapes (M, B) and (M,)
+        Effective response.
+
+    Returns
+    -------
+    float
+        Share of the difference's variance, 0 to 1.
+    """
+    (sy, sx), (dy, dx) = found.sigma, found.shift
+    step = 0.1 * pair.ratio
+    centre = ((sy, sx), (dy, dx))
+    probes = [((sy + step, sx), (dy, dx)), ((sy, sx + step), (dy, dx)), ((sy, sx), (dy + step, dx)), ((sy, sx), (dy, dx + step))]
+    probes += [((1.5 * sy, 1.5 * sx), (dy, dx)), ((0.6 * sy, 0.6 * sx), (dy, dx))]
+    errors, changes = [], []
+    for sample in samples:
+        msi, _ = _filled(sample.msi)
+        mean = np.nanmean(sample.msi, axis=(1, 2))
+        valid = np.isfinite(sample.hsi).all(0)
+        seen = []
+        for sigma, shift in (centre, *probes):
+            psf = PsfBuilder(pair, sigma, shift).build(sample.fine, sample.coarse, valid, msi)
+            seen.append((psf.forward(msi).numpy(), psf.observed.numpy() > 0))
+        used = np.logical_and.reduce([observed for _, observed in seen])
+        base = seen[0][0][:, used]
+        errors.append(matrix @ sample.hsi[:, used] - offset[:, None] - mean[:, None] - base)
+        changes.append(np.stack([image[:, used] - base for image, _ in seen[1:]]))
+    error, change = np.concatenate(errors, axis=1), np.concatenate(changes, axis=2)
+    scale = np.sqrt((error**2).mean(1, keepdims=True)) + 1e-12  # every band speaks with the same voice
+    y = (error - error.mean(1, keepdims=True)) / scale
+    x = (change - change.mean(2, keepdims=True)) / scale
+    x, y = x.reshape(len(x), -1), y.reshape(-1)
+    coefficient = np.linalg.lstsq(x.T, y, rcond=None)[0]
+    return float(1 - ((y - coefficient @ x) ** 2).sum() / max((y**2).sum(), 1e-20))
+
+
+class _Misfit:
+    """Unexplained share of the coarse MSI's variance as a function of the geometry."""
+
+    def __init__(self, pair: GridPair, samples: Sequence[Sample]) -> None:
+        self.pair = pair
+        self.windows = samples
+        spectra = np.concatenate([s.hsi[:, np.isfinite(s.hsi).all(0)] for s in samples], axis=1)
+        self.pixels = spectra.shape[1]
+        mean = spectra.mean(1, keepdims=True)
+        scale = spectra.std(1, keepdims=True) + 1e-6
+        _, vector = np.linalg.eigh((spectra - mean) / scale @ ((spectra - mean) / scale).T)
+        keep = min(COMPONENTS, len(vector), max(1, spectra.shape[1] // 8))
+        self.components = [np.tensordot(vector[:, ::-1][:, :keep].T, (s.hsi - mean[:, :, None]) / scale[:, :, None], 1) for s in samples]
+        self.msi, self.msi_valid = zip(*(_filled(s.msi) for s in samples), strict=True)
+
+    def __call__(self, sigma_y: float, sigma_x: float, dy: float, dx: float) -> float:
+        ratio = self.pair.ratio
+        wanted, limit = np.array([sigma_y, sigma_x]), MAX_SHIFT * ratio
+        bounded = np.clip(wanted, SIGMA_RANGE[0] * ratio, SIGMA_RANGE[1] * ratio)
+        outside = max(0.0, abs(dy) - limit) + max(0.0, abs(dx) - limit) + float(np.abs(wanted - bounded).sum())
+        builder = PsfBuilder(self.pair, (float(bounded[0]), float(bounded[1])), (float(dy), float(dx)))
+        left, right = [], []
+        for sample, msi, msi_valid, components in zip(self.windows, self.msi, self.msi_valid, self.components, strict=True):
+            valid = np.asarray(np.isfinite(components).all(0))
+            psf = builder.build(sample.fine, sample.coarse, valid, msi)
+            seen = psf.forward(torch.cat([msi, msi_valid]))
+            # Coarse pixels whose footprint is mostly without MSI say nothing about the geometry.
+            used = (psf.observed * (seen[-1] > 0.95)).numpy() > 0
+            left.append(components[:, used])
+            right.append(seen[:-1].numpy()[:, used])
+        x, y = np.concatenate(left, axis=1), np.concatenate(right, axis=1)
+        if x.shape[1] < 2 * len(x) + 2:
+            return 1.0 + outside / ratio
+        return unexplained_share(x, y) * (1 + outside / ratio) + outside / ratio
+
+
+def unexplained_share(x: np.ndarray, y: np.ndarray) -> float:
+    """Mean over the rows of ``y`` (M, N) of the variance share that a linear map of ``x`` (C, N) and a constant leave over.
+
+    Corrected for the degrees of freedom, so that unrelated rows give 1 whatever N is.
+    """
+    x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
+    weight = np.linalg.lstsq(x.T, y.T, rcond=None)[0]
+    left = ((y - weight.T @ x) ** 2).sum(1) / np.maximum((y**2).sum(1), 1e-20)
+    return float(left.mean() * (x.shape[1] - 1) / max(x.shape[1] - 1 - len(x), 1))
+
+
+def _filled(msi: np.ndarray) -> tuple[Tensor, Tensor]:
+    valid = torch.as_tensor(np.isfinite(msi).all(0))
+    mean = np.nanmean(msi, axis=(1, 2), keepdims=True)
+    image = fill_gaps(torch.as_tensor(np.nan_to_num(msi - mean)), valid)
+    return image, valid[None].to(image.dtype)

@@ -1,0 +1,125 @@
+"""A scene: the two cubes and their grid pair, read window by window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from geofuse.cube.bands import BandTable
+from geofuse.cube.schema import geobox
+from geofuse.errors import InvalidCube, InvalidPair
+from geofuse.pair.grid import GridPair, Window, pair_grids
+from geofuse.scheduling import engine
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One window of the raw pair.
+
+    Attributes
+    ----------
+    hsi : ndarray, shape (B, h, w)
+    msi : ndarray, shape (M, H, W)
+        Reflectance, NaN where there is no data.
+    fine, coarse : Window
+        Where they lie on the working grids.
+    gaps : ndarray of bool, shape (B, h, w), optional
+        Where ``hsi`` holds what other bands say, since it was without data there; None: nowhere.
+    """
+
+    hsi: np.ndarray
+    msi: np.ndarray
+    fine: Window
+    coarse: Window
+    gaps: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An HSI and an MSI of one place.
+
+    Attributes
+    ----------
+    hsi, msi : DataArray
+        Cubes (band, y, x), eager or lazy.
+    pair : GridPair
+    """
+
+    hsi: xr.DataArray
+    msi: xr.DataArray
+    pair: GridPair
+
+    @staticmethod
+    def of(hsi: xr.DataArray, msi: xr.DataArray) -> Scene:
+        """Pair two cubes; metadata only.
+
+        Raises
+        ------
+        InvalidPair
+            Fewer bands in the HSI than in the MSI, no overlap, swapped images, or a ratio out of range.
+        """
+        if hsi.sizes["band"] <= msi.sizes["band"]:
+            raise InvalidPair(
+                f"The HSI has {hsi.sizes['band']} bands and the MSI {msi.sizes['band']}; expected more bands in the HSI. "
+                "Swap the two images, or give the HSI with all its bands."
+            )
+        return Scene(hsi, msi, pair_grids(geobox(hsi), geobox(msi)))
+
+    @cached_property
+    def bands(self) -> BandTable:
+        """Bands of the HSI, and of the fused image."""
+        return BandTable.from_cube(self.hsi)
+
+    @property
+    def lazy(self) -> bool:
+        """Whether either cube is backed by dask."""
+        return self.hsi.chunks is not None or self.msi.chunks is not None
+
+    @property
+    def output_coordinates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pixel centres of the fused image along y and x: a slice of the MSI's own, to the last bit."""
+        rows, cols = self.pair.output.offset(self.pair.fine_window.top, self.pair.fine_window.left).slices
+        return self.msi.y.values[rows], self.msi.x.values[cols]
+
+    def hsi_window(self, coarse: Window) -> Any:
+        """Pixels of the HSI (numpy or dask) in a window of the coarse working grid."""
+        rows, cols = coarse.offset(self.pair.coarse_window.top, self.pair.coarse_window.left).slices
+        return self.hsi.data[:, rows, cols]
+
+    def msi_window(self, fine: Window) -> Any:
+        """Pixels of the MSI (numpy or dask) in a window of the fine working grid."""
+        rows, cols = fine.offset(self.pair.fine_window.top, self.pair.fine_window.left).slices
+        return self.msi.data[:, rows, cols]
+
+    def read(self, windows: list[tuple[Window, Window]]) -> list[Sample]:
+        """Read windows given as (fine, coarse) pairs; lazy cubes are computed in one go."""
+        import dask
+
+        here = "threads" if engine().packs else None  # pixels that come here anyway are not packed on the way
+        blocks = dask.compute(*[(self.hsi_window(coarse), self.msi_window(fine)) for fine, coarse in windows], scheduler=here)
+        return [Sample(pixels(h), pixels(m), fine, coarse) for (h, m), (fine, coarse) in zip(blocks, windows, strict=True)]
+
+
+def pixels(image: Any) -> np.ndarray:
+    """Values as float32, NaN for infinite ones: arrays of users hold quotients by zero, and one of them would spoil every mean."""
+    values = np.asarray(image, np.float32)
+    infinite = np.isinf(values)
+    return np.where(infinite, np.float32(np.nan), values) if infinite.any() else values
+
+
+def usable(samples: list[Sample]) -> list[Sample]:
+    """The samples in which both images hold data.
+
+    Raises
+    ------
+    InvalidCube
+        They never hold data in the same place.
+    """
+    kept = [s for s in samples if np.isfinite(s.hsi).all(0).sum() >= 4 and np.isfinite(s.msi).all(0).any()]
+    if not kept:
+        raise InvalidCube("The two images never hold data in the same place. Check the nodata values and the overlap.")
+    return kept

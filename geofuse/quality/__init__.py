@@ -1,1 +1,0 @@
-"""Scores and reports: how good a fused cube is, and how one knows."""

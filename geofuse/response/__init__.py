@@ -1,1 +1,0 @@
-"""Forward operators: point-spread function and spectral response."""

@@ -1,0 +1,1 @@
+"""Running a fusion: plan, tiles, dask graph, schedulers, devices."""

@@ -1,1 +1,0 @@
-"""The estimator: noise, subspace, closed form, EM, classes and the guided step."""

@@ -1,0 +1,39 @@
+"""The weights against loops and polynomials."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geofuse.pair.grid import Axis
+from geofuse.pair.psf.weights import cubic_matrix, psf_matrix
+from tests.pairs import naive_psf
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    ratio=st.floats(1.5, 32),
+    first=st.floats(-3, 20),
+    width=st.floats(0.2, 1.2),
+    shift=st.floats(-1.5, 1.5),
+    coarse=st.integers(1, 6),
+    fine=st.integers(1, 70),
+)
+def test_matrix_against_loops(ratio: float, first: float, width: float, shift: float, coarse: int, fine: int) -> None:
+    matrix = psf_matrix(Axis(ratio, first, coarse, fine), width * ratio, shift * ratio)
+    np.testing.assert_allclose(matrix, naive_psf(ratio, first, coarse, fine, width * ratio, shift * ratio), atol=1e-12)
+    np.testing.assert_allclose(matrix.sum(1), 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ratio=st.floats(1.5, 32), first=st.floats(-5, 20), shift=st.floats(-10, 10))
+def test_interpolation_reproduces_quadratics(ratio: float, first: float, shift: float) -> None:
+    """Keys' kernel with a = -1/2 is exact for polynomials of second degree, away from the edge."""
+    axis = Axis(ratio, first, 9, round(9 * ratio))
+    matrix = cubic_matrix(axis, shift)
+    centre, fine = first + shift + ratio * np.arange(9), np.arange(axis.fine)
+    inner = (fine > centre[1]) & (fine < centre[-2])
+    for power in range(3):
+        np.testing.assert_allclose((matrix @ (centre / ratio) ** power)[inner], (fine[inner] / ratio) ** power, atol=1e-9)
+    np.testing.assert_allclose(matrix.sum(1), 1)

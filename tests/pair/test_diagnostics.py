@@ -1,0 +1,95 @@
+"""Warnings: where they are due, and where not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import geofuse
+from geofuse.errors import Warned
+from geofuse.methods.gem import diagnostics as gem_diagnostics
+from geofuse.pair import diagnostics
+from geofuse.pair.diagnostics import gain_and_offset, pair_warnings
+from geofuse.pair.prepare import PreparedPair, Settings, colocated, prepare_pair
+from geofuse.pair.response import EffectiveResponse
+from geofuse.pipeline import read_sample
+from tests.crops import small_cubes
+
+
+@pytest.fixture(scope="module")
+def prepared() -> PreparedPair:
+    scene = geofuse.api.pair(*small_cubes())
+    sample = read_sample(scene)
+    return prepare_pair(scene.pair, sample, sample, Settings(progress=False), lambda step: None, scene.bands.good)
+
+
+def codes(found: Iterable[Warned]) -> set[str]:
+    return {w["code"] for w in found}
+
+
+def with_response(prepared: PreparedPair, bands: int) -> PreparedPair:
+    response = EffectiveResponse(np.ones((bands, 177)) / 177, np.zeros(bands), np.zeros(bands))
+    return replace(prepared, response=response)
+
+
+def told(prepared: PreparedPair) -> set[str]:
+    return codes(pair_warnings(prepared, [str(k) for k in range(177)]))
+
+
+def test_warnings(prepared: PreparedPair) -> None:
+    assert not told(prepared) & {"geometry-at-limit", "few-msi-bands"}
+    assert "geometry-at-limit" in told(replace(prepared, geometry=replace(prepared.geometry, at_limit=True)))
+    assert "few-msi-bands" in told(with_response(prepared, 2))
+    assert "few-msi-bands" not in told(with_response(prepared, 3))
+
+
+def test_every_code_is_a_word_for_programs() -> None:
+    """Lower case and hyphens, one kind of warning each, and no warning without a code."""
+    source = "".join(Path(module.__file__).read_text() for module in (diagnostics, gem_diagnostics))
+    found = re.findall(r'warned\(\s*f?"([^"]*)"', source)
+    assert len(found) == source.count("warned(") >= 11
+    assert len(set(found)) == len(found)
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code.replace("{name.lower()}", "hsi")) for code in found)
+
+
+def test_values_that_are_no_reflectance_are_told() -> None:
+    """An array of counts, which no file declares a scale of: as (rioxarray.open_rasterio(…) * 1.0) is."""
+    hsi, msi = small_cubes()
+    told = {}
+    for name, factors in {"neither": (1, 1), "hsi": (1e4, 1), "msi": (1, 1e2)}.items():
+        model = geofuse.fit(hsi * factors[0], msi * factors[1], method="sylvester", progress=False)
+        told[name] = codes(model.report["warnings"]) & {"hsi-not-reflectance", "msi-not-reflectance"}
+    assert told == {"neither": set(), "hsi": {"hsi-not-reflectance"}, "msi": {"msi-not-reflectance"}}
+
+
+def test_few_coarse_pixels_are_warned_of() -> None:
+    hsi, msi = small_cubes()
+    model = geofuse.fit(hsi[:, :8, :8], msi, method="sylvester", progress=False)
+    assert "few-coarse-pixels" in codes(model.report["warnings"])
+
+
+def test_gain_and_offset_of_a_told_response(prepared: PreparedPair) -> None:
+    """One band calibrated 20 % brighter is listed, one that fits is not. An estimated response takes it up."""
+    hsi, msi = colocated(prepared.patches)
+    matrix = np.linalg.lstsq(hsi.T, msi.T, rcond=None)[0].T
+    brighter = replace(
+        prepared, response=EffectiveResponse(matrix / np.array([1.2, 1.0, 1.0, 1.0])[:, None], np.zeros(4), np.zeros(4), "told")
+    )
+    (message,) = (w["message"] for w in pair_warnings(brighter, ()) if w["code"] == "gain-or-offset")
+    assert "1 (gain 1.20" in message
+    fitting = replace(prepared, response=EffectiveResponse(matrix, np.zeros(4), np.zeros(4), "told"))
+    assert "gain-or-offset" not in told(fitting)
+    estimated = replace(brighter, response=replace(brighter.response, method="estimated"))
+    assert "gain-or-offset" not in told(estimated)
+
+
+def test_slope_and_intercept() -> None:
+    line = np.linspace(0, 1, 50)[None]
+    gain, offset = gain_and_offset(line, 1.1 * line - 0.02)
+    assert gain == pytest.approx(1.1)
+    assert offset == pytest.approx(-0.02)
