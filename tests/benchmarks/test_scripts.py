@@ -23,6 +23,7 @@ PAIR = ["--scenes", "jasper", "--responses", "qb4"]
     [
         ("baselines", ["--scenes", "jasper", "--ratios", "4", "--methods", "bicubic,raw gsa,sylvester,gem"], 4),
         ("geometry", PAIR, 6),
+        ("noise", [*PAIR, "--ratios", "4"], 1),
         ("oracle", PAIR[:2], 2),
         ("paper", ["--seconds", "1"], 1),
         ("robustness", [*PAIR, "--troubles", "none", "cloud in the MSI"], 2),
