@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
+import numpy as np
 import xarray as xr
 
 from geofuse import api
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from geofuse.model import Model
 
 DTYPES = ("int16", "float32")
+SHOWN = 400  # pixels along the longer side of the picture of the quality layer
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ class Job:
             counts = write_quality_once(staged, work, self.quality_path)
             staged.publish()
             clock.lap("write")
-            report = self._report(fused, receipt, clock, shares(counts))
+            report = self._report(fused, receipt, clock, shares(counts), _thumbnail(staged.quality))
             written = [self._write_report(report, path) for path in self.reports]
             if self.stac:
                 self._write_item(report, scene.hsi, scene.msi, written)
@@ -337,7 +339,7 @@ class Job:
             )
         return model
 
-    def _report(self, fused: xr.DataArray, receipt: Receipt, clock: Clock, quality: dict[str, float]) -> Report:
+    def _report(self, fused: xr.DataArray, receipt: Receipt, clock: Clock, quality: dict[str, float], shown: np.ndarray) -> Report:
         table = BandTable.from_cube(fused)
         about_run: dict[str, Any] = {
             "seconds": clock.laps,
@@ -354,7 +356,7 @@ class Job:
             text = f"{receipt.clipped} values did not fit {self.dtype} and were set to its limit; --dtype float32 keeps them."
             about_run["warnings"] = [*made.get("warnings", []), warned("clipped", text)]
         found = Report(made | about_run)
-        return Report(redacted(found.to_dict() | {"warnings": found.warnings()}))  # with what the figures call for
+        return Report(redacted(found.to_dict() | {"warnings": found.warnings()}), quality=shown)  # with what the figures call for
 
     def _write_report(self, report: Report, path: Path) -> tuple[str, Path]:
         if path.suffix.lower() == ".html":
@@ -382,3 +384,9 @@ class Job:
             elsewhere=self.remote is not None,
         )
         write_item(item, self.item_path)
+
+
+def _thumbnail(quality: np.ndarray) -> np.ndarray:
+    """Every so many pixels of a quality layer: flags have no mean."""
+    step = max(1, -(-max(quality.shape) // SHOWN))
+    return quality[::step, ::step]
