@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401  (registers .rio)
 
 import geofuse
 from geofuse.reporting.pictures import SIDE, decoded, draw_pictures, excerpt
