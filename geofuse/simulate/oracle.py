@@ -65,8 +65,9 @@ def _level(image: np.ndarray, noise: np.ndarray, clean_db: float) -> np.ndarray:
 
 def _detail_precision(y: np.ndarray) -> np.ndarray:
     """Inverse covariance of the detail that a step of two in resolution takes away, (K, K)."""
-    rank, h, w = y.shape
-    small = y.reshape(rank, h // 2, 2, w // 2, 2).mean((2, 4)) if h % 2 == w % 2 == 0 else y
+    rank, h, w = y.shape[0], y.shape[1] // 2 * 2, y.shape[2] // 2 * 2
+    y = y[:, :h, :w]
+    small = y.reshape(rank, h // 2, 2, w // 2, 2).mean((2, 4))
     detail = (y - _enlarge(small, h, w)).reshape(rank, -1)
     precision: np.ndarray = np.linalg.inv(detail @ detail.T / detail.shape[1] + 1e-3 * np.eye(rank))
     return precision
