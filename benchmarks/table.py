@@ -146,7 +146,7 @@ def readme_part(frame: pd.DataFrame) -> str:
 
 def _scenes(frame: pd.DataFrame) -> str:
     names = sorted(str(NAMES.get(scene, scene)) for scene in set(frame["scene"]))
-    return f"{len(names)} AVIRIS scene{'s' if len(names) != 1 else ''} ({', '.join(names)})"
+    return f"{len(names)} scene{'s' if len(names) != 1 else ''} ({', '.join(names)})"
 
 
 def _small_cells(row: pd.Series) -> list[str]:

@@ -28,7 +28,7 @@ def test_readme_has_a_row_a_method_and_none_a_pair() -> None:
     assert "| `auto` | +1.25 | +1.25 | 0.75 | -0.50 | -0.50 | 0.75 |" in part
     assert "| `cnmf` | -5.00 | -5.00 | 0.50 | – | – | – |" in part
     assert "told" not in part
-    assert "1 AVIRIS scene (Jasper Ridge)" in part
+    assert "1 scene (Jasper Ridge)" in part
     assert "the code has changed since" in part
     with pytest.raises(InvalidInput, match="estimated operators"):
         readme_part(measured([line("told", 40.0, operators="known")]))
