@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -137,16 +138,16 @@ def _check_shapes(gem: Gem) -> None:
             raise ValueError(f"{name} has shape {getattr(c, name).shape}; expected {shape}")
 
 
-class BayesianMethod:
+class BayesianMethod(ABC):
     """What methods share that end in `Gem`: they are saved alike, and know their posterior."""
 
     name: str
     role: Role = "estimator"
     quick = True
 
+    @abstractmethod
     def estimator(self, prepared: PreparedPair, settings: Settings, tick: Tick) -> Gem:
         """Fit the estimator alone."""
-        raise NotImplementedError
 
     def restore(self, arrays: Arrays, values: Values) -> FittedGem:
         """Undo `FittedGem.state`."""
