@@ -17,6 +17,8 @@ from benchmarks.results import Results
 from benchmarks.summary import by_pair, means, measured, method_order
 from geofuse.errors import InvalidInput
 
+# The scenes that the constants of `gem` were chosen on.
+CHOSEN_ON = ("ip", "jasper", "la")
 BEGIN, END = "<!-- benchmark: written by make bench-readme -->", "<!-- end of benchmark -->"
 TITLES = {
     ("noisy", "estimated"): "Noise 35/40 dB, everything estimated",
@@ -141,7 +143,25 @@ def readme_part(frame: pd.DataFrame) -> str:
     )
     changed = "" if frame["code"].iloc[0] == code_version() else ", and the code has changed since"
     source = f"Measured {frame['finished'].max()[:10]}{changed}. Every pair, seconds and memory: [table](docs/benchmarks/table.md)."
-    return "\n\n".join([caption, markdown(header, rows), source])
+    return "\n\n".join([caption, markdown(header, rows), *_elsewhere(shown), source])
+
+
+def _elsewhere(shown: pd.DataFrame) -> list[str]:
+    """How much less is gained on scenes that the constants of `gem` were not chosen on; nothing where only one kind is measured."""
+    lines = []
+    for chosen in (True, False):
+        part = shown[shown["scene"].isin(CHOSEN_ON) == chosen]
+        table = means(by_pair(part)) if len(part) else part
+        cells = [
+            f"`{method}` " + ", ".join(f"{row['gain_db']:+.2f} (1:{row['ratio']})" for _, row in mine.iterrows())
+            for method in ("gem", "hysure")
+            if len(part) and len(mine := table[table["method"] == method])
+        ]
+        if cells:
+            lines.append(
+                f"{'On the scenes with which the constants of `gem` were chosen' if chosen else 'On the others'}: {'; '.join(cells)}."
+            )
+    return [" ".join(lines)] if len(lines) == 2 else []
 
 
 def _scenes(frame: pd.DataFrame) -> str:

@@ -34,6 +34,12 @@ def test_readme_has_a_row_a_method_and_none_a_pair() -> None:
         readme_part(measured([line("told", 40.0, operators="known")]))
 
 
+def test_readme_says_what_is_gained_where_constants_were_not_chosen() -> None:
+    lines = [line("told", 40.0), line("gem", 42.0), line("told", 30.0, scene="berlin"), line("gem", 30.5, scene="berlin")]
+    assert "were chosen: `gem` +2.00 (1:4). On the others: `gem` +0.50 (1:4)." in readme_part(measured(lines))
+    assert "On the others" not in readme_part(measured(lines[:2]))
+
+
 def test_report_says_what_was_refused_and_that_the_code_changed() -> None:
     text = report(measured(HAND), {})
     assert "| Indian Pines, 4 bands, 1:4 | 50.00 / 1.00 | 53.50 / 0.90 | refused |" in text

@@ -67,10 +67,10 @@ class Coordinates:
         centre = self.srf @ self.mean + self.msi_offset
         return (msi - as_like(centre, msi)[:, None, None]) / as_like(self.msi_sigma, msi)[:, None, None]
 
-    def decode(self, coefficients: Tensor, spare: int = 0) -> Tensor:
-        """Coefficients (K, H, W) to reflectance (B, H, W), and ``spare`` planes of zeros behind it, which a copy would double."""
-        synthesis = np.pad(self.basis * self.sigma[:, None], ((0, spare), (0, 0)))
-        return mix(as_like(synthesis, coefficients), coefficients).add_(as_like(np.pad(self.mean, (0, spare)), coefficients)[:, None, None])
+    def decode(self, coefficients: Tensor) -> Tensor:
+        """Coefficients (K, H, W) to reflectance (B, H, W)."""
+        synthesis = self.basis * self.sigma[:, None]
+        return mix(as_like(synthesis, coefficients), coefficients).add_(as_like(self.mean, coefficients)[:, None, None])
 
     def rotated(self, forward: np.ndarray, backward: np.ndarray) -> Coordinates:
         """Coordinates in which the new coefficients are ``forward`` times the old ones."""

@@ -14,6 +14,7 @@ from scipy.ndimage import median_filter
 from scipy.stats import chi2
 
 ROUNDS = 6
+NEIGHBOURS = 3
 MIN_RANK, MAX_RANK = 10, 20
 EDGE = 1.1  # singular values must exceed the Marchenko-Pastur edge by this factor
 RELATIVE_FLOOR = 3e-3  # of a band's root mean square: no sensor is better calibrated than that
@@ -59,13 +60,13 @@ def hsi_noise(pixels: np.ndarray, measured: np.ndarray | None = None) -> tuple[n
     return np.maximum(sigma, np.maximum(floor, FLOOR)), min(max(rank, MIN_RANK), MAX_RANK, supported)
 
 
-def neighbour_noise(centred: np.ndarray, neighbours: int = 3) -> np.ndarray:
-    """Residual standard deviation of each band regressed on its ``neighbours`` nearest on either side; shape (B,)."""
+def neighbour_noise(centred: np.ndarray) -> np.ndarray:
+    """Residual standard deviation of each band regressed on its `NEIGHBOURS` nearest on either side; shape (B,)."""
     bands, count = centred.shape
     covariance = centred @ centred.T / count
     left, passed = np.empty(bands), np.eye(bands)
     for b in range(bands):
-        near = [i for i in range(b - neighbours, b + neighbours + 1) if i != b and 0 <= i < bands][: max(1, count // 3)]
+        near = [i for i in range(b - NEIGHBOURS, b + NEIGHBOURS + 1) if i != b and 0 <= i < bands][: max(1, count // 3)]
         block = covariance[np.ix_(near, near)]
         ridge = 1e-9 * np.trace(block) / len(near) + 1e-30
         weight = np.linalg.solve(block + ridge * np.eye(len(near)), covariance[near, b])
