@@ -6,7 +6,8 @@ in the bands near those of the MSI and displaced in the others, and no prior wit
 
 A displacement by δ changes a band by -δ·∇x. The innovation of the first stage is regressed on that (`geofuse.methods.gem.evidence`), all bands at
 once: neighbours share their displacement (an Ornstein-Uhlenbeck prior along the spectrum, which allows for steps at the detectors), and its
-size is set by the evidence, within what instruments do. See docs/research/coregistration.md.
+size is set by the evidence, within what instruments do. Cross-validation decides whether there is any: coarse pixels that took no part have to
+be predicted better with it. See docs/research/coregistration.md.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ WAVES = 40  # leading components of the prior along the spectrum
 # Standard deviation, fine pixels, that the evidence may ask for at most. Without a limit a scene of few coarse pixels explains with
 # displacements whatever is not symmetric in it, shadows above all (docs/research/coregistration.md).
 LARGEST = 0.08
+# How much of it is applied to fine pixels. Coarse ones also show as displacement what is asymmetric in the scene, such as shadows.
+APPLIED = 0.6
+FOLDS, SQUARE = 5, 4  # parts of the coarse pixels, in squares of so many
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class BandShifts:
     shift : ndarray, shape (2, B)
         Rows and columns, fine pixels, by which the content of each band lies further down and right than the MSI shows it.
     transfer : ndarray, shape (2, K, K)
-        From the row and column gradients of the coefficients to the change of the coefficients.
+        From the row and column gradients of the coefficients to the change of the coefficients; 0 where no displacement was confirmed.
     """
 
     shift: np.ndarray
@@ -73,18 +77,44 @@ def fit_band_shifts(
     analysis : ndarray, shape (K, B)
         Left inverse of ``basis``.
     """
-    components = unseen_components(prior, mixing)
-    found = normal_equations(seen, [torch.cat(gradients(z)) for z in images], weights, prior, mixing, components)
-    waves = _waves(len(basis))
+    components, waves = unseen_components(prior, mixing), _waves(len(basis))
+    slopes = [torch.cat(gradients(z)) for z in images]
+    size, rank = waves.shape[1], basis.shape[1]
     # Coefficient j of the displacements moves component u by (∇z)ᵀ maps[u, j].
     maps = np.einsum("ub,bj,bk->ujk", components.axes.T @ analysis, waves, basis)
-    size, rank = waves.shape[1], basis.shape[1]
-    gram = np.einsum("ujk,uakbl,uml->ajbm", maps, found.gram.reshape(-1, 2, rank, 2, rank), maps, optimize=True)
-    right = np.einsum("ujk,uak->aj", maps, found.right.reshape(-1, 2, rank), optimize=True)
-    axis = np.repeat([0, 1], size)
-    wave = most_probable(gram.reshape(1, 2 * size, 2 * size), right.reshape(1, -1), np.ones(1), axis, LARGEST**2)
-    shift = wave.reshape(2, size) @ waves.T
-    return BandShifts(-shift, np.stack([components.projector @ (analysis * s) @ basis for s in shift]))
+
+    def equations(used: Sequence[Tensor] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        found = normal_equations(seen, slopes, weights, prior, mixing, components, used)
+        gram = np.einsum("ujk,uakbl,uml->ajbm", maps, found.gram.reshape(-1, 2, rank, 2, rank), maps, optimize=True)
+        right = np.einsum("ujk,uak->aj", maps, found.right.reshape(-1, 2, rank), optimize=True)
+        return gram.reshape(2 * size, 2 * size), right.ravel()
+
+    def learn(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
+        axis = np.repeat([0, 1], size)
+        return most_probable(gram[None], right[None], np.ones(1), axis, LARGEST**2)[0]
+
+    gains = []
+    for part in _parts(seen):
+        gram, right = equations(part)
+        found = learn(*equations([1 - p for p in part]))
+        gains.append(2 * found @ right - found @ gram @ found)
+    confirmed = np.mean(gains) > np.std(gains, ddof=1) / np.sqrt(FOLDS)
+    shift = confirmed * learn(*equations()).reshape(2, size) @ waves.T
+    return BandShifts(-shift, np.stack([components.projector @ (analysis * (APPLIED * s)) @ basis for s in shift]))
+
+
+def _parts(seen: Sequence[Observation]) -> list[list[Tensor]]:
+    """The coarse pixels in `FOLDS` parts, each a list of one mask (h, w) per patch: 1 where a pixel belongs to it."""
+    rng = np.random.default_rng(0)
+    parts: list[list[Tensor]] = [[] for _ in range(FOLDS)]
+    for s in seen:
+        h, w = s.y.shape[1:]
+        squares = -(-h // SQUARE), -(-w // SQUARE)
+        number = rng.permutation(np.arange(squares[0] * squares[1]) % FOLDS).reshape(squares)
+        number = np.kron(number, np.ones((SQUARE, SQUARE), int))[:h, :w]
+        for k, part in enumerate(parts):
+            part.append(as_like(np.asarray(number == k, float), s.y))
+    return parts
 
 
 def _waves(bands: int) -> np.ndarray:

@@ -26,7 +26,9 @@ JITTER = 1e-3
 FIT_TOLERANCE = 1e-3
 
 
-def calibrate(patches: Sequence[Patch], coordinates: Coordinates, covariance: np.ndarray, rounds: int) -> tuple[Coordinates, np.ndarray]:
+def calibrate(
+    patches: Sequence[Patch], coordinates: Coordinates, covariance: np.ndarray, rounds: int, held: int = 0
+) -> tuple[Coordinates, np.ndarray]:
     """Homogeneous EM for the prior covariance and the MSI noise.
 
     Parameters
@@ -38,6 +40,9 @@ def calibrate(patches: Sequence[Patch], coordinates: Coordinates, covariance: np
     covariance : ndarray, shape (K, K)
         Starting prior covariance.
     rounds : int
+    held : int
+        Of these, so many first rounds leave the noise as it is: the residual of a covariance that is still too small is no noise, and once
+        taken for it hardly comes back.
 
     Returns
     -------
@@ -48,7 +53,7 @@ def calibrate(patches: Sequence[Patch], coordinates: Coordinates, covariance: np
     lowest = np.maximum(MIN_RELATIVE_MSI_NOISE * level, FLOOR)
     seen = [encode(p, coordinates) for p in patches]
     bases = [s.psf.upsample(s.y) for s in seen]
-    for _ in range(rounds):
+    for number in range(rounds):
         mixing = coordinates.mixing
         prior = Prior.single(covariance)
         given = given_msi(prior, mixing)
@@ -60,6 +65,8 @@ def calibrate(patches: Sequence[Patch], coordinates: Coordinates, covariance: np
             residual = residual + s.masked(s.m - mix(as_like(mixing, z), z)).square().sum((1, 2)).double().cpu().numpy()
             pixels += s.known_pixels
         covariance = symmetric(scatter / pixels + inside)
+        if number < held:
+            continue
         variance = residual / pixels + np.einsum("mk,kl,ml->m", mixing, inside, mixing)
         factor = np.maximum(np.sqrt(variance), lowest / coordinates.msi_sigma)
         coordinates = coordinates.with_msi_sigma(coordinates.msi_sigma * factor)

@@ -286,7 +286,7 @@ def fit_gem(
 
 
 def _calibrated(patches: Sequence[Patch], start: Coordinates, ratio: float) -> tuple[Coordinates, np.ndarray]:
-    return calibrate(patches, start, detail_covariance([encode(p, start) for p in patches], ratio), rounds=20)
+    return calibrate(patches, start, detail_covariance([encode(p, start) for p in patches], ratio), rounds=20, held=10)
 
 
 def _fit_stages(gem: Gem, seen: Sequence[Observation], covariance: np.ndarray, tick: Callable[[str], None]) -> Gem:

@@ -49,15 +49,21 @@ def hsi_noise(pixels: np.ndarray, measured: np.ndarray | None = None) -> tuple[n
     bands, count = pixels.shape
     centred = pixels - pixels.mean(1, keepdims=True)
     start = sigma = neighbour_noise(centred)
-    rank = min(MAX_RANK, bands, max(count // 4, 1))
     if count >= 2 * bands:
         for _ in range(ROUNDS):
             sigma, rank = _factor_round(centred, sigma, start)
+    else:
+        rank = signal_rank(np.linalg.eigvalsh(np.cov(centred / sigma[:, None], bias=True)), count)
     if measured is not None:
         sigma = sigma * np.sqrt(count / np.maximum(measured, 1))
     floor = RELATIVE_FLOOR * np.sqrt((pixels**2).mean(1))
     supported = max(1, min(bands, count // 4))
     return np.maximum(sigma, np.maximum(floor, FLOOR)), min(max(rank, MIN_RANK), MAX_RANK, supported)
+
+
+def signal_rank(value: np.ndarray, count: int) -> int:
+    """Eigenvalues of whitened spectra that rise above what noise alone makes of so many: beyond the Marchenko-Pastur edge."""
+    return int((value > EDGE * (1 + np.sqrt(len(value) / count)) ** 2).sum())
 
 
 def neighbour_noise(centred: np.ndarray) -> np.ndarray:
@@ -86,8 +92,7 @@ def _factor_round(centred: np.ndarray, sigma: np.ndarray, start: np.ndarray) -> 
     whitened = centred / sigma[:, None]
     value, vector = np.linalg.eigh(whitened @ whitened.T / count)
     value, vector = value[::-1], vector[:, ::-1]
-    edge = (1 + np.sqrt(bands / count)) ** 2
-    rank = min(max(int((value > EDGE * edge).sum()), 4), bands // 2)
+    rank = min(max(signal_rank(value, count), 4), bands // 2)
     signal = vector[:, :rank]
     total = (whitened**2).mean(1)
     residual = total - (signal**2 * value[:rank]).sum(1)

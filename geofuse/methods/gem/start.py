@@ -15,8 +15,15 @@ from geofuse.pair.patch import Patch
 from geofuse.pair.psf.weights import cubic_matrix, psf_matrix
 
 
+# Noise of the MSI that a direction outside the subspace adds to its bands, where it is as strong as the noise of the HSI: below this it is left out.
+SEEN_BY_MSI = 0.3
+
+
 def start_coordinates(patches: Sequence[Patch], srf: np.ndarray, msi_offset: np.ndarray, rank: int | None = None) -> Coordinates:
-    """Noise-whitened subspace of the sample.
+    """Noise-whitened subspace of the sample: what rises above the HSI's noise, and what else the MSI sees.
+
+    Fine detail that principal components of the coarse pixels do not hold would be an error of the MSI's model, as large as its noise or larger. So the
+    directions in which the MSI looks out of the principal subspace are added to it.
 
     Parameters
     ----------
@@ -26,7 +33,7 @@ def start_coordinates(patches: Sequence[Patch], srf: np.ndarray, msi_offset: np.
     msi_offset : ndarray, shape (M,)
         MSI minus ``srf`` times HSI, reflectance.
     rank : int, optional
-        Dimension of the subspace; estimated by default.
+        Number of principal components; estimated by default.
     """
     pixels = np.concatenate([p.hsi[:, p.hsi_valid].double().cpu().numpy() for p in patches], axis=1)
     sigma, estimated = hsi_noise(pixels, np.sum([p.measured for p in patches], axis=0))
@@ -35,7 +42,16 @@ def start_coordinates(patches: Sequence[Patch], srf: np.ndarray, msi_offset: np.
     _, vector = np.linalg.eigh(whitened @ whitened.T)
     basis = vector[:, ::-1][:, : min(rank or estimated, len(sigma))]
     images = [np.where(p.msi_valid.cpu().numpy(), p.msi.double().cpu().numpy(), np.nan) for p in patches]
-    return Coordinates(sigma, mean, basis, basis.T, srf, msi_offset, msi_noise(images))
+    msi_sigma = msi_noise(images)
+    basis = np.concatenate([basis, _seen_outside(basis, srf * sigma / msi_sigma[:, None])], axis=1)
+    return Coordinates(sigma, mean, basis, basis.T, srf, msi_offset, msi_sigma)
+
+
+def _seen_outside(basis: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Orthonormal directions outside a subspace (B, K) in which a whitened response (M, B) looks, those that matter; shape (B, at most M)."""
+    outside = response - (response @ basis) @ basis.T
+    _, singular, right = np.linalg.svd(outside, full_matrices=False)
+    return right[singular > SEEN_BY_MSI].T
 
 
 def detail_covariance(seen: Sequence[Observation], ratio: float) -> np.ndarray:
