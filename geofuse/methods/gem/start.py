@@ -14,7 +14,6 @@ from geofuse.pair.grid import Axis
 from geofuse.pair.patch import Patch
 from geofuse.pair.psf.weights import cubic_matrix, psf_matrix
 
-
 # Noise of the MSI that a direction outside the subspace adds to its bands, where it is as strong as the noise of the HSI: below this it is left out.
 SEEN_BY_MSI = 0.3
 
