@@ -18,7 +18,7 @@ from geofuse.evaluation.metrics import score
 from geofuse.methods.registry import get_method
 from geofuse.pair.prepare import Settings
 from geofuse.pair.registration import Registration
-from geofuse.pipeline import fit_scene
+from geofuse.pipeline.fit import fit_scene
 from geofuse.run.plan import make_plan
 from geofuse.simulate import RESPONSES, SCENES, airy, cubes, gaussian, simulate
 from geofuse.simulate.pairs import PointSpread

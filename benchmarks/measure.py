@@ -16,7 +16,8 @@ from geofuse.errors import InvalidInput
 from geofuse.evaluation.metrics import score
 from geofuse.pair.prepare import Settings
 from geofuse.pair.registration import Registration
-from geofuse.pipeline import fit_scene
+from geofuse.pipeline.fit import fit_scene
+from geofuse.pipeline.plan import plan_scene
 from geofuse.simulate import Simulation, closed_form_oracle, cubes, simulate
 
 SCORES = ("psnr_db", "sam_deg", "ergas", "ssim", "uqi", "rmse")
@@ -79,7 +80,7 @@ def _fuse(pair: Simulation, case: Case) -> tuple[np.ndarray, dict[str, Any]]:
     scene = api.pair(hsi, msi)
     model = fit_scene(scene, settings_of(case, pair))
     fitted = time.perf_counter()
-    planned = api.plan(hsi, msi, model=model, device=case.device)
+    planned = plan_scene(scene, model=model, device=case.device)
     fused = api.apply(scene, model, planned, progress=False).values
     seconds = {"fit_s": round(fitted - start, 3), "apply_s": round(time.perf_counter() - fitted, 3)}
     return fused, seconds | {"used": model.method}

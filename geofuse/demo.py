@@ -50,7 +50,7 @@ def run_demo(folder: Path, *, method: str = "auto", progress: bool = True) -> tu
     """
     from geofuse.io.read.open import open_hsi, open_msi
     from geofuse.job import Job
-    from geofuse.pipeline import check_method
+    from geofuse.methods.registry import check_method
     from geofuse.view.quicklook import comparison
 
     check_method(method)

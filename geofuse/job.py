@@ -8,6 +8,7 @@ import json
 import math
 import warnings
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,9 @@ from geofuse.io.write.space import check_space, disk_space
 from geofuse.io.write.vrt import software
 from geofuse.io.write.workspace import Workspace, folder_of, is_finished, recorded, together, workspace
 from geofuse.pair.scene import Scene
+from geofuse.pipeline import apply
+from geofuse.pipeline.pair import checked_pair, pair
+from geofuse.pipeline.plan import plan_scene
 from geofuse.redact import redacted
 from geofuse.reporting.report import Report
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
@@ -124,11 +128,11 @@ class Job:
         item = [self.destination.beside(self.item_path)] if self.stac else []
         return [*(self.destination.beside(path, self.format) for path in self.layers), *item]
 
-    @property
+    @cached_property
     def _hsi_files(self) -> list[str]:
         return files_of(self.hsi, self.hsi_bands)
 
-    @property
+    @cached_property
     def _msi_files(self) -> list[str]:
         return files_of(self.msi, self.msi_bands, self.msi_resolution)
 
@@ -169,7 +173,7 @@ class Job:
     def plan(self) -> Plan:
         """The dry run."""
         self.refuse()
-        return self._plan(*self._opened(), self._given_model())
+        return self._plan(pair(*self._opened()), self._given_model())
 
     def run(self) -> tuple[xr.DataArray, Report]:
         """Fuse, write the COG or Zarr store, the reports and the STAC item; all of them appear, or none.
@@ -184,9 +188,8 @@ class Job:
         self.refuse()
         check_files_seen([*self._hsi_files, *self._msi_files])
         clock, command = Clock(), self._command()
-        (hsi, msi), given = self._opened(), self._given_model()
-        scene = api.checked_pair(hsi, msi)
-        planned = self._plan(scene.hsi, scene.msi, given)
+        scene, given = checked_pair(*self._opened()), self._given_model()
+        planned = self._plan(scene, given)
         destination, run = self.destination, self._run(command)
         overwrite = self.overwrite or destination.private
         self._check_space(destination.target, planned)
@@ -202,7 +205,7 @@ class Job:
                 if self.uncertainty:
                     self._write_deviation(scene, model, planned, work)
                     clock.lap("uncertainty")
-                fused, flagged = api.flagged(scene, model, planned)
+                fused, flagged = apply.flagged(scene, model, planned)
                 staged = stage_tiles(fused, work, self.format, dtype=self.dtype, progress=self.progress, flagged=flagged)
             clock.lap("apply")
             receipt = staged.finish({RUN_TAG: run}, self.progress)
@@ -288,19 +291,19 @@ class Job:
         done, path = work.journal.get("uncertainty"), self.uncertainty_path
         if done is not None and path.exists() and content_sha256(path) == done["sha256"]:
             return
-        made = api.deviation(scene, model, planned, progress=self.progress)
+        made = apply.deviation(scene, model, planned, progress=self.progress)
         receipt = write_raster(made, path, self.format, dtype=self.dtype, overwrite=True, progress=self.progress, resume=self.resume)
         work.journal.append("uncertainty", sha256=receipt.sha256, size=receipt.size)
 
     def _fitted(self, scene: Scene, work: Workspace) -> Model:
         """The model that the workspace holds; fitted and put there where it does not."""
         from geofuse.model import Model
+        from geofuse.pipeline.fit import fit_scene, settings_of
 
         kept = work.folder / "model.safetensors"
         if "model" not in work.journal:
-            model = api.fit(
-                scene.hsi,
-                scene.msi,
+            settings = settings_of(
+                scene,
                 method=self.method,
                 srf=self.srf,
                 device=self.device,
@@ -308,6 +311,7 @@ class Job:
                 seed=self.seed,
                 uncertainty=self.uncertainty,
             )
+            model = fit_scene(scene, settings)
             model.save(kept)
             work.journal.append("model", sha256=file_sha256(kept))
         # read back even when it was fitted just now, so that a resumed run uses the very same numbers
@@ -322,11 +326,11 @@ class Job:
         check_storable(hsi, self.dtype, self.hsi)
         return hsi, open_msi(self.msi, bands=self.msi_bands, resolution=self.msi_resolution, trust_input=self.trust_input)
 
-    def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
+    def _plan(self, scene: Scene, model: Model | None) -> Plan:
         options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}
-        planned = api.plan(hsi, msi, model=model, memory=self.memory, **options)
+        planned = plan_scene(scene, model=model, memory=self.memory, **options)
         if self.stac:
-            footprint(api.pair(hsi, msi).pair.output_geobox)  # which refuses before the work what an item could not say after it
+            footprint(scene.pair.output_geobox)  # rejects before the work what an item could not say after it
         return planned
 
     def _given_model(self) -> Model | None:

@@ -50,7 +50,7 @@ def test_lazy_in_lazy_out_and_eager_in_eager_out() -> None:
 
 def test_a_slice_is_computed_without_fitting_again(monkeypatch: pytest.MonkeyPatch) -> None:
     fused = geofuse.fuse(*small_cubes(), method="sylvester", tile=64, progress=False)
-    monkeypatch.setattr("geofuse.pipeline.fit_scene", lambda *_: pytest.fail("fitted again"))
+    monkeypatch.setattr("geofuse.pipeline.fit.fit_scene", lambda *_: pytest.fail("fitted again"))
     tiles: list[Any] = []
     genuine = geofuse.Model.apply
 
@@ -75,7 +75,7 @@ def test_fitting_reads_a_bounded_sample(monkeypatch: pytest.MonkeyPatch) -> None
         rng = np.random.default_rng(top * 5000 + left)
         return rng.random((3, bottom - top, right - left), dtype=np.float32)
 
-    from geofuse.pipeline import SAMPLE_PIXELS, SURVEY_PIXELS, read_windows
+    from geofuse.pipeline.fit import SAMPLE_PIXELS, SURVEY_PIXELS, read_windows
     from geofuse.run.tiles import sample_windows
 
     fine = da.map_blocks(block, chunks=((3,), (100,) * 40, (100,) * 40), dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))

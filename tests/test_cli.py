@@ -462,7 +462,7 @@ cli.main(["fuse", "a.tif", "b.tif", "-o", "c.tif"])
 
 
 def test_plan_reads_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geofuse.pipeline.fit_scene", lambda *_: pytest.fail("a plan must not fit"))
+    monkeypatch.setattr("geofuse.pipeline.fit.fit_scene", lambda *_: pytest.fail("a plan must not fit"))
     status, out, err = run(["fuse", *map(str, small_files()), "-o", str(tmp_path / "out.tif"), "--plan"], capsys)
     assert (status, err) == (0, "")
     assert "177 bands, 133 x 117 pixels of 3.6, EPSG:32633" in out
@@ -472,7 +472,7 @@ def test_plan_reads_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFix
 def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With a model nothing is fitted, and the model of another pair is refused."""
     model = small_model().save(tmp_path / "m.safetensors")
-    monkeypatch.setattr("geofuse.pipeline.fit_scene", lambda *_: pytest.fail("there is a model already"))
+    monkeypatch.setattr("geofuse.pipeline.fit.fit_scene", lambda *_: pytest.fail("there is a model already"))
     given = list(map(str, small_files()))
     status, _, err = run(["fuse", *given, "-o", str(tmp_path / "out.tif"), "--model", str(model), "--no-stac", "-q"], capsys)
     assert status == 0, err
@@ -531,7 +531,7 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert all({"psnr_db", "sam_deg", "ergas", "ssim"} <= set(row) for row in scores.values())
     assert scores["sylvester"]["psnr_db"] > scores["bicubic"]["psnr_db"]
     assert out.index("sylvester") < out.index("bicubic")
-    monkeypatch.setattr("geofuse.pipeline.prepare_pair", lambda *_: pytest.fail("refuse before the work"))
+    monkeypatch.setattr("geofuse.pipeline.fit.prepare_pair", lambda *_: pytest.fail("refuse before the work"))
     for options, message in (
         (["--methods", "magic"], "no method 'magic'"),
         (["--json", str(tmp_path / "no" / "s.json")], "does not exist"),

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 import geofuse
-from geofuse.pipeline import guarded
+from geofuse.pipeline.fit import guarded
 from tests.crops import small_cubes, small_model
 
 COARSE_BAND, EMPTY = 60, 30

@@ -17,6 +17,7 @@ from geofuse.cli import main
 from geofuse.errors import InvalidOutput, RunError
 from geofuse.io.read.fingerprint import content_stamp, fingerprint
 from geofuse.job import Job
+from geofuse.pipeline import apply
 from tests.crops import small_files, small_model, small_pair
 from tests.io.read.test_open import numbers, write_envi
 
@@ -52,8 +53,8 @@ class TestReplaced:
 
     @pytest.mark.parametrize("which", ["hsi", "msi"])
     def test_before_the_tiles(self, which: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        made, swap, genuine = job(tmp_path, model), swapped(tmp_path / f"{which}.tif"), api.flagged
-        monkeypatch.setattr("geofuse.api.flagged", lambda *a, **k: (swap(), genuine(*a, **k))[1])
+        made, swap, genuine = job(tmp_path, model), swapped(tmp_path / f"{which}.tif"), apply.flagged
+        monkeypatch.setattr("geofuse.pipeline.apply.flagged", lambda *a, **k: (swap(), genuine(*a, **k))[1])
         self.failed(made, rf"{which}\.tif was replaced or changed while it was in use")
 
     def test_after_the_tiles(self, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,10 @@ from rasterio.warp import Resampling, reproject
 from rio_cogeo.cogeo import cog_validate
 
 import geofuse
-from geofuse import api
 from geofuse.errors import InvalidInput, InvalidOutput, RunError
 from geofuse.io.read.fingerprint import content_sha256
 from geofuse.job import Job
+from geofuse.pipeline import apply
 from geofuse.scheduling import scheduler_of
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
 from tests.stac.conftest import validate as schemas
@@ -245,7 +245,7 @@ def test_a_full_disk_or_an_interrupt_after_the_cog_keeps_the_work(
             job(folder, **given).run()
     assert listing(folder) == [".out.tif.geofuse"]
     with monkeypatch.context() as patch:
-        for done in ("geofuse.run.graph.fuse_tile", "geofuse.io.write.cog._compress", "geofuse.api.fit"):
+        for done in ("geofuse.run.graph.fuse_tile", "geofuse.io.write.cog._compress", "geofuse.pipeline.fit.fit_scene"):
             patch.setattr(done, failing(AssertionError("that had been done"), folder))
         job(folder, **given).run()
     assert listing(folder) == ["out.json", "out.tif", "out_quality.tif", "r.html", "r.json"]
@@ -319,13 +319,13 @@ def test_memory_limit_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.Mo
     import dask
 
     seen: list[Any] = []
-    genuine = api.flagged
+    genuine = apply.flagged
 
     def watched(*arguments: Any, **options: Any) -> Any:
         seen.append(dask.config.get("num_workers"))
         return genuine(*arguments, **options)
 
-    monkeypatch.setattr("geofuse.api.flagged", watched)
+    monkeypatch.setattr("geofuse.pipeline.apply.flagged", watched)
     model = small_model().save(tmp_path / "model.safetensors")
     with dask.config.set(num_workers=6):
         needed = job(tmp_path, model=model, tile=64).plan()
@@ -438,7 +438,7 @@ class TestRoomForBoth:
         monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": share * self.ONE})())
 
     def test_is_seen_to_before_anything_is_computed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("geofuse.api.fit", lambda *_, **__: pytest.fail("too late"))
+        monkeypatch.setattr("geofuse.pipeline.fit.fit_scene", lambda *_, **__: pytest.fail("too late"))
         self.full(monkeypatch, 1.45)
         with pytest.raises(InvalidOutput, match=r"out_uncertainty\.tif and out\.tif takes up to 0\.02 GB.*0\.02 GB are free; make room"):
             job(tmp_path, uncertainty=True).run()
@@ -448,12 +448,12 @@ class TestRoomForBoth:
         self.full(monkeypatch, 1.55)
         with monkeypatch.context() as patch:
             patch.setattr("geofuse.job.together", lambda _: nullcontext())  # a run that is killed takes nothing back
-            patch.setattr("geofuse.api.flagged", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr("geofuse.pipeline.apply.flagged", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 job(tmp_path, uncertainty=True).run()
         assert listing(tmp_path) == [".out.tif.geofuse", "out_uncertainty.tif"]
         self.full(monkeypatch, 1.05)
-        monkeypatch.setattr("geofuse.api.deviation", lambda *_, **__: pytest.fail("that had been done"))
+        monkeypatch.setattr("geofuse.pipeline.apply.deviation", lambda *_, **__: pytest.fail("that had been done"))
         job(tmp_path, uncertainty=True).run()
         assert listing(tmp_path) == ["out.json", "out.tif", "out_quality.tif", "out_uncertainty.tif"]
 

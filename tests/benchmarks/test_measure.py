@@ -10,7 +10,7 @@ import pytest
 from benchmarks.cases import Case
 from benchmarks.measure import MEASURED, SCORES, cubes, measure, settings_of
 from geofuse import api
-from geofuse.pipeline import fit_scene
+from geofuse.pipeline.fit import fit_scene
 from geofuse.simulate import simulate
 
 CASE = Case("jasper", 4, "qb4", "noisy", "known", "gem")

@@ -16,7 +16,7 @@ from geofuse.evaluation.wald import MARGIN_DB, _step, choose_method, compare, re
 from geofuse.methods.registry import get_method
 from geofuse.pair.prepare import PreparedPair, Settings, prepare_pair
 from geofuse.pair.scene import Sample
-from geofuse.pipeline import read_sample
+from geofuse.pipeline.fit import read_sample
 from tests.crops import small_cubes, small_pair
 
 QUIET = Settings(progress=False)

@@ -17,7 +17,7 @@ from geofuse.pair import diagnostics
 from geofuse.pair.diagnostics import gain_and_offset, pair_warnings
 from geofuse.pair.prepare import PreparedPair, Settings, colocated, prepare_pair
 from geofuse.pair.response import EffectiveResponse
-from geofuse.pipeline import read_sample
+from geofuse.pipeline.fit import read_sample
 from tests.crops import small_cubes
 
 

@@ -12,7 +12,7 @@ from geofuse.errors import InvalidPair
 from geofuse.pair.prepare import PreparedPair, Settings, _reject_baseline_offset, block_mean, colocated, prepare_pair
 from geofuse.pair.registration import Registration
 from geofuse.pair.response import EffectiveResponse
-from geofuse.pipeline import read_sample
+from geofuse.pipeline.fit import read_sample
 from tests.crops import small_cubes, small_pair
 
 

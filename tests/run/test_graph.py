@@ -89,7 +89,7 @@ def test_lazy_in_lazy_out_and_nothing_is_fitted_again(cubes: tuple[xr.DataArray,
     hsi, msi = (cube.chunk() for cube in cubes)
     fused = geofuse.fuse(hsi, msi, method="sylvester", tile=100, progress=False)
     assert isinstance(fused.data, da.Array)
-    monkeypatch.setattr("geofuse.pipeline.fit_scene", None)
+    monkeypatch.setattr("geofuse.pipeline.fit.fit_scene", None)
     with dask.config.set(scheduler="synchronous"):
         corner = fused[:, :20, :20].compute()
     assert corner.shape == (177, 20, 20)
