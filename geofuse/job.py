@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,6 @@ class Job:
     progress: bool = True
     datetime: dt.datetime | tuple[dt.datetime, dt.datetime] | None = None
     titles: tuple[str | None, str | None] = (None, None)
-    extra_assets: dict[str, Path] = field(default_factory=dict)
     uncertainty: bool = False
     trust_input: bool = False
     """Open whatever GDAL knows."""
@@ -381,10 +380,7 @@ class Job:
             sources=sources,
             quality=report.summary(),
             datetime=self.datetime,
-            assets={"quality": self.quality_path}
-            | dict(written)
-            | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {})
-            | self.extra_assets,
+            assets={"quality": self.quality_path} | dict(written) | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {}),
             elsewhere=self.remote is not None,
         )
         write_item(item, self.item_path)

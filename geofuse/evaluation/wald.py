@@ -23,7 +23,7 @@ from geofuse.methods.registry import STANDARD, all_methods, get_method
 from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import GridPair, Window, pair_grids
 from geofuse.pair.patch import make_patch
-from geofuse.pair.prepare import PreparedPair, Settings, prepare_pair
+from geofuse.pair.prepare import PreparedPair, Settings, coarse_msi, prepare_pair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration
 from geofuse.pair.scene import Sample
@@ -73,14 +73,7 @@ def reduce(
         return None
     h, w = (n // step * step for n in sample.coarse.shape)
     truth = np.where(patch.psf.observed.cpu().numpy() > 0, sample.hsi, np.nan)[:, :h, :w]
-    mean = np.nanmean(sample.msi, axis=(1, 2), keepdims=True)
-    seen = (
-        patch.psf.forward(fill_gaps(patch.msi - torch.as_tensor(mean, dtype=patch.msi.dtype, device=patch.msi.device), patch.msi_valid))
-        .cpu()
-        .numpy()
-        + mean
-    )
-    seen = np.where(np.isfinite(truth).all(0), seen[:, :h, :w], np.nan)
+    seen = np.where(np.isfinite(truth).all(0), coarse_msi(patch)[0].cpu().numpy()[:, :h, :w], np.nan)
     pair = _nested_pair(h, w, step)
     sigma = tuple(s / prepared.pair.ratio * step for s in prepared.geometry.sigma)
     geometry = Registration((sigma[0], sigma[1]), (0.0, 0.0), prepared.geometry.unexplained)

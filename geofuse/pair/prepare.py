@@ -11,7 +11,7 @@ import torch
 from geofuse.errors import InvalidPair
 from geofuse.pair.clouds import Clouds, find_clouds
 from geofuse.pair.faults import Fault
-from geofuse.pair.gaps import fill_gaps
+from geofuse.pair.gaps import fill_gaps, masked_mean
 from geofuse.pair.grid import GridPair
 from geofuse.pair.patch import Patch, make_patch
 from geofuse.pair.psf.builder import PsfBuilder
@@ -144,7 +144,7 @@ def colocated(patches: Iterable[Patch]) -> tuple[np.ndarray, np.ndarray]:
 
 def coarse_msi(patch: Patch) -> tuple[torch.Tensor, torch.Tensor]:
     """The MSI seen through the PSF (M, h, w), and where that can be compared with the HSI (h, w)."""
-    mean = (patch.msi * patch.msi_valid).sum((1, 2), keepdim=True) / patch.msi_valid.sum().clamp(min=1)
+    mean = masked_mean(patch.msi, patch.msi_valid)
     seen = patch.psf.forward(fill_gaps(patch.msi - mean, patch.msi_valid)) + mean
     complete = patch.psf.forward(patch.msi_valid[None].to(patch.msi.dtype))[0] > 0.95
     return seen, (patch.psf.observed > 0) & complete

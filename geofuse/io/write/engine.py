@@ -73,11 +73,6 @@ class Receipt:
     clipped: int
     valid_percent: float
 
-    @property
-    def multihash(self) -> str:
-        """The checksum as STAC's file extension wants it: multihash code 12 (sha2-256), length 20, in hex."""
-        return f"1220{self.sha256}"
-
 
 def write_raster(
     cube: xr.DataArray,

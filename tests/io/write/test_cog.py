@@ -164,7 +164,6 @@ class TestContent:
         content = receipt.path.read_bytes()
         assert receipt.size == len(content)
         assert receipt.sha256 == hashlib.sha256(content).hexdigest()
-        assert receipt.multihash == "1220" + receipt.sha256
         assert receipt.windows_checked == 5 * 2 * 2
         assert receipt.valid_percent == pytest.approx(100 * np.isfinite(cube.values).mean())
         assert left_in(receipt.path.parent) == ["a.tif"]

@@ -134,7 +134,7 @@ def test_cnmf_explains_both_images_and_stays_non_negative(shared_data: Path) -> 
 def test_cnmf_with_fewer_pixels_than_endmembers() -> None:
     hsi, msi, operator, _ = random_pair()
     srf = torch.eye(3, 5, dtype=torch.float64)
-    fused = cnmf(hsi[:, :, :], msi, operator, srf, rounds=2, updates=5)
+    fused = cnmf(hsi[:, :, :], msi, operator, srf, rounds=2)
     assert fused.shape == (5, 20, 20)
     assert torch.isfinite(fused).all()
 

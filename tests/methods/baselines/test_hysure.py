@@ -39,18 +39,18 @@ def tiny_problem(observed: np.ndarray | None = None) -> Problem:
     hsi = torch.tensordot(torch.as_tensor(basis), operator.forward(truth), 1)
     msi = torch.tensordot(torch.as_tensor(mixing), truth, 1)
     hsi, msi = (a + 0.1 * torch.as_tensor(rng.normal(size=a.shape)) for a in (hsi, msi))
-    return Problem(hsi, msi, operator, basis, mixing, 1.3, 0.4)
+    weight = np.sqrt(1.3)  # of the fine image, in units of its noise
+    return Problem(hsi, weight * msi, operator, basis, weight * mixing, 0.4)
 
 
 def dense(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Matrix and right-hand side of both data terms, weights included, and the matrix of all differences (2 · K · n rows)."""
+    """Matrix and right-hand side of both data terms, and the matrix of all differences (2 · K · n rows)."""
     k, (height, width) = problem.basis.shape[1], problem.msi.shape[1:]
     unit = torch.eye(height * width, dtype=torch.float64).reshape(-1, height, width)
     psf = problem.operator.forward(unit).flatten(1).numpy().T
     observed = problem.operator.observed.numpy().ravel()
-    weight = np.sqrt(problem.msi_weight)
-    data = np.vstack([np.kron(problem.basis, psf), weight * np.kron(problem.mixing, np.eye(height * width))])
-    seen = np.concatenate([(problem.hsi.flatten(1).numpy() * observed).ravel(), weight * problem.msi.numpy().ravel()])
+    data = np.vstack([np.kron(problem.basis, psf), np.kron(problem.mixing, np.eye(height * width))])
+    seen = np.concatenate([(problem.hsi.flatten(1).numpy() * observed).ravel(), problem.msi.numpy().ravel()])
     down, right = np.eye(height, k=1) - np.eye(height), np.eye(width, k=1) - np.eye(width)
     down[-1], right[-1] = 0, 0
     slopes = np.vstack([np.kron(np.eye(k), np.kron(down, np.eye(width))), np.kron(np.eye(k), np.kron(np.eye(height), right))])
