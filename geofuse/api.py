@@ -65,7 +65,7 @@ def plan(
     Raises
     ------
     InvalidInput
-        Whatever `fuse` would refuse before it reads pixels.
+        Whatever `fuse` would reject before it reads pixels.
     """
     return plan_scene(
         pair(hsi, msi), method=method, srf=srf, model=model, tile=tile, device=device, memory=memory, uncertainty=uncertainty, seed=seed

@@ -135,8 +135,8 @@ class Job:
     def _msi_files(self) -> list[str]:
         return files_of(self.msi, self.msi_bands, self.msi_resolution)
 
-    def refuse(self) -> None:
-        """Refuse what cannot be written, before anything is read."""
+    def check(self) -> None:
+        """Reject what cannot be written, before anything is read."""
         if self.dtype not in DTYPES:
             raise InvalidInput(f"The output cannot be stored as {self.dtype!r}; expected {' or '.join(DTYPES)}.")
         if not names_a_format(self.output):
@@ -171,7 +171,7 @@ class Job:
 
     def plan(self) -> Plan:
         """The dry run."""
-        self.refuse()
+        self.check()
         return self._plan(pair(*self._opened()), self._given_model())
 
     def run(self) -> tuple[xr.DataArray, Report]:
@@ -184,7 +184,7 @@ class Job:
         RunError
             Writing failed; nothing appeared, and it says whether another run can resume from what was finished.
         """
-        self.refuse()
+        self.check()
         check_files_seen([*self._hsi_files, *self._msi_files])
         clock, command = Clock(), self._command()
         scene, given = checked_pair(*self._opened()), self._given_model()
@@ -271,7 +271,7 @@ class Job:
         return {"device": planned.device, "shape": list(planned.shape), "tile": planned.tile, "halo": planned.halo}
 
     def _check_unchanged(self, command: dict[str, Any]) -> None:
-        """Refuse to publish what was made of inputs that are others by now; nothing of it is kept, because it cannot be told apart.
+        """Reject inputs that changed during the run: nothing is published or kept, because some tiles may be of the old ones.
 
         Raises
         ------

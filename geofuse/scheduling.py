@@ -47,7 +47,7 @@ class Engine:
 
     @property
     def given(self) -> bool:
-        """Whether the tasks at once are not ours to choose: the cluster is somebody else's."""
+        """Whether the tasks at once are given by a cluster that was started elsewhere."""
         return self.memory is not None
 
 
@@ -125,7 +125,7 @@ def started(workers: int, memory: int) -> Iterator[None]:
         return
     from distributed import Client
 
-    # Spilling would fill a disk that nobody was asked for, and a paused worker may wait for ever: too much memory ends the worker alone.
+    # Spilling would fill a disk unasked, and a paused worker may wait for ever: too much memory ends the worker alone.
     fractions: dict[str, Any] = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
     processes = min(workers, engine().processes)
     options = {
@@ -148,7 +148,7 @@ def started(workers: int, memory: int) -> Iterator[None]:
 
 
 def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal, and the one that runs the others sees to it."""
+    """Ctrl-C reaches every process of a terminal, and the one that runs the others handles it."""
     with suppress(ValueError):  # a worker that is but a thread
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -164,7 +164,7 @@ def _kind(own: str) -> Any:
 
 
 def _check_own(name: str) -> None:
-    """Refuse a cluster that cannot be started."""
+    """Reject a cluster that cannot be started."""
     try:
         _kind(name)
     except ImportError as error:
@@ -193,7 +193,7 @@ def _connected(address: str) -> Iterator[Any]:
     try:
         # Not the default: a default client that does not come about stays it, and all later computing waits for it.
         client = Client(address, timeout="10s", set_as_default=False)
-    except (OSError, ValueError) as error:  # nobody there, or an address that is none
+    except (OSError, ValueError) as error:  # no scheduler there, or not an address
         raise InvalidInput(
             f"No dask scheduler answers at {address}: {error}. Start one with 'dask scheduler', or use --scheduler threads."
         ) from error

@@ -125,7 +125,7 @@ def test_model_from_disk_gives_the_same_numbers(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
-def test_model_of_another_pair_is_refused(tmp_path: Path) -> None:
+def test_model_of_another_pair_is_rejected(tmp_path: Path) -> None:
     hsi, msi = opened(tmp_path, msi=small_pair()[1].warped("EPSG:32633", 4.5))
     with pytest.raises(InvalidInput, match=r"ratio of 8\.333; found 6\.667"):
         geofuse.fuse(hsi, msi, model=small_model())
@@ -239,7 +239,7 @@ def test_msi_with_enough_bands_does_not_warn() -> None:
     assert not any(w["code"] == "few-msi-bands" for w in geofuse.report(fused_by(small_model())).warnings())
 
 
-def test_offset_of_sentinel_2_is_refused(berlin: tuple[Path, Path]) -> None:
+def test_offset_of_sentinel_2_is_rejected(berlin: tuple[Path, Path]) -> None:
     hsi, msi = geofuse.open_hsi(berlin[0]), geofuse.open_msi(berlin[1])
     with pytest.raises(InvalidPair, match=r"constant \+0\.1\d+ reflectance.*Sentinel-2.*04\.00"):
         geofuse.fit(hsi, msi + 0.1, method="sylvester", progress=False)
@@ -302,7 +302,7 @@ def test_baselines_run_on_the_whole_scene(method: str) -> None:
     assert geofuse.report(fused).to_dict()["plan"]["tiles"] == 1
 
 
-# --- evaluation, refusals ------------------------------------------------------------------------------------------------------
+# --- evaluation, rejections ------------------------------------------------------------------------------------------------------
 
 
 def test_evaluate() -> None:
@@ -348,7 +348,7 @@ def test_evaluate() -> None:
     ],
 )
 def test_refusals(call: Callable[[Any, Any], Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geofuse.pair.prepare.register", lambda *_: pytest.fail("refuse before the work"))
+    monkeypatch.setattr("geofuse.pair.prepare.register", lambda *_: pytest.fail("reject before the work"))
     with pytest.raises(InvalidInput, match=message):
         call(*small_cubes())
 

@@ -470,7 +470,7 @@ def test_plan_reads_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a model nothing is fitted, and the model of another pair is refused."""
+    """With a model nothing is fitted, and the model of another pair is rejected."""
     model = small_model().save(tmp_path / "m.safetensors")
     monkeypatch.setattr("geofuse.pipeline.fit.fit_scene", lambda *_: pytest.fail("there is a model already"))
     given = list(map(str, small_files()))
@@ -531,7 +531,7 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert all({"psnr_db", "sam_deg", "ergas", "ssim"} <= set(row) for row in scores.values())
     assert scores["sylvester"]["psnr_db"] > scores["bicubic"]["psnr_db"]
     assert out.index("sylvester") < out.index("bicubic")
-    monkeypatch.setattr("geofuse.pipeline.fit.prepare_pair", lambda *_: pytest.fail("refuse before the work"))
+    monkeypatch.setattr("geofuse.pipeline.fit.prepare_pair", lambda *_: pytest.fail("reject before the work"))
     for options, message in (
         (["--methods", "magic"], "no method 'magic'"),
         (["--json", str(tmp_path / "no" / "s.json")], "does not exist"),

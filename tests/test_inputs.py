@@ -79,7 +79,7 @@ class TestReplaced:
             made.run()
 
     def test_a_cube_in_python(self, tmp_path: Path) -> None:
-        """Whatever computes it: every read sees to it."""
+        """Whatever computes it: every read checks it."""
         _, msi = copies(tmp_path)
         cube, swap = open_msi(msi), swapped(msi)
         swap()

@@ -421,7 +421,7 @@ def test_the_quality_layer_lies_beside_the_image(run: tuple[Job, Any], validate:
         assert len(file.tags()["flag_meanings"].split()) == 5
 
 
-def test_a_quality_layer_that_is_in_the_way_is_refused(tmp_path: Path) -> None:
+def test_a_quality_layer_that_is_in_the_way_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "out_quality.tif").write_text("mine")
     with pytest.raises(InvalidOutput, match=r"out_quality\.tif exists"):
         job(tmp_path).run()
@@ -429,18 +429,20 @@ def test_a_quality_layer_that_is_in_the_way_is_refused(tmp_path: Path) -> None:
 
 
 class TestRoomForBoth:
-    """Draft and output take at most twice 4/3 of the image, and of the standard deviations; only one draft is there at a time."""
+    """Staging raster and output take at most twice 4/3 of the image, and of the standard deviations; only one staging raster is there at a time."""
 
     ONE = 2 * 4 / 3 * 177 * 133 * 117 * 2
 
     def full(self, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
-        """A disk on which there is as much room as a share of what one of them takes."""
+        """A disk on which there is as much space as a share of what one of them takes."""
         monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": share * self.ONE})())
 
     def test_is_seen_to_before_anything_is_computed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("geofuse.pipeline.fit.fit_scene", lambda *_, **__: pytest.fail("too late"))
         self.full(monkeypatch, 1.45)
-        with pytest.raises(InvalidOutput, match=r"out_uncertainty\.tif and out\.tif takes up to 0\.02 GB.*0\.02 GB are free; make room"):
+        with pytest.raises(
+            InvalidOutput, match=r"out_uncertainty\.tif and out\.tif takes up to 0\.02 GB.*0\.02 GB are free; free some space"
+        ):
             job(tmp_path, uncertainty=True).run()
         assert listing(tmp_path) == []
 
@@ -508,7 +510,7 @@ class TestZarr:
     def test_an_interrupt_after_the_store_keeps_the_work(self, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             patch.setattr("geofuse.job.write_item", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-            with pytest.raises(KeyboardInterrupt, match="go on from there"):
+            with pytest.raises(KeyboardInterrupt, match="resume from there"):
                 self.run(tmp_path, "out.zarr", model=model)
         assert listing(tmp_path) == [".out.zarr.geofuse"]
         monkeypatch.setattr("geofuse.run.graph.fuse_tile", lambda *_: pytest.fail("that had been done"))

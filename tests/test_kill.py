@@ -64,7 +64,7 @@ def stopped(out: Path, when: Callable[[Path], bool], *options: str, how: int = s
 
 
 def tiles(folder: Path) -> int:
-    """Tiles that the journal tells of."""
+    """Tiles that the journal records."""
     try:
         return (folder / "journal.jsonl").read_bytes().count(b'{"name":"tile')
     except FileNotFoundError:
@@ -94,7 +94,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, options: tuple[str, ..
 
 
 def test_killed_in_every_stage(tmp_path: Path) -> None:
-    """The fit that was cut short is done once more, and no third time; then the tiles go on, then the compression."""
+    """The fit that was cut short is done once more, and no third time; then the tiles resume, then the compression."""
     out, method = tmp_path / "killed" / "a.tif", ("--method", "sylvester")
     for folder in ("left", "killed"):
         (tmp_path / folder).mkdir()
@@ -126,16 +126,16 @@ def test_ended_politely(how: int, tmp_path: Path, options: tuple[str, ...]) -> N
 @pytest.mark.parametrize("seed", range(20))
 def test_killed_at_random(seed: int, tmp_path: Path, options: tuple[str, ...], undisturbed: bytes, life: float) -> None:
     """Killed twice, at moments drawn from the whole of a run's life."""
-    draw, out, told = random.Random(seed), tmp_path / "a.tif", []
+    draw, out, seen = random.Random(seed), tmp_path / "a.tif", []
     for _ in range(2):
         end = time.monotonic() + draw.uniform(0.2, 1.0) * life
         stopped(out, lambda _, end=end: time.monotonic() > end, *options)
-        told.append(tiles(tmp_path / ".a.tif.geofuse"))
+        seen.append(tiles(tmp_path / ".a.tif.geofuse"))
         if out.exists() and not (tmp_path / ".a.tif.geofuse").exists():
             break  # it was quicker than death
     else:
         finished(out, *options)
-    print("tiles at the moments of death:", told)
+    print("tiles at the moments of death:", seen)
     assert content(out) == undisturbed
     item = json.loads(out.with_suffix(".json").read_text())
     assert item["assets"]["data"]["file:size"] == out.stat().st_size

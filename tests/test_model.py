@@ -1,4 +1,4 @@
-"""The frozen model: applied, stored, and refused where it does not belong."""
+"""The frozen model: applied, stored, and rejected where it does not belong."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "content", ["junk", "empty", "pickle", "torch", "truncated", "foreign", "other format", "no header", "part missing"]
+    "content", ["junk", "empty", "pickle", "torch", "truncated", "elsewhere", "other format", "no header", "part missing"]
 )
-def test_what_is_not_a_model_is_refused(tmp_path: Path, content: str) -> None:
+def test_what_is_not_a_model_is_rejected(tmp_path: Path, content: str) -> None:
     """And never executed."""
     path = tmp_path / "model.safetensors"
     good = model().save(tmp_path / "good.safetensors")
@@ -134,7 +134,7 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path, content: str) -> None:
         torch.save({"weights": torch.ones(3)}, path)
     elif content == "truncated":
         path.write_bytes(good.read_bytes()[:-100])
-    elif content == "foreign":
+    elif content == "elsewhere":
         save_file({"a": np.ones(3)}, path)
     elif content == "other format":
         save_file({"a": np.ones(3)}, path, metadata={"format": "geofuse-model-0"})
@@ -151,7 +151,7 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path, content: str) -> None:
         Model.load(path)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"nowhere\.safetensors"):
         Model.load(tmp_path / "nowhere.safetensors")
 
@@ -164,7 +164,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         (4.2, BANDS, 4, r"ratio of 4; found 4\.2"),
     ],
 )
-def test_another_scene_is_refused(ratio: float, bands: int, msi_bands: int, message: str) -> None:
+def test_another_scene_is_rejected(ratio: float, bands: int, msi_bands: int, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         model().check(uncropped((10, 10), ratio=ratio), bands, msi_bands)
 

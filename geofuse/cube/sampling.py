@@ -1,4 +1,4 @@
-"""A few pixels of a cube, looked at before the work, which tell whether they are reflectance and every band shows something."""
+"""A few pixels of a cube, looked at before the work, which show whether they are reflectance and every band shows something."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def choose_method(
 def reduce(
     prepared: PreparedPair, sample: Sample, settings: Settings, largest: int = LARGEST_STEP
 ) -> tuple[PreparedPair, np.ndarray] | None:
-    """A window of the scene one step down, and its truth (B, h, w), NaN where unknown; None where it is too small to tell anything.
+    """A window of the scene one step down, and its truth (B, h, w), NaN where unknown; None where it is too small to be reduced.
 
     The step is the scene's ratio or ``largest``, or less where there are few coarse pixels. Bands that were completed where they have gaps count as
     they are: what all methods are compared with is the same.
@@ -122,8 +122,8 @@ def compare(
             known = get_method(method)
             fitted = known.fit(same_response, replace(settings, progress=False), lambda step: None)
             fused = fuse_within_limits(fitted, patch, noise_of(fitted, [patch]))[0].cpu().numpy()
-        except InvalidInput as refusal:  # a method that cannot run here has no row of numbers, but it is named
-            table.append({"method": method, "refused": str(refusal)})
+        except InvalidInput as error:  # a method that cannot run here has no row of numbers, but it is named
+            table.append({"method": method, "rejected": str(error)})
             continue
         fused = np.where(np.isfinite(truth).all(0) & patch.msi_valid.cpu().numpy(), fused, np.nan)
         row: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What every method stands on: samples, geometry, response, and how the two images disagree."""
+"""What every method needs: samples, geometry, response, and how the two images disagree."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class PreparedPair:
-    """What every method stands on: samples, geometry, response, and how the two images disagree.
+    """What every method needs: samples, geometry, response, and how the two images disagree.
 
     ``geometric`` is the share of the disagreement that looks like a wrong geometry; ``where`` maps its relative size over the scene, coarse
     pixels (or survey windows, where there are several) in rows. Samples and patches are without the pixels that only one image shows (``clouds``,
@@ -118,10 +118,10 @@ def prepare_pair(
     return PreparedPair(pair, sample, [patch(s) for s in sample], geometry, response, share, where, clouds, covered, covers)
 
 
-def locate(pair: GridPair, survey: list[Sample], told: Registration | None = None) -> tuple[Registration, Clouds | None, float]:
+def locate(pair: GridPair, survey: list[Sample], known: Registration | None = None) -> tuple[Registration, Clouds | None, float]:
     """Geometry, and what only one image shows: each is found better once the other is known."""
-    if told is not None:
-        return told, *find_clouds(survey, PsfBuilder(pair, told.sigma, told.shift))
+    if known is not None:
+        return known, *find_clouds(survey, PsfBuilder(pair, known.sigma, known.shift))
     nominal = PsfBuilder(pair, (pair.ratio / 2,) * 2)
     rough, _ = find_clouds(survey, nominal)
     geometry = register(pair, survey if rough is None else [rough.clear(s, nominal)[0] for s in survey])

@@ -121,7 +121,7 @@ def _plain(values: np.ndarray) -> list[Any]:
 def residuals_of(prepared: PreparedPair, model: Model) -> dict[str, float]:
     """How well the fused sample explains both observations: relative root-mean-square errors over observed pixels."""
     totals = np.zeros(4)
-    for patch in prepared.patches[:2]:  # two windows tell it as well as twenty
+    for patch in prepared.patches[:2]:  # two windows show it as well as twenty
         fused = model.fuse_patch(patch)
         used = patch.psf.observed > 0
         seen = patch.psf.forward(torch.nan_to_num(fused))[:, used]

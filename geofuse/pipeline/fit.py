@@ -101,7 +101,7 @@ def guarded() -> Iterator[None]:
 
 
 def prepare(scene: Scene, settings: Settings, tick: Callable[[str], None], *, whole: bool = False) -> tuple[PreparedPair, Settings]:
-    """Read samples, leave out what is wrong in them, and estimate what every method stands on.
+    """Read samples, leave out what is wrong in them, and estimate what every method needs.
 
     Parameters
     ----------

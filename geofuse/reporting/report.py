@@ -111,7 +111,7 @@ class Report:
         return cls(values)
 
     def summary(self) -> dict[str, Any]:
-        """Return the few values worth publishing beside the product, flat and plain; unknown ones are left out."""
+        """Return the few values to publish beside the product, flat and plain; unknown ones are left out."""
         from geofuse.reporting.figures import scored
 
         values, rows = self._values, scored(self._values)
@@ -211,7 +211,7 @@ class Report:
 
 
 def _shortened(value: Any) -> Any:
-    """Plain values with long lists told in a line: pages are for people, who read no 177 numbers."""
+    """Plain values with long lists summarised in a line: pages are for people, who read no 177 numbers."""
     if isinstance(value, dict):
         return {key: _shortened(inner) for key, inner in value.items()}
     if not isinstance(value, list):

@@ -310,7 +310,7 @@ def _crs_name(crs: Any) -> str:
 
 
 def _block(cube: xr.DataArray) -> tuple[int, int]:
-    """Rows and columns of a block of the cube's file, as far as its encoding tells."""
+    """Rows and columns of a block of the cube's file, as far as its encoding says."""
     chunks = cube.encoding.get("preferred_chunks", {})
     rows, cols = (chunks.get(dim, 1) for dim in ("y", "x"))
     return (rows, cols) if isinstance(rows, int) and isinstance(cols, int) and min(rows, cols) > 0 else (1, 1)

@@ -164,7 +164,7 @@ def test_a_broken_package_is_named_where_its_method_is_asked_for(value: str, dec
 
 
 def test_a_broken_package_spoils_no_command(declare: Declare, capsys: pytest.CaptureFixture[str]) -> None:
-    """What names all methods goes on without it, and says so."""
+    """What names all methods works without it, and says so."""
     declare(broken="geofuse_no_such_package:METHOD")
     with pytest.warns(UserWarning, match="'broken' cannot be imported"), pytest.raises(InvalidInput, match=r"auto, gem, sylvester with"):
         check_method("gsa", uncertainty=True)

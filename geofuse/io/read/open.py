@@ -252,7 +252,7 @@ def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.int
 
 
 def _look(found: Description, natural: tuple[int, int, int]) -> None:
-    """Reject what is damaged or empty, and warn of what is no reflectance, as far as a few blocks tell."""
+    """Reject what is damaged or empty, and warn of what is no reflectance, as far as a few blocks show."""
     try:
         found.array[-1:, -1:, -1:]  # the last pixel of the last band: what is cut off or damaged is usually the end
         local = Path(found.place)

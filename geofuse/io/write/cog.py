@@ -181,7 +181,7 @@ def _flag_tags() -> dict[str, str]:
 def _compress(vrt: Path, final: Path, staging: StagingRaster, compression: str) -> None:
     """Copy the staging raster in the order of a COG: directories, smallest overview first, full image last.
 
-    Band by band: pixel by pixel would be a fifth smaller, and whoever looks at three bands would decode all of them.
+    Band by band: pixel by pixel would be a fifth smaller, and a reader of three bands would decode all of them.
     """
     options = {
         **{"COPY_SRC_OVERVIEWS": "YES", "TILED": "YES", "BLOCKXSIZE": str(staging.side), "BLOCKYSIZE": str(staging.side)},

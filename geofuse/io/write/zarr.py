@@ -3,7 +3,7 @@
 Tiles go into the same staging raster as for a COG (`geofuse.io.write.engine`), by the same journal, and the overviews are the same numbers. When all tiles
 are there, shards are filled from the staging raster one after the other, read back and compared, and the store appears by one rename.
 
-The root group holds the image and nothing else, so that whoever opens the store sees it; overviews are the groups ``1``, ``2``, …, each of
+The root group holds the image and nothing else, so that opening the store shows it; overviews are the groups ``1``, ``2``, …, each of
 which xarray opens by itself, and the group ``statistics`` holds those of the bands. What says where it lies: `geofuse.io.geozarr`.
 """
 

@@ -284,7 +284,7 @@ class TestKilledAfterTheUpload:
         there = {entry.key: (entry.e_tag, entry.last_modified) for entry in bucket.objects.all()}
         assert there
         assert list((tmp_path / "scratch").iterdir()) != []
-        with pytest.raises(InvalidOutput, match="exists"):  # what is not gone on with is another run
+        with pytest.raises(InvalidOutput, match="exists"):  # what is not resumed is another run
             write(address, resume=False)
         forbid(monkeypatch, *DONE, *SENDING)
         if "zarr" in address:
@@ -364,13 +364,13 @@ class TestBeside:
         assert list((tmp_path / "scratch").iterdir()) == []
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_what_is_there_is_refused(self, name: str, job: Callable[..., Job], bucket: Any) -> None:
+    def test_what_is_there_is_rejected(self, name: str, job: Callable[..., Job], bucket: Any) -> None:
         bucket.put_object(Key=name, Body=b"precious")
         with pytest.raises(InvalidOutput, match=f"s3://scenes/{name} exists"):
-            job().refuse()
-        job(overwrite=True).refuse()
+            job().check()
+        job(overwrite=True).check()
         if "uncertainty" in name:
-            job(uncertainty=False).refuse()
+            job(uncertainty=False).check()
 
 
 class TestPartsOfUploads:
@@ -400,7 +400,7 @@ class TestPartsOfUploads:
     @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
     @pytest.mark.parametrize("down", [False, True], ids=["", "and the line is down"])
     def test_of_an_interrupted_run(self, down: bool, file: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the server cannot be told that it is off, the next run tells it."""
+        """Where the server cannot be told that an upload was given up, the next run does so."""
         client = remote._client()
 
         def fail(error: BaseException) -> Callable[..., None]:

@@ -51,7 +51,7 @@ def test_an_unchanging_msi_adds_nothing(method: object) -> None:
     hsi, msi, operator, _ = random_pair()
     flat = torch.full_like(msi, 0.3)
     fused = method(hsi, flat, operator)  # type: ignore[operator]
-    if method is not gsa:  # component substitution trusts the MSI's flatness and flattens the bands it explains
+    if method is not gsa:  # component substitution takes over the MSI's flatness and flattens the bands it explains
         torch.testing.assert_close(fused, operator.upsample(hsi))
     assert torch.isfinite(fused).all()
 
