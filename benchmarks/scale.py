@@ -26,7 +26,7 @@ from benchmarks import scale_report, watch
 from benchmarks.environment import OUT, ROOT, code_version, environment, remember
 from benchmarks.scale_report import READY
 
-DATA = ROOT / "geofuse" / "data"
+DATA = ROOT / "geofuse" / "demo" / "data"
 HSI, MSI = DATA / "berlin_enmap_30m.tif", DATA / "berlin_hires_3p6m.tif"
 # 3 coarse pixels are 25 fine ones, so these crops repeat without a seam in the geometry.
 COARSE, FINE = (78, 57), (650, 475)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,10 +10,10 @@ import numpy as np
 import xarray as xr
 
 from geofuse.cube import flags
-from geofuse.cube.normalise import MAIN_VARIABLE, REPORT_ATTRIBUTE
+from geofuse.cube.normalise import MAIN_VARIABLE
 from geofuse.cube.schema import as_cube, check_cube, geobox
 from geofuse.cube.sources import parse_time, sources_of, time_of, with_time
-from geofuse.errors import InvalidCube, InvalidInput, InvalidPair
+from geofuse.errors import InvalidInput, InvalidPair
 from geofuse.evaluation.metrics import score
 from geofuse.io.read.open import cube_of
 from geofuse.pair.grid import common_windows
@@ -23,7 +22,7 @@ from geofuse.pipeline.apply import apply, compute_tiles, deviation, flagged
 from geofuse.pipeline.pair import checked_pair, pair
 from geofuse.pipeline.plan import plan_scene
 from geofuse.progress import bar
-from geofuse.reporting.report import Report
+from geofuse.reporting.report import Report, report_of
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
 
 if TYPE_CHECKING:
@@ -294,10 +293,7 @@ def report(fused: Cube) -> Report:
     InvalidCube
         The image was not made by geofuse.
     """
-    text = as_cube(fused).attrs.get(REPORT_ATTRIBUTE)
-    if text is None:
-        raise InvalidCube("This image carries no geofuse report; expected one that `fuse` returned, with its attributes.")
-    return Report(json.loads(text))
+    return report_of(as_cube(fused))
 
 
 def to_cog(

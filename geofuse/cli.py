@@ -174,9 +174,9 @@ def fuse(
     """Fuse two images into a Cloud-Optimized GeoTIFF, or a Zarr store, with its STAC item."""
     from geofuse.cube.sources import parse_time
     from geofuse.io.write.remote import is_remote, local_place
-    from geofuse.job import Job
+    from geofuse.pipeline.job import Job
     from geofuse.run.allocator import keep_freed_memory
-    from geofuse.scheduling import scheduler_of
+    from geofuse.run.scheduling import scheduler_of
 
     if scheduler == "cuda" and device not in ("auto", "cuda"):
         raise InvalidInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")

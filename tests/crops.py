@@ -23,7 +23,7 @@ from rasterio.windows import Window
 
 import geofuse
 
-DATA = Path(__file__).resolve().parent.parent / "geofuse" / "data"
+DATA = Path(__file__).resolve().parent.parent / "geofuse" / "demo" / "data"
 COARSE = Window(20, 20, 14, 16)  # column, row, width, height: houses, streets, trees and water
 MARGIN = 10  # fine pixels beyond the coarse crop
 NODATA = -99

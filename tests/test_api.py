@@ -20,7 +20,7 @@ from pyproj import Transformer
 import geofuse
 from geofuse.errors import InvalidCube, InvalidInput, InvalidPair
 from tests.crops import NODATA, Raster, small_cubes, small_model, small_pair
-from tests.test_job import psf_error
+from tests.pipeline.test_job import psf_error
 
 SEAM = 1e-4  # reflectance: half of what int16 can show
 Pair = tuple[xr.DataArray, xr.DataArray]

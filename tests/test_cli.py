@@ -23,7 +23,7 @@ import rasterio
 import geofuse
 from geofuse.cli import main
 from geofuse.errors import RunError
-from geofuse.job import Job
+from geofuse.pipeline.job import Job
 from tests.crops import NODATA, Raster, small_files, small_model, small_pair
 
 Arguments = list[str]
@@ -357,7 +357,7 @@ def test_failures(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("geofuse.job.Job.run", fail)
+    monkeypatch.setattr("geofuse.pipeline.job.Job.run", fail)
     arguments = ["fuse", "a.tif", "b.tif", "-o", str(tmp_path / "out.tif")]
     found, _, err = run(arguments, capsys)
     assert found == status

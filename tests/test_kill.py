@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from geofuse.errors import InvalidOutput
-from geofuse.job import Job
+from geofuse.pipeline.job import Job
 from tests.crops import small_files, small_model
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

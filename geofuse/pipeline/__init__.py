@@ -7,5 +7,5 @@ fit       `geofuse.pipeline.fit.fit_scene`: prepare, choose and fit; what it fou
 plan      `geofuse.pipeline.plan`: tiles and memory, from metadata; what cannot be run is rejected here
 apply     `geofuse.pipeline.apply`: a lazy mosaic of the tiles
 
-`geofuse.api` and `geofuse.job` put them together, open before them, and write and describe after them.
+`geofuse.api` and `geofuse.pipeline.job` put them together, open before them, and write and describe after them.
 """

@@ -9,11 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geofuse.cube.normalise import REPORT_ATTRIBUTE
 from geofuse.errors import InvalidCube
 from geofuse.reporting.plain import to_plain
 
 if TYPE_CHECKING:
     import numpy as np
+    import xarray as xr
     from jinja2 import Environment
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -242,3 +244,17 @@ def _number(value: object, digits: int = 2) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def report_of(fused: xr.DataArray) -> Report:
+    """The report that a fused cube carries among its attributes.
+
+    Raises
+    ------
+    InvalidCube
+        It carries none.
+    """
+    text = fused.attrs.get(REPORT_ATTRIBUTE)
+    if text is None:
+        raise InvalidCube("This image carries no geofuse report; expected one that `fuse` returned, with its attributes.")
+    return Report(json.loads(text))

@@ -16,8 +16,8 @@ from geofuse.errors import InvalidInput
 from geofuse.methods.base import Cost
 from geofuse.pair.grid import GridPair
 from geofuse.pair.scene import Scene
+from geofuse.run.scheduling import Engine, engine
 from geofuse.run.tiles import cuts
-from geofuse.scheduling import Engine, engine
 
 DEFAULT_MEMORY = 8 * 10**9
 # Smaller ones spend their time on halos, larger ones on getting memory from the system. Not even whether the allocator keeps what is freed

@@ -11,7 +11,7 @@ import dask.multiprocessing
 import numpy as np
 
 from geofuse.errors import RunInterrupted
-from geofuse.scheduling import active_client
+from geofuse.run.scheduling import active_client
 
 # As often as dask.distributed lets a task end workers before it gives up.
 _LOST_POOLS = 3

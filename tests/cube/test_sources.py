@@ -108,7 +108,7 @@ def test_times_that_cannot_be_read(text: str) -> None:
 
 def test_the_command_line_takes_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from geofuse.cli import main
-    from geofuse.job import Job
+    from geofuse.pipeline.job import Job
 
     asked: list[Job] = []
     report: Callable[..., Any] = geofuse.Report

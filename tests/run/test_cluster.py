@@ -18,9 +18,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 from geofuse.errors import InvalidInput, InvalidOutput, RunInterrupted
-from geofuse.job import Job
+from geofuse.pipeline.job import Job
+from geofuse.run.scheduling import scheduler_of, started
 from geofuse.run.stream import run_tiles
-from geofuse.scheduling import scheduler_of, started
 from tests.crops import small_files, small_model
 from tests.test_kill import tiles
 

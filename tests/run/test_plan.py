@@ -29,8 +29,8 @@ from geofuse.methods.registry import get_method
 from geofuse.pair.grid import Window
 from geofuse.pair.scene import Scene
 from geofuse.run.plan import BASE_MEMORY, DEVICE_TILES, TILES, make_plan
+from geofuse.run.scheduling import Engine
 from geofuse.run.tiles import tile_windows
-from geofuse.scheduling import Engine
 from tests.crops import small_cubes, small_model, small_pair
 
 

@@ -93,7 +93,7 @@ def write_cog(
     >>> import tempfile
     >>> from importlib.resources import files
     >>> from geofuse.io.read.open import open_msi
-    >>> msi = open_msi(files("geofuse") / "data" / "berlin_hires_3p6m.tif")
+    >>> msi = open_msi(files("geofuse") / "demo" / "data" / "berlin_hires_3p6m.tif")
     >>> folder = tempfile.TemporaryDirectory()
     >>> receipt = write_cog(msi[:, :64, :64], Path(folder.name) / "corner.tif", progress=False)
     >>> receipt.windows_checked, receipt.clipped, receipt.valid_percent

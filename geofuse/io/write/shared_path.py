@@ -12,7 +12,7 @@ from typing import Any
 
 from geofuse.errors import InvalidInput, InvalidOutput
 from geofuse.io.read.fingerprint import local_name
-from geofuse.scheduling import active_client
+from geofuse.run.scheduling import active_client
 
 _HELP = "Use a folder that all of them share under the same path, or --scheduler threads"
 

@@ -86,7 +86,7 @@ def write_zarr(
     >>> import tempfile
     >>> from importlib.resources import files
     >>> from geofuse.io.read.open import open_msi
-    >>> msi = open_msi(files("geofuse") / "data" / "berlin_hires_3p6m.tif")
+    >>> msi = open_msi(files("geofuse") / "demo" / "data" / "berlin_hires_3p6m.tif")
     >>> folder = tempfile.TemporaryDirectory()
     >>> receipt = write_zarr(msi[:, :64, :64], Path(folder.name) / "corner.zarr", progress=False)
     >>> receipt.windows_checked, xr.open_zarr(receipt.path).reflectance.shape

@@ -21,7 +21,7 @@ from geofuse.io.write import remote
 from geofuse.io.write.cog import write_cog
 from geofuse.io.write.remote import check_remote, is_remote, local_place, upload
 from geofuse.io.write.zarr import ZARR
-from geofuse.job import Job
+from geofuse.pipeline.job import Job
 from tests.crops import small_cubes, small_files, small_model
 
 boto3 = pytest.importorskip("boto3")
@@ -223,7 +223,7 @@ class TestStores:
 
 KILLED_AFTER = """
 import os, signal
-import geofuse, geofuse.io.write.cog, geofuse.io.write.destinations, geofuse.io.write.zarr, geofuse.job
+import geofuse, geofuse.io.write.cog, geofuse.io.write.destinations, geofuse.io.write.zarr, geofuse.pipeline.job
 from geofuse.cli import main
 from geofuse.io.write import remote
 from geofuse.io.write import workspace

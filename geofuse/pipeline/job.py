@@ -16,7 +16,6 @@ import dask
 import numpy as np
 import xarray as xr
 
-from geofuse import api
 from geofuse.cube.bands import BandTable
 from geofuse.cube.flags import shares
 from geofuse.cube.sampling import check_storable
@@ -41,10 +40,10 @@ from geofuse.pipeline import apply
 from geofuse.pipeline.pair import checked_pair, pair
 from geofuse.pipeline.plan import plan_scene
 from geofuse.redact import redacted
-from geofuse.reporting.report import Report
+from geofuse.reporting.report import Report, report_of
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
+from geofuse.run.scheduling import started
 from geofuse.run.usage import Clock, peak_rss_mb, versions
-from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint
 from geofuse.stac.item import Processing, Source, make_item, write_item
 
@@ -354,7 +353,7 @@ class Job:
             "output": {"path": str(self.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
             "quality": {name: round(share, 6) for name, share in quality.items()},
         }
-        made = api.report(fused).to_dict()
+        made = report_of(fused).to_dict()
         if receipt.clipped:
             text = f"{receipt.clipped} values did not fit {self.dtype} and were set to its limit; --dtype float32 keeps them."
             about_run["warnings"] = [*made.get("warnings", []), warned("clipped", text)]

@@ -14,6 +14,7 @@ from typing import Any
 import dask
 import dask.base
 
+from geofuse.cube.compute import PROCESSES
 from geofuse.errors import InvalidInput
 
 LOCAL = ("threads", "processes", "synchronous")
@@ -58,7 +59,7 @@ def engine() -> Engine:
         return Engine(2, _gpus())  # one tile is on the GPU while the other is read or written
     if own:
         return Engine(1, _cores())
-    if dask.config.get("scheduler", None) in ("processes", "multiprocessing"):
+    if dask.config.get("scheduler", None) in PROCESSES:
         return Engine(1, _cores(), packs=True)
     if dask.config.get("scheduler", None) in ("synchronous", "sync", "single-threaded"):
         return Engine(1)

@@ -17,7 +17,7 @@ from distributed import LocalCluster, default_client
 
 import geofuse
 from geofuse.errors import InvalidInput
-from geofuse.scheduling import Engine, active_client, engine, scheduler_of, started
+from geofuse.run.scheduling import Engine, active_client, engine, scheduler_of, started
 from tests.crops import small_cubes, small_model
 
 
