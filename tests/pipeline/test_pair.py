@@ -110,6 +110,7 @@ def test_a_plan_pairs_once_and_looks_at_no_pixel(run: Callable[[Path], None], tm
 
 
 def test_a_resumed_run_pairs_once(tmp_path: Path, calls: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geofuse.cli.signal.signal", lambda *_: None)  # an interrupted command lets the next Ctrl-C end the process
     with monkeypatch.context() as patch:
         patch.setattr("geofuse.pipeline.job.write_quality_once", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
