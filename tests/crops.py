@@ -130,6 +130,25 @@ def small_cubes(*, chunks: Any = "auto") -> tuple[Any, Any]:
 
 
 @cache
+def few_files() -> tuple[Path, Path]:
+    """The crops as files, with every ninth band of the hyperspectral one: for what is the same whatever the number of bands."""
+    hsi, _ = small_pair()
+    return hsi.bands(*range(0, len(hsi.names), 9)).write(folder() / "few.tif"), small_files()[1]
+
+
+def few_cubes() -> tuple[Any, Any]:
+    """The crops with few bands as cubes."""
+    hsi, msi = few_files()
+    return geofuse.open_hsi(hsi), geofuse.open_msi(msi)
+
+
+@cache
+def few_model(method: str = "sylvester", *, uncertainty: bool = False) -> geofuse.Model:
+    """A model fitted to the crops with few bands, once for all tests."""
+    return geofuse.fit(*few_cubes(), method=method, uncertainty=uncertainty, progress=False)
+
+
+@cache
 def small_model(method: str = "gem") -> geofuse.Model:
     """A model fitted to the crops, once for all tests."""
     return geofuse.fit(*small_cubes(), method=method, progress=False)

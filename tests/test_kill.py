@@ -16,7 +16,7 @@ import pytest
 
 from geofuse.errors import InvalidOutput
 from geofuse.pipeline.job import Job
-from tests.crops import small_files, small_model
+from tests.crops import few_files, few_model
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -31,7 +31,7 @@ main()
 
 
 def command(out: Path, *options: str) -> list[str]:
-    return [sys.executable, "-c", PROGRAM, "fuse", *map(str, small_files()), "-o", str(out), "--tile", "40", "-q", *options]
+    return [sys.executable, "-c", PROGRAM, "fuse", *map(str, few_files()), "-o", str(out), "--tile", "40", "-q", *options]
 
 
 def finished(out: Path, *options: str) -> bytes:
@@ -85,7 +85,7 @@ def compressing(folder: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    return "--model", str(small_model().save(tmp_path_factory.mktemp("model") / "m.safetensors"))
+    return "--model", str(few_model("gem").save(tmp_path_factory.mktemp("model") / "m.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_ended_politely(how: int, tmp_path: Path, options: tuple[str, ...]) -> N
     assert ended.returncode == 130
     assert ended.stderr.splitlines()[-1].startswith("geofuse: interrupted; what was finished is kept in .a.tif.geofuse: run the same again")
     assert "Traceback" not in ended.stderr
-    other = Job(*map(str, small_files()), out, model=Path(options[1]), tile=40, seed=7, progress=False)
+    other = Job(*map(str, few_files()), out, model=Path(options[1]), tile=40, seed=7, progress=False)
     with pytest.raises(InvalidOutput, match="seed was 0 and is 7"):
         other.run()
     assert tiles(tmp_path / ".a.tif.geofuse") >= 4

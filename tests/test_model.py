@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from geofuse.cube.flags import Quality
 from geofuse.errors import InvalidInput, InvalidOutput
 from geofuse.methods.base import FittedMethod
 from geofuse.methods.baselines.methods import BICUBIC, FittedBaseline
+from geofuse.methods.baselines.mlp import mlp
 from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
 from geofuse.methods.gem.filters import REACH, ComplementaryFilters
 from geofuse.methods.gem.method import HALO_COARSE, HALO_FINE, FittedGem, halo_of
@@ -272,8 +273,9 @@ def test_where_a_model_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert not list(tmp_path.iterdir())
 
 
-def test_the_seed_belongs_to_the_model(tmp_path: Path) -> None:
+def test_the_seed_belongs_to_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Methods draw random numbers when they are applied: another seed is another image, and another name in a graph."""
+    monkeypatch.setattr("geofuse.methods.baselines.methods.mlp", partial(mlp, steps=20))
     models = [geofuse.fit(*small_cubes(), method="mlp", seed=seed, progress=False) for seed in (0, 1)]
     assert [m.fitted.state()[1]["seed"] for m in models] == [0, 1]
     assert tokenize(models[0]) != tokenize(models[1])

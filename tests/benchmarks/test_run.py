@@ -17,7 +17,7 @@ from benchmarks.results import Results
 from benchmarks.run import _while_time_lasts, main
 
 COMMON = ["--scenes", "jasper", "--ratios", "4", "--responses", "qb4", "--noise", "noisy", "--operators", "known", "--quiet"]
-COUNT = 14  # seeds of the reference, which takes milliseconds
+COUNT = 6  # seeds of the reference, which takes milliseconds
 
 
 def test_killed_run_goes_on(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

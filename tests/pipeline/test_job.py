@@ -25,7 +25,7 @@ from geofuse.io.read.fingerprint import content_sha256
 from geofuse.pipeline import apply
 from geofuse.pipeline.job import Job
 from geofuse.run.scheduling import scheduler_of
-from tests.crops import NODATA, Raster, small_files, small_model, small_pair
+from tests.crops import NODATA, Raster, few_files, few_model, small_files, small_model, small_pair
 from tests.stac.conftest import validate as schemas
 
 validate = schemas  # the fixture
@@ -255,7 +255,11 @@ def prepared(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """An empty folder, and a job with a model and all kinds of reports for it."""
     folder = tmp_path / "made"
     folder.mkdir()
-    return folder, {"model": small_model().save(tmp_path / "model.safetensors"), "reports": (folder / "r.json", folder / "r.html")}
+    return folder, {
+        "files": few_files(),
+        "model": few_model("gem").save(tmp_path / "model.safetensors"),
+        "reports": (folder / "r.json", folder / "r.html"),
+    }
 
 
 def failing(error: BaseException, folder: Path) -> Callable[..., None]:
