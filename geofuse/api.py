@@ -21,7 +21,6 @@ from geofuse.pair.selection import warn_of_scale, without_constant_bands
 from geofuse.pipeline.apply import apply, compute_tiles, deviation, flagged
 from geofuse.pipeline.pair import checked_pair, pair
 from geofuse.pipeline.plan import plan_scene
-from geofuse.progress import bar
 from geofuse.reporting.report import Report, report_of
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
 
@@ -220,10 +219,9 @@ def evaluate(
     """
     import pandas as pd
 
-    from geofuse.evaluation.wald import compare, reduce
     from geofuse.methods.registry import AUTO, all_methods, check_method
     from geofuse.pair.prepare import Settings
-    from geofuse.pipeline.fit import guarded, prepare, validation_sample
+    from geofuse.pipeline.fit import score_methods
     from geofuse.run.device import torch_device
 
     methods = (methods,) if isinstance(methods, str) else methods
@@ -235,18 +233,7 @@ def evaluate(
         raise InvalidInput("There is no method to compare; name at least one, such as 'gem'.")
     scene = checked_pair(hsi, msi)
     settings = Settings(seed=seed, device=torch_device(device), progress=progress)
-    with guarded(), bar(len(chosen) + 4, desc="evaluating", unit="step", enabled=progress) as steps:
-
-        def tick(step: str) -> None:
-            steps.set_postfix_str(step)
-            steps.update()
-
-        prepared, settings = prepare(scene, settings, tick)
-        found = reduce(prepared, validation_sample(scene, prepared), settings)
-        if found is None:
-            raise InvalidInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
-        table = compare(*found, prepared, settings, chosen, tick)
-    frame = pd.DataFrame(table)
+    frame = pd.DataFrame(score_methods(scene, settings, chosen))
     return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
 
 

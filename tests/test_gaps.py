@@ -131,7 +131,7 @@ def test_evaluation_computes_as_the_fit_does(monkeypatch: pytest.MonkeyPatch) ->
         found.append((torch.get_num_threads(), torch.is_grad_enabled()))
         return [{"method": "bicubic", "psnr_db": 1.0}]
 
-    monkeypatch.setattr("geofuse.evaluation.wald.compare", compare)
+    monkeypatch.setattr("geofuse.pipeline.fit.compare", compare)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from geofuse.evaluation.wald import CALIBRATION_STEP, choose_method, reduce
+from geofuse.errors import InvalidInput
+from geofuse.evaluation.wald import CALIBRATION_STEP, choose_method, compare, reduce
 from geofuse.methods.base import CalibratesErrors
 from geofuse.methods.limits import noise_of
 from geofuse.methods.registry import AUTO, check_method, get_method
@@ -91,6 +92,27 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
         report |= {"method_asked": settings.method, "pictures": picture(scene, prepared, model)}
     report["seconds"] = {"fit": round(time.monotonic() - start, 2)}
     return replace(model, report=report)
+
+
+def score_methods(scene: Scene, settings: Settings, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Scores of methods on the scene one resolution step down, a row each; see `geofuse.evaluation.wald.compare`.
+
+    Raises
+    ------
+    InvalidInput
+        The scene is too small to be degraded further.
+    """
+    with guarded(), bar(len(methods) + 4, desc="evaluating", unit="step", enabled=settings.progress) as progress:
+
+        def tick(step: str) -> None:
+            progress.set_postfix_str(step)
+            progress.update()
+
+        prepared, settings = prepare(scene, settings, tick)
+        found = reduce(prepared, validation_sample(scene, prepared), settings)
+        if found is None:
+            raise InvalidInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
+        return compare(*found, prepared, settings, methods, tick)
 
 
 @contextmanager

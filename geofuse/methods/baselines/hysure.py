@@ -97,14 +97,6 @@ class Problem:
     mixing: np.ndarray
     tv_weight: float
 
-    def objective(self, coefficients: Tensor) -> float:
-        """Value at ``coefficients`` (K, H, W)."""
-        observed = self.operator.observed
-        hsi = (mix(as_like(self.basis, self.hsi), self.operator.forward(coefficients)) - self.hsi) * observed
-        msi = mix(as_like(self.mixing, self.msi), coefficients) - self.msi
-        variation = length(differences(coefficients)).sum()
-        return float(hsi.square().sum() / 2 + msi.square().sum() / 2 + self.tv_weight * variation)
-
     def start(self) -> Tensor:
         """The interpolated coarse coefficients, (K, H, W)."""
         return self.operator.upsample(mix(as_like(np.linalg.pinv(self.basis), self.hsi), self.hsi))

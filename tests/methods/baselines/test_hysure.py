@@ -58,6 +58,14 @@ def dense(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return data, seen, slopes
 
 
+def objective(problem: Problem, coefficients: torch.Tensor) -> float:
+    """What is minimised, from the dense matrices."""
+    data, seen, slopes = dense(problem)
+    x = coefficients.numpy().ravel()
+    edges = (slopes @ x).reshape(-1, problem.msi[0].numel())
+    return float(((data @ x - seen) ** 2).sum() / 2 + problem.tv_weight * np.sqrt((edges**2).sum(0)).sum())
+
+
 def chambolle_pock(problem: Problem, rounds: int) -> np.ndarray:
     """Primal-dual hybrid gradient (Chambolle and Pock 2011, algorithm 1) on dense matrices, the data terms by a direct solve."""
     data, seen, slopes = dense(problem)
@@ -89,16 +97,16 @@ def exact(gaps: bool) -> tuple[Problem, torch.Tensor]:
 def test_the_minimiser_is_that_of_another_algorithm(gaps: bool) -> None:
     problem, found = exact(gaps)
     expected = torch.as_tensor(chambolle_pock(problem, 10_000).reshape(found.shape))
-    assert problem.objective(found) <= problem.objective(expected) * (1 + 1e-9)
-    assert problem.objective(found) == pytest.approx(problem.objective(expected), rel=1e-6)
+    assert objective(problem, found) <= objective(problem, expected) * (1 + 1e-9)
+    assert objective(problem, found) == pytest.approx(objective(problem, expected), rel=1e-6)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-    assert problem.objective(found) < 0.9 * problem.objective(problem.start())
+    assert objective(problem, found) < 0.9 * objective(problem, problem.start())
 
 
 def test_the_default_tolerance_is_close_enough() -> None:
     problem, found = exact(False)
-    best = problem.objective(found)
-    assert best <= problem.objective(minimise(problem)) < best * (1 + 1e-4)
+    best = objective(problem, found)
+    assert best <= objective(problem, minimise(problem)) < best * (1 + 1e-4)
 
 
 def test_without_total_variation_it_is_least_squares() -> None:
@@ -106,7 +114,7 @@ def test_without_total_variation_it_is_least_squares() -> None:
     data, seen, _ = dense(problem)
     least = np.linalg.lstsq(data, seen, rcond=None)[0]
     found = minimise(problem, tolerance=1e-9, max_iterations=5000)
-    assert problem.objective(found) == pytest.approx(0.5 * ((data @ least - seen) ** 2).sum(), rel=1e-6)
+    assert objective(problem, found) == pytest.approx(0.5 * ((data @ least - seen) ** 2).sum(), rel=1e-6)
 
 
 def test_much_total_variation_leaves_a_flat_image() -> None:
