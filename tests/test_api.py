@@ -19,7 +19,7 @@ from pyproj import Transformer
 
 import geofuse
 from geofuse.errors import InvalidCube, InvalidInput, InvalidPair
-from tests.crops import NODATA, Raster, small_cubes, small_model, small_pair
+from tests.crops import NODATA, Raster, few_cubes, small_cubes, small_model, small_pair
 from tests.pipeline.test_job import psf_error
 
 SEAM = 1e-4  # reflectance: half of what int16 can show
@@ -103,7 +103,7 @@ def test_the_progress_bar_counts_tiles(progress: bool, capsys: pytest.CaptureFix
 
 
 def test_same_seed_same_numbers_to_the_bit() -> None:
-    one, two = (geofuse.fuse(*small_cubes(), method="gem", seed=3, progress=False).values for _ in range(2))
+    one, two = (geofuse.fuse(*few_cubes(), method="gem", seed=3, progress=False).values for _ in range(2))
     assert np.array_equal(one, two, equal_nan=True)
 
 

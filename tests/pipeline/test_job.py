@@ -271,14 +271,14 @@ def failing(error: BaseException, folder: Path) -> Callable[..., None]:
 
 
 def test_a_failure_never_removes_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small_model().save(tmp_path / "model.safetensors")
+    model = few_model("gem").save(tmp_path / "model.safetensors")
     folder = tmp_path / "made"
     folder.mkdir()
     for name in ("out.tif", "out.json", "r.html"):
         (folder / name).write_text("from an earlier run")
     monkeypatch.setattr("geofuse.pipeline.job.write_item", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(RunError, match="No space"):
-        job(folder, model=model, reports=(folder / "r.json", folder / "r.html"), overwrite=True).run()
+        job(folder, files=few_files(), model=model, reports=(folder / "r.json", folder / "r.html"), overwrite=True).run()
     assert listing(folder) == [".out.tif.geofuse", "out.json", "out.tif", "r.html"]  # and not r.json, which is of this run
     assert (folder / "out.json").read_text() == "from an earlier run"
 
@@ -312,9 +312,9 @@ def test_overwriting_replaces_everything(tmp_path: Path) -> None:
 
 
 def test_without_an_item_the_one_beside_is_left_alone(tmp_path: Path) -> None:
-    model = small_model().save(tmp_path / "model.safetensors")
+    model = few_model("gem").save(tmp_path / "model.safetensors")
     (tmp_path / "out.json").write_text("mine")
-    job(tmp_path, model=model, stac=False).run()
+    job(tmp_path, files=few_files(), model=model, stac=False).run()
     assert (tmp_path / "out.json").read_text() == "mine"
 
 
@@ -330,13 +330,13 @@ def test_memory_limit_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.Mo
         return genuine(*arguments, **options)
 
     monkeypatch.setattr("geofuse.pipeline.apply.flagged", watched)
-    model = small_model().save(tmp_path / "model.safetensors")
+    model = few_model("gem").save(tmp_path / "model.safetensors")
     with dask.config.set(num_workers=6):
-        needed = job(tmp_path, model=model, tile=64).plan()
+        needed = job(tmp_path, files=few_files(), model=model, tile=64).plan()
         assert needed.workers > 1
         one = needed.memory - (needed.workers - 1) * needed.memory_per_task
-        job(tmp_path, model=model, tile=64, memory=one).run()
-        job(tmp_path, model=model, tile=64, memory=needed.memory, overwrite=True).run()
+        job(tmp_path, files=few_files(), model=model, tile=64, memory=one).run()
+        job(tmp_path, files=few_files(), model=model, tile=64, memory=needed.memory, overwrite=True).run()
     assert seen == [1, needed.workers]
 
 
