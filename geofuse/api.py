@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from geofuse.cube import flags
-from geofuse.cube.normalise import MAIN_VARIABLE
 from geofuse.cube.schema import as_cube, check_cube, geobox
 from geofuse.cube.sources import parse_time, sources_of, time_of, with_time
 from geofuse.errors import InvalidInput, InvalidPair
@@ -18,7 +16,7 @@ from geofuse.evaluation.metrics import score
 from geofuse.io.read.open import cube_of
 from geofuse.pair.grid import common_windows
 from geofuse.pair.selection import warn_of_scale, without_constant_bands
-from geofuse.pipeline.apply import apply, compute_tiles, deviation, flagged
+from geofuse.pipeline.apply import apply, apply_with_layers
 from geofuse.pipeline.pair import checked_pair, pair
 from geofuse.pipeline.plan import plan_scene
 from geofuse.reporting.report import Report, report_of
@@ -186,14 +184,7 @@ def fuse(
         model = fit_scene(scene, asked)
     if not (uncertainty or quality):
         return apply(scene, model, planned, progress=progress)
-    fused, planes = flagged(scene, model, planned)
-    if not scene.lazy:
-        planes = compute_tiles(planes, planned.workers, progress)
-    layers = {MAIN_VARIABLE: fused.copy(data=planes[:-1])}
-    if uncertainty:
-        layers["uncertainty"] = deviation(scene, model, planned, progress=progress)
-    layers["quality"] = xr.DataArray(planes[-1].astype(np.uint8), fused.isel(band=0, drop=True).coords, attrs=flags.attributes())
-    return xr.Dataset(layers)
+    return apply_with_layers(scene, model, planned, uncertainty=uncertainty, progress=progress)
 
 
 def evaluate(
@@ -220,9 +211,7 @@ def evaluate(
     import pandas as pd
 
     from geofuse.methods.registry import AUTO, all_methods, check_method
-    from geofuse.pair.prepare import Settings
-    from geofuse.pipeline.fit import score_methods
-    from geofuse.run.device import torch_device
+    from geofuse.pipeline.fit import score_methods, settings_of
 
     methods = (methods,) if isinstance(methods, str) else methods
     chosen = tuple(name for name, method in all_methods().items() if method.role != "reproduction") if methods is None else methods
@@ -232,8 +221,7 @@ def evaluate(
     if not chosen:
         raise InvalidInput("There is no method to compare; name at least one, such as 'gem'.")
     scene = checked_pair(hsi, msi)
-    settings = Settings(seed=seed, device=torch_device(device), progress=progress)
-    frame = pd.DataFrame(score_methods(scene, settings, chosen))
+    frame = pd.DataFrame(score_methods(scene, settings_of(scene, seed=seed, device=device, progress=progress), chosen))
     return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
 
 

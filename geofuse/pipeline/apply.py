@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from geofuse.cube.normalise import REPORT_ATTRIBUTE
+from geofuse.cube import flags
+from geofuse.cube.normalise import MAIN_VARIABLE, REPORT_ATTRIBUTE
 from geofuse.cube.schema import wrap
 from geofuse.cube.sources import SOURCES, both_sources, with_time
 from geofuse.pair.scene import Scene
@@ -26,6 +27,18 @@ def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -
     """The fused cube, with its report; see `geofuse.fuse`."""
     data = _mosaic(scene, model, planned, "reflectance")
     return _described(scene, model, planned, data if scene.lazy else compute_tiles(data, planned.workers, progress))
+
+
+def apply_with_layers(scene: Scene, model: Model, planned: Plan, *, uncertainty: bool = False, progress: bool = True) -> xr.Dataset:
+    """As `apply`, with the quality layer, and standard deviations where they are asked for; see `geofuse.fuse`."""
+    fused, planes = flagged(scene, model, planned)
+    if not scene.lazy:
+        planes = compute_tiles(planes, planned.workers, progress)
+    layers = {MAIN_VARIABLE: fused.copy(data=planes[:-1])}
+    if uncertainty:
+        layers["uncertainty"] = deviation(scene, model, planned, progress=progress)
+    layers["quality"] = xr.DataArray(planes[-1].astype(np.uint8), fused.isel(band=0, drop=True).coords, attrs=flags.attributes())
+    return xr.Dataset(layers)
 
 
 def flagged(scene: Scene, model: Model, planned: Plan) -> tuple[xr.DataArray, Any]:
