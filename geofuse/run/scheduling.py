@@ -1,4 +1,4 @@
-"""Which dask scheduler runs the tiles: the ones that exist, never one of ours."""
+"""Which dask scheduler runs the tiles: dask's own, threads, processes or a cluster."""
 
 from __future__ import annotations
 
