@@ -443,7 +443,8 @@ def test_interrupted_again_while_threads_finish_their_tiles() -> None:
     program = """
 import time
 from concurrent.futures import ThreadPoolExecutor
-from geofuse import cli, job
+from geofuse import cli
+from geofuse.pipeline import job
 
 def run(self):
     ThreadPoolExecutor(1).submit(time.sleep, 60)
