@@ -24,7 +24,7 @@ import geofuse
 from geofuse.cli import main
 from geofuse.errors import RunError
 from geofuse.pipeline.job import Job
-from tests.crops import NODATA, Raster, small_files, small_model, small_pair
+from tests.crops import NODATA, Raster, few_files, few_model, small_files, small_model, small_pair
 
 Arguments = list[str]
 ARBITRARY = 'LOCAL_CS["Arbitrary",UNIT["metre",1]]'
@@ -292,8 +292,8 @@ def test_home_is_found_where_no_shell_has_seen_the_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    small_model().save(tmp_path / "m.safetensors")
-    for path, name in zip(small_files(), ("h.tif", "m.tif"), strict=True):
+    few_model().save(tmp_path / "m.safetensors")
+    for path, name in zip(few_files(), ("h.tif", "m.tif"), strict=True):
         (tmp_path / name).write_bytes(path.read_bytes())
     arguments = ["fuse", "~/h.tif", "~/m.tif", "-o", "~/o.tif", "--model", "~/m.safetensors", "--report", "~/r.json", "-q"]
     status, _, err = run(arguments, capsys)
@@ -387,7 +387,7 @@ def cli(*arguments: str | Path, **options: object) -> subprocess.CompletedProces
 
 
 def test_a_whole_run_and_two_refusals_in_processes_of_their_own(tmp_path: Path) -> None:
-    hsi, msi = small_files()
+    hsi, msi = few_files()
     out = tmp_path / "out.tif"
     done = cli("fuse", hsi, msi, "-o", out, "--method", "sylvester", "--report", tmp_path / "r.json", "--report", tmp_path / "r.html", "-q")
     assert done.returncode == 0, done.stderr

@@ -475,14 +475,14 @@ def test_uncertainty_needs_a_method_and_a_model_that_know_it(tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model("sylvester").save(tmp_path_factory.mktemp("model") / "m.safetensors")
+    return few_model().save(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 class TestZarr:
     """The other way out."""
 
     def run(self, folder: Path, name: str, **options: Any) -> Path:
-        replace(job(folder, **options), output=folder / name).run()
+        replace(job(folder, **({"files": few_files()} | options)), output=folder / name).run()
         return folder / name
 
     def test_the_numbers_are_those_of_the_cog(self, tmp_path: Path, validate: Callable[[dict[str, Any]], list[str]]) -> None:
@@ -539,7 +539,7 @@ class TestZarr:
 
     def test_in_and_out(self, model: Path, tmp_path: Path) -> None:
         """Stores as inputs give what the files give that they were made of."""
-        stores = [geofuse.to_zarr(geofuse.open_msi(path), tmp_path / f"{path.stem}.zarr", progress=False) for path in small_files()]
+        stores = [geofuse.to_zarr(geofuse.open_msi(path), tmp_path / f"{path.stem}.zarr", progress=False) for path in few_files()]
         np.testing.assert_array_equal(
             zarr.open_array(self.run(tmp_path, "a.zarr", files=stores, model=model), path="reflectance", mode="r")[:],
             read(self.run(tmp_path, "b.tif", model=model))[0],

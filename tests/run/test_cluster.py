@@ -21,7 +21,7 @@ from geofuse.errors import InvalidInput, InvalidOutput, RunInterrupted
 from geofuse.pipeline.job import Job
 from geofuse.run.scheduling import scheduler_of, started
 from geofuse.run.stream import run_tiles
-from tests.crops import small_files, small_model
+from tests.crops import few_files, few_model
 from tests.test_kill import tiles
 
 TILES = 12
@@ -29,12 +29,12 @@ TILES = 12
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model().save(tmp_path_factory.mktemp("model") / "m.safetensors")
+    return few_model("gem").save(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 def job(out: Path, model: Path, **options: Any) -> Job:
     options = {"progress": False, "tile": 40} | options
-    return Job(*map(str, small_files()), out, model=model, **options)
+    return Job(*map(str, few_files()), out, model=model, **options)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_workers_are_asked_for_the_name_that_they_will_open(
     tmp_path: Path, model: Path, threads_as_workers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that was started in another folder has no such relative path."""
-    hsi, msi = small_files()
+    hsi, msi = few_files()
     monkeypatch.chdir(hsi.parent)
     monkeypatch.setattr("geofuse.io.write.shared_path._size", lambda path: os.stat(path).st_size if os.path.isabs(path) else None)
     with scheduler_of(threads_as_workers), pytest.raises(InvalidInput, match=r"do not see the input coarse\.tif.*give the whole path"):
@@ -271,7 +271,7 @@ def test_a_run_that_is_stopped_leaves_no_process_and_can_go_on(how: int, tmp_pat
         "-m",
         "geofuse",
         "fuse",
-        *map(str, small_files()),
+        *map(str, few_files()),
         "-o",
         str(out),
         "--model",
