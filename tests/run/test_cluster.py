@@ -127,7 +127,7 @@ def test_workers_are_asked_for_the_name_that_they_will_open(
     hsi, msi = few_files()
     monkeypatch.chdir(hsi.parent)
     monkeypatch.setattr("geofuse.io.write.shared_path._size", lambda path: os.stat(path).st_size if os.path.isabs(path) else None)
-    with scheduler_of(threads_as_workers), pytest.raises(InvalidInput, match=r"do not see the input coarse\.tif.*give the whole path"):
+    with scheduler_of(threads_as_workers), pytest.raises(InvalidInput, match=r"do not see the input few\.tif.*give the whole path"):
         Job(hsi.name, msi.name, tmp_path / "a.tif", model=model, progress=False).run()
 
 
