@@ -1,7 +1,7 @@
 """What each part of the learned step does: parts taken away one at a time, several draws of noise, all scenes.
 
 Run from the repository root: ``python -m benchmarks.ablation [--seeds 5] [--ratios 4,8]``. Every finished case is one line of
-``docs/benchmarks/ablation.csv``; a run that was stopped goes on where it was. ``--table`` prints the Markdown table of what is there.
+``docs/benchmarks/ablation.csv``; an interrupted run resumes. ``--table`` prints the Markdown table of what is there.
 True operators, noise 35/40 dB: geometry and response are the same for all, so that differences are the learned step's.
 """
 

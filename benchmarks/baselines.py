@@ -1,4 +1,4 @@
-"""The table of docs/research/baselines.md: every baseline on simulated pairs, told the true operators.
+"""The table of docs/research/baselines.md: every baseline on simulated pairs, given the true operators.
 
 Run from the repository root: ``python -m benchmarks.baselines [--methods bicubic,gsa,…] [--ratios 4,8] [--scenes jasper,la,…] [--noiseless]``.
 """

@@ -20,8 +20,8 @@ NOISES = ("noisy", "clean")  # 35 dB (HSI) and 40 dB (MSI); none
 OPERATORS = ("estimated", "known")
 # Displacement of the coarse image where the operators are to be found, fine pixels. Where they are known nothing is gained by one.
 SHIFT = (0.4, -0.3)
-# The closed form that is told operators and noise: what every other method is compared with.
-REFERENCE = "told"
+# The oracle: the closed form that is given operators and noise, and what every other method is compared with.
+REFERENCE = "oracle"
 METHODS = (AUTO, *method_names())
 SLOW = ("mossfuse-paper",)  # measured when it is named
 DEFAULT_METHODS = tuple(m for m in METHODS[::-1] if m not in SLOW)
@@ -107,8 +107,8 @@ def all_cases(
     --------
     >>> found = all_cases(scenes=["ip"], ratios=[4], responses=["s2"], operators=["known"], methods=["gsa", "gem"], seeds=2)
     >>> [f"{case.method} {case.noise} {case.seed}" for case in found]
-    ['told noisy 0', 'gsa noisy 0', 'gem noisy 0', 'told noisy 1', 'gsa noisy 1', 'gem noisy 1',
-     'told clean 0', 'gsa clean 0', 'gem clean 0', 'gem clean 1']
+    ['oracle noisy 0', 'gsa noisy 0', 'gem noisy 0', 'oracle noisy 1', 'gsa noisy 1', 'gem noisy 1',
+     'oracle clean 0', 'gsa clean 0', 'gem clean 0', 'gem clean 1']
     """
     scenes, ratios, responses, operators = list(scenes), list(ratios), list(responses), list(operators)
     measured = list(dict.fromkeys((REFERENCE, *methods)))

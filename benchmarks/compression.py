@@ -21,7 +21,7 @@ import rasterio
 from rasterio.windows import Window
 
 import geofuse
-from geofuse.api import REPORT_ATTRIBUTE
+from geofuse.cube.normalise import REPORT_ATTRIBUTE
 from geofuse.io.write.cog import write_cog
 from geofuse.io.write.translate import copy_here
 

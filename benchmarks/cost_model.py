@@ -1,7 +1,7 @@
 """What a run costs, before it is run: ``python -m benchmarks.cost_model --side 10980 --bands 224 --ratio 6 --workers 8``.
 
     seconds = start + fit + graph
-            + max( sum over tiles of [read + solve + decode + store] / workers + tiles x schedule,  bytes of the draft / disk )
+            + max( sum over tiles of [read + solve + decode + store] / workers + tiles x schedule,  bytes of the staging raster / disk )
             + max( compress / cores, bytes of the output / disk ) + verify / min(cores, 4) + hash
 
 Tiles, halos, groups and memory are those of `geofuse.run.plan` and `geofuse.run.tiles`; the other numbers are processor seconds, measured by
@@ -40,7 +40,7 @@ MEANING = {
     "read_msi": ("s/value", "read and decode the MSI", "the whole file, tiled DEFLATE"),
     **{f"solve_{m}": ("s/pixel", f"`{m}`, each pixel that a tile sees", "a tile of 512² and its halo, less `decode`") for m in METHODS},
     "decode": ("s/value", "coefficients to bands", "a tile of 512², 64 bands"),
-    "store": ("s/value", "round, checksum, statistics, overviews, write", "draft of 2048², 64 bands"),
+    "store": ("s/value", "round, checksum, statistics, overviews, write", "staging raster of 2048², 64 bands"),
     "compress": ("s/value", "DEFLATE level 1 into the COG", "the same, in the child process"),
     "verify": ("s/value", "read the COG back, compare checksums", "the same"),
     "hash": ("s/byte", "SHA-256 of the COG", "the same"),
@@ -61,7 +61,7 @@ class Cost:
     cpu: dict[str, float]
     wall: dict[str, float]
     read: float
-    draft: float
+    staging: float
     output: float
     seen: float
     """Pixels that tiles see with their halos, over pixels of the output."""
@@ -114,18 +114,18 @@ def predict(run: Run, constants: dict[str, float]) -> Cost:
         "verify": values * k["verify"],
         "hash": values * k["stored"] * k["hash"],
     }
-    draft, output = OVERVIEWS * ITEM * values, k["stored"] * values
+    staging, output = OVERVIEWS * ITEM * values, k["stored"] * values
     cores, disk = run.cores or run.workers, k["disk"]
     tiles = cpu["read"] + cpu["solve"] + cpu["decode"] + cpu["store"]
-    unscheduled = max(tiles / run.workers, draft / disk)
+    unscheduled = max(tiles / run.workers, staging / disk)
     wall = {stage: cpu[stage] for stage in ("start", "fit", "graph")} | {
-        "tiles": max(tiles / run.workers + cpu["schedule"], draft / disk),
+        "tiles": max(tiles / run.workers + cpu["schedule"], staging / disk),
         "compress": max(cpu["compress"] / cores, output / disk),
         "verify": cpu["verify"] / min(cores, VERIFIERS),
         "hash": cpu["hash"],
     }
     overhead = (wall["graph"] + wall["tiles"] - unscheduled) / sum(wall.values())
-    return Cost(cpu, wall, ITEM * (read_msi + read_hsi), draft, output, seen / (height * width), overhead, plan)
+    return Cost(cpu, wall, ITEM * (read_msi + read_hsi), staging, output, seen / (height * width), overhead, plan)
 
 
 def page(run: Run, cost: Cost) -> str:
@@ -139,13 +139,13 @@ def page(run: Run, cost: Cost) -> str:
             f"cpu      {cost.cpu_seconds:.0f} s = {cost.cpu_seconds / 3600:.2f} core hours: {cpu}",
             f"wall     {cost.seconds:.0f} s = {cost.seconds / 3600:.2f} hours with {run.workers} workers: {wall}",
             f"overhead {100 * cost.overhead:.1f} % for graph and scheduling",
-            f"bytes    {cost.read / 1e9:.1f} GB read as int16, whole blocks of the files, {cost.draft / 1e9:.1f} GB of draft, {cost.output / 1e9:.1f} GB of output",
+            f"bytes    {cost.read / 1e9:.1f} GB read as int16, whole blocks of the files, {cost.staging / 1e9:.1f} GB staging, {cost.output / 1e9:.1f} GB of output",
         )
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; the exit status is 0 or 2 (refused)."""
+    """Command line; the exit status is 0 or 2 (rejected)."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost_model", description=(__doc__ or "").splitlines()[0])
     default = Run()
     for name in ("side", "bands", "ratio", "workers", "msi-bands", "memory", "cores", "block"):
@@ -171,8 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (measure or docs):
             run = Run(**given)
             print(page(run, predict(run, load())))
-    except InvalidInput as refusal:
-        print(f"benchmark: {refusal}", file=sys.stderr)
+    except InvalidInput as error:
+        print(f"benchmark: {error}", file=sys.stderr)
         return 2
     return 0
 

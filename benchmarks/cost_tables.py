@@ -157,7 +157,7 @@ def measured_table(path: Path, values: dict[str, float]) -> str:
             f"{row.cpu / cost.cpu_seconds:.2f}",
         ]
         cells += [f"{cost.seconds:.0f}", f"{row.seconds:.0f}", f"{row.load:.1f}", f"{cost.output / 1e6:.0f}", f"{row.output_mb:.0f}"]
-        rows.append([*cells, f"{(cost.draft + cost.output) / 1e6:.0f}", f"{row.written_mb:.0f}"])
+        rows.append([*cells, f"{(cost.staging + cost.output) / 1e6:.0f}", f"{row.written_mb:.0f}"])
     return markdown(MEASURED.split(", "), rows)
 
 
@@ -197,9 +197,9 @@ def bandwidth_table(values: dict[str, float]) -> str:
         cost = predict(replace(Run(bands=EMIT_BANDS), method=method), values)
         over_network = cost.read + cost.output
         each = over_network / cost.cpu_seconds
-        local = (2 * cost.draft + 2 * cost.output) / cost.cpu_seconds
+        local = (2 * cost.staging + 2 * cost.output) / cost.cpu_seconds
         cells = [f"`{method}`", f"{cost.read / 1e9:.1f}", f"{cost.output / 1e9:.0f}", f"{each / 1e6:.1f}", f"{NETWORK / each:.0f}"]
-        rows.append([*cells, f"{(cost.draft + cost.output) / 1e9:.0f}", f"{local / 1e6:.1f}", f"{values['disk'] / local:.0f}"])
+        rows.append([*cells, f"{(cost.staging + cost.output) / 1e9:.0f}", f"{local / 1e6:.1f}", f"{values['disk'] / local:.0f}"])
     head = [
         "method",
         "GB in",

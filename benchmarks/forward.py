@@ -1,8 +1,8 @@
 """Applying a fitted model against one forward pass of the network as published, per pixel, on one core, in one run.
 
 Run from the repository root: ``python -m benchmarks.forward [--bands 102]``; prints Markdown. The network sees 256 x 256 pixels at once, first with the memory
-allocator as it is and then told to keep what is freed, as the command line tells it (`geofuse.run.allocator`): large arrays then cost half. The models are
-applied to a tile of 1024 x 1024 with its halo, as the command line chooses (embedded scene, repeated; ratio 8.33), and told the same; the halo's work is in
+allocator as it is and then set to keep what is freed, as the command line sets it (`geofuse.run.allocator`): large arrays then cost half. The models are
+applied to a tile of 1024 x 1024 with its halo, as the command line chooses (embedded scene, repeated; ratio 8.33), and given the same; the halo's work is in
 the figure.
 Processor seconds, the least of three passes. Filters of a fixed kind stand in where the scene teaches none: they cost the same.
 """

@@ -1,4 +1,4 @@
-"""Damaged and hostile files, and what opening them comes to: opened, rejected in geofuse's own words, or anything worse.
+"""Damaged and hostile files, and what opening them comes to: opened, rejected with an error of geofuse, or anything worse.
 
     python -m benchmarks.fuzz --cases 600
 

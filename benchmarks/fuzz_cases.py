@@ -42,7 +42,7 @@ def make_bases(folder: Path, hsi: Any = None, model: Any = None) -> None:
     import geofuse
     from geofuse.cube.schema import geobox
 
-    data = Path(str(files("geofuse"))) / "data"
+    data = Path(str(files("geofuse"))) / "demo" / "data"
     hsi = geofuse.open_hsi(data / "berlin_enmap_30m.tif")[:, 20:36, 20:34] if hsi is None else hsi
     hsi[::30].mossfuse.to_zarr(folder / "a.zarr", progress=False)
     if model is None:

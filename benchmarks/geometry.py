@@ -1,4 +1,4 @@
-"""A geometry told wrong: the closed form and `gem` under the same error.
+"""A wrong geometry is given: the closed form and `gem` under the same error.
 
 Run from the repository root: ``python -m benchmarks.geometry [--scenes jasper la] [--responses qb4 s2]``. Ratio 4, noise 35/40 dB, true response;
 prints one Markdown row a case, PSNR in dB.
@@ -18,7 +18,7 @@ from geofuse.evaluation.metrics import score
 from geofuse.methods.registry import get_method
 from geofuse.pair.prepare import Settings
 from geofuse.pair.registration import Registration
-from geofuse.pipeline import fit_scene
+from geofuse.pipeline.fit import fit_scene
 from geofuse.run.plan import make_plan
 from geofuse.simulate import RESPONSES, SCENES, airy, cubes, gaussian, simulate
 from geofuse.simulate.pairs import PointSpread
@@ -28,17 +28,17 @@ RATIO = 4
 
 @dataclass(frozen=True)
 class Error:
-    """What the PSF is, and what is told of it: a factor on its width; the shift is never told."""
+    """What the PSF is, and what is given of it: a factor on its width; the shift is never given."""
 
-    told: float = 1.0
+    given: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
     spread: PointSpread | None = None
 
 
 ERRORS = {
     "none": Error(),
-    "σ given × 0.85": Error(told=0.85),
-    "σ given × 1.15": Error(told=1.15),
+    "σ given × 0.85": Error(given=0.85),
+    "σ given × 1.15": Error(given=1.15),
     "shift (0.3, -0.3) not given": Error(shift=(0.3, -0.3)),
     "σy/σx = 1.3, given as round": Error(spread=gaussian(1.3**0.5, 1.3**-0.5)),
     "Airy, given as Gaussian": Error(spread=airy),
@@ -61,13 +61,13 @@ def main() -> None:
 
 
 def measured(scene: str, response: str, error: Error, folder: Path) -> list[float]:
-    """PSNR of the closed form and of `gem`, both through the front door with response and wrong geometry given."""
+    """PSNR of the closed form and of `gem`, both through `fit_scene` with response and wrong geometry given."""
     case = simulate(scene, RATIO, response, folder, shift=error.shift, spread=error.spread)
     pair = api.pair(*cubes(case))
-    told = Registration((error.told * RATIO / 2,) * 2, (0.0, 0.0), float("nan"))
+    given = Registration((error.given * RATIO / 2,) * 2, (0.0, 0.0), float("nan"))
     found = []
     for method in ("sylvester", "gem"):
-        model = fit_scene(pair, Settings(method, srf=case.srf, srf_name="known", geometry=told, progress=False))
+        model = fit_scene(pair, Settings(method, srf=case.srf, srf_name="known", geometry=given, progress=False))
         fused = api.apply(pair, model, make_plan(pair, get_method(method).cost(pair.pair.ratio)), progress=False).values
         found.append(score(case.truth, np.clip(fused, 0, 1), RATIO)["psnr_db"])
     return found

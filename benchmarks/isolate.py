@@ -70,7 +70,7 @@ def each(
 
 
 def _shares(jobs: int) -> Iterator[set[int] | None]:
-    """Cores of each job; None where they need not be told apart, or cannot be."""
+    """Cores of each job; None where they need not be separate, or cannot be."""
     if jobs == 1 or not hasattr(os, "sched_getaffinity"):
         yield from [None] * jobs
         return

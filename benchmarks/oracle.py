@@ -44,8 +44,8 @@ def main() -> None:
                 estimate = gem.apply(patch)
                 truth = gem.coordinates.encode_hsi(torch.as_tensor(case.truth, dtype=torch.float32))
                 images = [*_regressed(gem, patch, estimate, truth), *_with_prior_of(gem, patch, truth)]
-                plain, *told = (score(case.truth, gem.coordinates.decode(z).clamp(0, 1).numpy(), ratio) for z in (estimate, *images))
-            cells = [f"{s['psnr_db'] - plain['psnr_db']:+.2f} / x {s['sam_deg'] / plain['sam_deg']:.2f}" for s in told]
+                plain, *known = (score(case.truth, gem.coordinates.decode(z).clamp(0, 1).numpy(), ratio) for z in (estimate, *images))
+            cells = [f"{s['psnr_db'] - plain['psnr_db']:+.2f} / x {s['sam_deg'] / plain['sam_deg']:.2f}" for s in known]
             print(f"| {scene} {kind}: {plain['psnr_db']:.2f} / {plain['sam_deg']:.2f} | {' | '.join(cells)} |", flush=True)
 
 

@@ -56,7 +56,7 @@ def quality_against_seconds(pairs: pd.DataFrame, path: Path) -> None:
         axis.set_title(f"operators {operators}, 1:{ratio}", fontsize=10)
         axis.set_xlabel("seconds, fit and apply")
         _gain_axis(axis, "y")
-    axes[0, 0].set_ylabel("PSNR against the told closed form, dB")
+    axes[0, 0].set_ylabel("PSNR against the oracle, dB")
     figure.legend(*_legend(axes), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     _save(figure, path)
 
@@ -78,7 +78,7 @@ def gains(pairs: pd.DataFrame, path: Path) -> None:
             height = np.array(rows) + 0.5 * (k / max(len(methods) - 1, 1) - 0.5)
             axis.plot(mine["gain_db"], height, "o", color=colours[method], ms=5, label=method)
         axis.set_title(f"operators {operators}", fontsize=10)
-        axis.set_xlabel("PSNR against the told closed form, dB")
+        axis.set_xlabel("PSNR against the oracle, dB")
         axis.set_yticks(range(len(names)), [f"{NAMES.get(s, s)}, {BANDS[r]}, 1:{ratio}" for s, r, ratio in names], fontsize=8)
         axis.set_ylim(len(names) - 0.5, -0.5)
         for edge in range(len(names) - 1):

@@ -18,7 +18,7 @@ import geofuse
 from geofuse.cube.schema import wrap
 from geofuse.io.write.cog import write_cog
 
-HSI = Path(geofuse.__file__).parent / "data" / "berlin_enmap_30m.tif"
+HSI = Path(geofuse.__file__).parent / "demo" / "data" / "berlin_enmap_30m.tif"
 
 
 def ready_made(side: int, bands: int) -> xr.DataArray:

@@ -1,6 +1,6 @@
 """How well a pair with one trouble is fused: ``python -m benchmarks.robustness [--scenes …] [--responses …] [--troubles …] [--warnings]``.
 
-Everything is estimated, ratio 4, noise 35/40 dB. Prints the table of docs/research/robustness.md. For clouds the damage is told apart: under
+Everything is estimated, ratio 4, noise 35/40 dB. Prints the table of docs/research/robustness.md. For clouds the damage is split: under
 the cloud, and farther than three coarse pixels from it, each against the same pixels of the untroubled result.
 """
 

@@ -1,6 +1,6 @@
-"""Run the benchmark, or go on with it: ``python -m benchmarks.run``, from the repository root.
+"""Run the benchmark, or resume it: ``python -m benchmarks.run``, from the repository root.
 
-Every finished case is a line of ``cases.csv`` in the output folder; a run that was interrupted or killed goes on where it was. Tables and
+Every finished case is a line of ``cases.csv`` in the output folder; a run that was interrupted or killed resumes. Tables and
 pictures are drawn at the end, and by ``python -m benchmarks.table`` at any time.
 """
 
@@ -41,15 +41,15 @@ QUICK_MINUTES = 2.4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; the exit status is 0, 2 (refused) or 130 (interrupted)."""
+    """Command line; the exit status is 0, 2 (rejected) or 130 (interrupted)."""
     options = _parser().parse_args(arguments)
     try:
         return run(options)
-    except InvalidInput as refusal:
-        print(f"benchmark: {refusal}", file=sys.stderr)
+    except InvalidInput as error:
+        print(f"benchmark: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nInterrupted. Every finished case is kept; run the same command to go on.", file=sys.stderr)
+        print("\nInterrupted. Every finished case is kept; run the same command to resume.", file=sys.stderr)
         return 130
 
 
@@ -103,7 +103,7 @@ def chosen_cases(options: argparse.Namespace) -> list[Case]:
 
 
 def _while_time_lasts(cases: list[Case], costs: Costs, deadline: float) -> Iterator[Case]:
-    """Cases that will be done before the deadline, as far as one can tell when their turn comes."""
+    """Cases that will be done before the deadline, as far as is known when their turn comes."""
     for case in cases:
         if time.monotonic() + costs(case) <= deadline:
             yield case
@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="leave out cases that do not fit into so many minutes")
     parser.add_argument("--quick", action="store_true", help="one scene, one seed, under three minutes")
     parser.add_argument("--fresh", action="store_true", help="start anew; the old results are renamed to cases.csv.old")
-    parser.add_argument("--retry-failed", action="store_true", help="measure again what failed or was refused")
+    parser.add_argument("--retry-failed", action="store_true", help="measure again what failed or was rejected")
     parser.add_argument("--plan", action="store_true", help="say how much there is to do, and stop")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser

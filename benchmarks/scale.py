@@ -3,7 +3,7 @@
 The scene is the embedded Berlin pair, repeated as often as it takes. Every case is one command in a process of its own, watched from
 outside (`benchmarks.watch`). Beside each size stands what writing a ready-made dask array of that size to the same COG costs, in the same
 run: the ratios, unlike the seconds, carry over to other machines. Each case is written down when it is done, and not measured again with
-the same code on the same machine: a run that was stopped goes on.
+the same code on the same machine: an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks import scale_report, watch
 from benchmarks.environment import OUT, ROOT, code_version, environment, remember
 from benchmarks.scale_report import READY
 
-DATA = ROOT / "geofuse" / "data"
+DATA = ROOT / "geofuse" / "demo" / "data"
 HSI, MSI = DATA / "berlin_enmap_30m.tif", DATA / "berlin_hires_3p6m.tif"
 # 3 coarse pixels are 25 fine ones, so these crops repeat without a seam in the geometry.
 COARSE, FINE = (78, 57), (650, 475)
@@ -95,8 +95,8 @@ def _repeated(source: Path, target: Path, side: int, period: tuple[int, int], ba
             plane = first[below] if not share else (1 - share) * first[below] + share * first[below + 1]
             out.write(np.rint(plane).astype("int16")[rows, cols], band)
             out.set_band_description(band, f"band {band}")
-            told = {key: float(np.interp(place, np.arange(len(v)), v)) for key, v in (("wavelength", wavelength), ("fwhm", fwhm))}
-            out.update_tags(band, **told, wavelength_units="nm")
+            table = {key: float(np.interp(place, np.arange(len(v)), v)) for key, v in (("wavelength", wavelength), ("fwhm", fwhm))}
+            out.update_tags(band, **table, wavelength_units="nm")
     return target
 
 
@@ -107,9 +107,9 @@ def fused(folder: Path, case: Case) -> dict[str, Any]:
     command = [sys.executable, "-m", "geofuse", "fuse", str(hsi), str(msi), "-o", str(out), "--method", case.method]
     command += ["--scheduler", case.scheduler, "--memory-limit", case.memory]
     found = watch.run([*command, "--report", str(report), "--no-stac", "--overwrite", "-q"])
-    told = json.loads(report.read_text(encoding="utf-8"))
+    made = json.loads(report.read_text(encoding="utf-8"))
     size = _removed(out)
-    return asdict(found) | {"planned_mb": round(told["plan"]["memory"] / 1e6), "stages": told["seconds"], "output_mb": size}
+    return asdict(found) | {"planned_mb": round(made["plan"]["memory"] / 1e6), "stages": made["seconds"], "output_mb": size}
 
 
 def written(folder: Path, case: Case) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from geofuse.run.tiles import tile_windows
 SMALLER = 16
 TILE, HALO, CHUNKS = 512 // SMALLER, 64 // SMALLER, (256 // SMALLER, 2048 // SMALLER)
 GROUP = 4
-BANDS = 224  # that the journal tells of
+BANDS = 224  # that the journal records
 
 
 @dataclass(frozen=True)

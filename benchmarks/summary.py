@@ -43,15 +43,15 @@ def measured(rows: Iterable[dict[str, str]], code: str | None = None) -> pd.Data
     frame["seconds"] = frame["fit_s"] + frame["apply_s"]
     # Without noise all seeds of a method see the same pair, and the reference was run once.
     frame["noise_seed"] = frame["seed"].where(frame["noise"] == "noisy", 0)
-    told = frame.loc[frame["method"] == REFERENCE, [*PAIR, "noise_seed", "psnr_db", "sam_deg"]]
-    frame = frame.merge(told, how="left", on=[*PAIR, "noise_seed"], suffixes=("", "_oracle"))
+    oracle = frame.loc[frame["method"] == REFERENCE, [*PAIR, "noise_seed", "psnr_db", "sam_deg"]]
+    frame = frame.merge(oracle, how="left", on=[*PAIR, "noise_seed"], suffixes=("", "_oracle"))
     frame["gain_db"] = frame["psnr_db"] - frame["psnr_db_oracle"]
     frame["sam_factor"] = frame["sam_deg"] / frame["sam_deg_oracle"]
     return frame
 
 
 def by_pair(frame: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds: one row for each pair (scene, response, ratio, noise, operators) and method; refused cases have no numbers."""
+    """Means over seeds: one row for each pair (scene, response, ratio, noise, operators) and method; rejected cases have no numbers."""
     groups = frame.groupby([*PAIR, "method"], sort=False)
     table = groups[[*SCORES, "gain_db", "sam_factor", "seconds", "fit_s", "apply_s", "cpu_s", "peak_rss_mb"]].mean()
     table["psnr_spread_db"] = groups["psnr_db"].std(ddof=1)

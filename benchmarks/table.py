@@ -30,7 +30,7 @@ NOTHING = "–"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; the exit status is 0 or 2 (refused)."""
+    """Command line; the exit status is 0 or 2 (rejected)."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the results (default: docs/benchmarks)")
     parser.add_argument("--code", help="version of the code (default: that of the last line)")
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.readme:
             text = options.readme.read_text(encoding="utf-8")
             options.readme.write_text(inserted(text, readme_part(_frame(options.out, options.code))), encoding="utf-8")
-    except InvalidInput as refusal:
-        print(f"benchmark: {refusal}", file=sys.stderr)
+    except InvalidInput as error:
+        print(f"benchmark: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -86,7 +86,7 @@ def report(frame: pd.DataFrame, environments: dict[str, dict[str, object]], pict
     failed = frame.loc[frame["error"] != "", "error"]
     if len(failed):
         counts = failed.value_counts()
-        parts += ["## Refused or failed", "\n".join(f"- {count} ×: {message}" for message, count in counts.items())]
+        parts += ["## Rejected or failed", "\n".join(f"- {count} ×: {message}" for message, count in counts.items())]
     return "\n\n".join(parts) + "\n"
 
 

@@ -86,7 +86,7 @@ class HsiAccessor:
     """Looking at cubes: pictures, bands by wavelength, spectra."""
 
     def __init__(self, array: xr.DataArray) -> None:
-        self._array = array  # made a cube when it is used: whoever only looks whether there is a `.hsi` is refused nothing
+        self._array = array  # made a cube when it is used: `hasattr(array, 'hsi')` must not raise
 
     @cached_property
     def _cube(self) -> xr.DataArray:

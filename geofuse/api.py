@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,21 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from geofuse.cube import flags
-from geofuse.cube.normalise import MAIN_VARIABLE, REPORT_ATTRIBUTE
-from geofuse.cube.sampling import check_storable
-from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
-from geofuse.cube.sources import SOURCES, both_sources, parse_time, sources_of, time_of, with_time
-from geofuse.errors import InvalidCube, InvalidInput, InvalidPair
+from geofuse.cube.schema import as_cube, check_cube, geobox
+from geofuse.cube.sources import parse_time, sources_of, time_of, with_time
+from geofuse.errors import InvalidInput, InvalidPair
 from geofuse.evaluation.metrics import score
 from geofuse.io.read.open import cube_of
 from geofuse.pair.grid import common_windows
-from geofuse.pair.scene import Scene
-from geofuse.pair.selection import warn_of_scale, without_bands_beyond, without_constant_bands
-from geofuse.pair.srf import response_table
-from geofuse.progress import bar
-from geofuse.reporting.report import Report
-from geofuse.run.plan import DEFAULT_MEMORY, Plan, make_plan
+from geofuse.pair.selection import warn_of_scale, without_constant_bands
+from geofuse.pipeline.apply import apply, apply_with_layers
+from geofuse.pipeline.pair import checked_pair, pair
+from geofuse.pipeline.plan import plan_scene
+from geofuse.reporting.report import Report, report_of
+from geofuse.run.plan import DEFAULT_MEMORY, Plan
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -34,52 +29,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import pystac
 
-    from geofuse.io.write.base import OutputFormat
     from geofuse.model import Model
-    from geofuse.run.graph import Output
     from geofuse.stac.item import Source
 
 Cube = xr.DataArray | xr.Dataset
-LAYERS = ("uncertainty", "quality")  # what `fuse` may return beside the image
-
-
-def pair(hsi: Cube, msi: Cube) -> Scene:
-    """Check two cubes and pair their grids; metadata only, no pixel is read.
-
-    Parameters
-    ----------
-    hsi, msi : DataArray or Dataset
-        Hyperspectral (coarse) and multispectral (fine) image of one place.
-
-    Raises
-    ------
-    InvalidCube
-        One of them is not a usable cube.
-    InvalidPair
-        They do not form a pair.
-    """
-    cubes = with_time(cube_of(hsi, "HSI"), hsi), with_time(cube_of(msi, "MSI"), msi)
-    for cube, role in zip(cubes, ("HSI", "MSI"), strict=True):
-        check_cube(cube, role)
-    return without_bands_beyond(Scene.of(*cubes))
-
-
-def checked_pair(hsi: Cube, msi: Cube) -> Scene:
-    """Pair two cubes, as `pair`, and look at a few of their pixels: bands that show nothing are left out, and it is said.
-
-    Parameters
-    ----------
-    hsi, msi : DataArray or Dataset
-        As for `fuse`.
-
-    Raises
-    ------
-    InvalidCube
-        One of them is not a usable cube.
-    InvalidPair
-        They do not form a pair.
-    """
-    return without_constant_bands(pair(hsi, msi))
 
 
 def plan(
@@ -108,25 +61,11 @@ def plan(
     Raises
     ------
     InvalidInput
-        Whatever `fuse` would refuse before it reads pixels.
+        Whatever `fuse` would reject before it reads pixels.
     """
-    from geofuse.methods.registry import AUTO, STANDARD, check_method, get_method
-    from geofuse.run.device import memory_of, torch_device
-
-    check_method(method, uncertainty and model is None)
-    _check_seed(seed)
-    scene = pair(hsi, msi)
-    if model is None:
-        response_table(srf, scene)
-    else:
-        _check_model(model)
-        model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-        if uncertainty and not model.knows_errors:
-            raise InvalidInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True), or no model.")
-        method = model.method
-    device = torch_device(device)
-    needs = get_method(STANDARD if method == AUTO else method).cost(scene.pair.ratio)
-    return make_plan(scene, needs, tile=tile, device=device, memory=memory, device_memory=memory_of(device))
+    return plan_scene(
+        pair(hsi, msi), method=method, srf=srf, model=model, tile=tile, device=device, memory=memory, uncertainty=uncertainty, seed=seed
+    )
 
 
 def fit(
@@ -161,32 +100,12 @@ def fit(
     InvalidInput
         The images are no pair, hold no data, or have nothing in common.
     """
-    return _fit(checked_pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
+    from geofuse.pipeline.fit import fit_scene, settings_of
 
-
-def _fit(
-    scene: Scene,
-    *,
-    method: str,
-    srf: Any,
-    device: str,
-    progress: bool,
-    seed: int,
-    uncertainty: bool = False,
-) -> Model:
-    from geofuse.pair.prepare import Settings
-    from geofuse.pipeline import fit_scene
-    from geofuse.run.device import torch_device
-
-    _check_seed(seed)
-    table, name = response_table(srf, scene)
-    settings = Settings(method, table, name, seed, torch_device(device), progress, uncertainty=uncertainty)
-    return fit_scene(scene, settings)
-
-
-def _check_seed(seed: int) -> None:
-    if not (isinstance(seed, int | np.integer) and seed >= 0):
-        raise InvalidInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
+    scene = checked_pair(hsi, msi)
+    return fit_scene(
+        scene, settings_of(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
+    )
 
 
 def fuse(
@@ -253,118 +172,19 @@ def fuse(
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
     scene = pair(hsi, msi) if model is None else checked_pair(hsi, msi)
-    planned = plan(
-        scene.hsi,
-        scene.msi,
-        method=method,
-        srf=srf,
-        model=model,
-        tile=tile,
-        device=device,
-        memory=memory,
-        uncertainty=uncertainty,
-        seed=seed,
+    planned = plan_scene(
+        scene, method=method, srf=srf, model=model, tile=tile, device=device, memory=memory, uncertainty=uncertainty, seed=seed
     )
     if model is None:
+        from geofuse.pipeline.fit import fit_scene, settings_of
+
         scene = without_constant_bands(scene)
         warn_of_scale(scene)
-        model = _fit(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
+        asked = settings_of(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
+        model = fit_scene(scene, asked)
     if not (uncertainty or quality):
         return apply(scene, model, planned, progress=progress)
-    fused, planes = flagged(scene, model, planned)
-    if not scene.lazy:
-        planes = _compute_tiles(planes, planned.workers, progress)
-    layers = {MAIN_VARIABLE: fused.copy(data=planes[:-1])}
-    if uncertainty:
-        layers["uncertainty"] = deviation(scene, model, planned, progress=progress)
-    layers["quality"] = xr.DataArray(planes[-1].astype(np.uint8), fused.isel(band=0, drop=True).coords, attrs=flags.attributes())
-    return xr.Dataset(layers)
-
-
-def apply(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
-    """Apply a fitted model to a paired scene as planned; see `fuse`."""
-    data = _mosaic(scene, model, planned, "reflectance")
-    return _described(scene, model, planned, data if scene.lazy else _compute_tiles(data, planned.workers, progress))
-
-
-def flagged(scene: Scene, model: Model, planned: Plan) -> tuple[xr.DataArray, Any]:
-    """The fused cube, lazy, and the mosaic that makes it and its quality layer in one pass: a dask array (B + 1, y, x), flags last."""
-    planes = _mosaic(scene, model, planned, "flagged")
-    return _described(scene, model, planned, planes[:-1]), planes
-
-
-def _mosaic(scene: Scene, model: Model, planned: Plan, output: Output) -> Any:
-    from geofuse.run.graph import lazy_mosaic
-
-    model.check(scene.pair, scene.hsi.sizes["band"], scene.msi.sizes["band"])
-    return lazy_mosaic(scene, model, planned.tile, planned.device, planned.group, output)
-
-
-def _described(scene: Scene, model: Model, planned: Plan, data: Any) -> xr.DataArray:
-    """The fused cube with its report."""
-    bands = scene.bands
-    named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist(), "good": bands.good.tolist()}
-    report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
-    attrs = {"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())}
-    attrs[SOURCES] = both_sources(scene.hsi, scene.msi)
-    return _wrapped(scene, model, data, attrs)
-
-
-def deviation(scene: Scene, model: Model, planned: Plan, *, progress: bool = True) -> xr.DataArray:
-    """Standard deviation of what `apply` returns, reflectance, on the same grid and in the same tiles.
-
-    Raises
-    ------
-    InvalidInput
-        The model was fitted without uncertainty.
-    """
-    if not model.knows_errors:
-        raise InvalidInput("The model was fitted without uncertainty; expected one of fit(..., uncertainty=True).")
-    data = _mosaic(scene, model, planned, "uncertainty")
-    attrs = {"units": "1", "long_name": "standard deviation of the fused surface reflectance"}
-    return _wrapped(scene, model, data if scene.lazy else _compute_tiles(data, planned.workers, progress), attrs)
-
-
-def _wrapped(scene: Scene, model: Model, data: Any, attrs: dict[str, Any]) -> xr.DataArray:
-    box, bands = scene.pair.output_geobox, scene.bands
-    y, x = scene.output_coordinates
-    cube = wrap(
-        data,
-        transform=box.affine,
-        crs=box.crs,
-        names=bands.names,
-        wavelength=bands.wavelength,
-        fwhm=bands.fwhm,
-        good=bands.good & model.filled,
-        attrs=attrs,
-        y=y,
-        x=x,
-    )
-    return with_time(cube, scene.hsi)
-
-
-def _compute_tiles(data: Any, workers: int, progress: bool) -> np.ndarray:
-    """Compute a lazy mosaic with a progress bar over tiles."""
-    import dask
-
-    from geofuse.run.stream import run_tiles, starts
-
-    out = np.empty(data.shape, np.float32)
-    tops, lefts = starts(data)
-    places = [(i, j) for i in range(len(tops)) for j in range(len(lefts))]
-    with dask.config.set(num_workers=workers), bar(len(places), desc="fusing", unit="tile", enabled=progress) as steps:
-
-        def done(place: tuple[int, int], tile: np.ndarray) -> None:
-            top, left = tops[place[0]], lefts[place[1]]
-            out[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
-            steps.update()
-
-        run_tiles(data, _itself, places, done)
-    return out
-
-
-def _itself(tile: np.ndarray, top: int, left: int) -> np.ndarray:
-    return tile
+    return apply_with_layers(scene, model, planned, uncertainty=uncertainty, progress=progress)
 
 
 def evaluate(
@@ -390,11 +210,8 @@ def evaluate(
     """
     import pandas as pd
 
-    from geofuse.evaluation.wald import compare, reduce
     from geofuse.methods.registry import AUTO, all_methods, check_method
-    from geofuse.pair.prepare import Settings
-    from geofuse.pipeline import guarded, prepare, validation_sample
-    from geofuse.run.device import torch_device
+    from geofuse.pipeline.fit import score_methods, settings_of
 
     methods = (methods,) if isinstance(methods, str) else methods
     chosen = tuple(name for name, method in all_methods().items() if method.role != "reproduction") if methods is None else methods
@@ -404,19 +221,7 @@ def evaluate(
     if not chosen:
         raise InvalidInput("There is no method to compare; name at least one, such as 'gem'.")
     scene = checked_pair(hsi, msi)
-    settings = Settings(seed=seed, device=torch_device(device), progress=progress)
-    with guarded(), bar(len(chosen) + 4, desc="evaluating", unit="step", enabled=progress) as steps:
-
-        def tick(step: str) -> None:
-            steps.set_postfix_str(step)
-            steps.update()
-
-        prepared, settings = prepare(scene, settings, tick)
-        found = reduce(prepared, validation_sample(scene, prepared), settings)
-        if found is None:
-            raise InvalidInput("The scene has too few coarse pixels to be degraded and fused again; expected at least 12 along each side.")
-        table = compare(*found, prepared, settings, chosen, tick)
-    frame = pd.DataFrame(table)
+    frame = pd.DataFrame(score_methods(scene, settings_of(scene, seed=seed, device=device, progress=progress), chosen))
     return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
 
 
@@ -463,19 +268,7 @@ def report(fused: Cube) -> Report:
     InvalidCube
         The image was not made by geofuse.
     """
-    text = as_cube(fused).attrs.get(REPORT_ATTRIBUTE)
-    if text is None:
-        raise InvalidCube("This image carries no geofuse report; expected one that `fuse` returned, with its attributes.")
-    return Report(json.loads(text))
-
-
-def _layers(fused: Cube, place: str | Path) -> dict[str, tuple[str, xr.DataArray]]:
-    """Where the layers go that a Dataset of `fuse` holds beside the image: ``OUT_uncertainty.tif``, ``OUT_quality.tif``; by name."""
-    from geofuse.io.write.layer import beside
-
-    if not isinstance(fused, xr.Dataset) or MAIN_VARIABLE not in fused:
-        return {}
-    return {name: (beside(place, name), fused[name]) for name in LAYERS if name in fused}
+    return report_of(as_cube(fused))
 
 
 def to_cog(
@@ -509,9 +302,10 @@ def to_cog(
         The values are no reflectance, and ``dtype`` could not hold them.
     """
     from geofuse.io.write.cog import COG, write_cog
+    from geofuse.io.write.dataset import write_all
 
     write = partial(write_cog, compression=compression)
-    return _written(write, COG, fused, path, dtype, overwrite=overwrite, progress=progress, resume=resume)
+    return write_all(write, COG, fused, path, dtype, overwrite=overwrite, progress=progress, resume=resume)
 
 
 def to_zarr(
@@ -539,39 +333,10 @@ def to_zarr(
     InvalidInput
         The values are no reflectance, and ``dtype`` could not hold them.
     """
+    from geofuse.io.write.dataset import write_all
     from geofuse.io.write.zarr import ZARR, write_zarr
 
-    return _written(write_zarr, ZARR, fused, store, dtype, overwrite=overwrite, progress=progress, resume=resume)
-
-
-def _written(write: Any, output_format: OutputFormat, fused: Cube, place: str | Path, dtype: str, **options: Any) -> Path | str:
-    """Write an image, and before it the layers that belong to it: all of them appear, or none."""
-    from geofuse.io.write.destinations import destination_of
-    from geofuse.io.write.formats import check_suffix
-    from geofuse.io.write.layer import write_quality
-
-    check_suffix(place, output_format)
-    image, layers = as_cube(fused), _layers(fused, place)
-    check_storable(image, dtype, Path(place).name)
-    destination = destination_of(place, output_format)
-    for other in (destination_of(path, output_format) for path, _ in layers.values()):  # all of them, before the first is written
-        other.check(overwrite=options["overwrite"], resume=options["resume"])
-    if layers:
-        destination.check(overwrite=options["overwrite"], resume=options["resume"])
-    made: list[Path] = []
-    try:
-        for name, (path, layer) in layers.items():
-            if name == "quality":
-                receipt = write_quality(layer.data, image, path, overwrite=options["overwrite"], progress=options["progress"])
-            else:
-                receipt = write(as_cube(layer), path, dtype=dtype, **options)
-            made.append(receipt.path)
-        write(image, place, dtype=dtype, **options)
-    except BaseException:  # Ctrl-C too
-        for file in made:
-            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
-        raise
-    return destination.place
+    return write_all(write_zarr, ZARR, fused, store, dtype, overwrite=overwrite, progress=progress, resume=resume)
 
 
 def to_stac(
@@ -605,10 +370,11 @@ def to_stac(
     InvalidInput
         The time cannot be read.
     """
+    from geofuse.io.write.dataset import layers_of
     from geofuse.stac.item import Processing, Source, make_item, write_item
 
     found = report(fused)
-    beside = {name: path for name, (path, _) in _layers(fused, raster).items() if Path(path).exists()}
+    beside = {name: path for name, (path, _) in layers_of(fused, raster).items() if Path(path).exists()}
     fused = with_time(as_cube(fused), fused)
     if sources is None:
         roles = sources_of(fused)
@@ -626,10 +392,3 @@ def to_stac(
     )
     write_item(item)
     return item
-
-
-def _check_model(model: Any) -> None:
-    from geofuse.model import Model
-
-    if not isinstance(model, Model):
-        raise InvalidInput(f"The model is {model!r}; expected a geofuse.Model: load it from its file with geofuse.Model.load(path).")

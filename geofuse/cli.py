@@ -1,4 +1,4 @@
-"""The command line: thin; it parses, calls the public verbs, and turns refusals into one message and an exit status."""
+"""The command line: thin; it parses, calls the public verbs, and turns rejections into one message and an exit status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
-Consistency = Annotated[
+TrustInput = Annotated[
     bool, typer.Option("--trust-input", help="Open whatever GDAL knows, with all that it names: VRT, netCDF, HDF5, WMS, ….")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")]
@@ -42,11 +42,11 @@ SCHEDULERS = (
     "threads; processes; synchronous; distributed (a dask cluster on this machine, a process a core, which survives dead workers); "
     "cuda (the same, a process a GPU); or the address of a dask scheduler (tcp://…)."
 )
-DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, REJECTED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exit status 0 done, 1 failed, 2 refused, 130 interrupted."""
+    """Run the command line; exit status 0 done, 1 failed, 2 rejected, 130 interrupted."""
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
         with _plain_warnings(), _terminated_like_interrupted():
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this, without a word
             with suppress(ValueError):  # not the main thread
-                # Threads may still be at a tile, whose end Python awaits: whoever does not shall be let go without a traceback.
+                # Threads may still work on a tile, and Python waits for them: a second Ctrl-C ends the process without a traceback.
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
             print(f"geofuse: interrupted; {_interruption(end) or 'nothing was left behind'}", file=sys.stderr, flush=True)
         raise
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             print(redact(traceback.format_exc()), file=sys.stderr)
         print(f"geofuse: {redact(_explain(error))}", file=sys.stderr)
-        raise SystemExit(REFUSED if isinstance(error, InvalidInput) else FAILED) from None
+        raise SystemExit(REJECTED if isinstance(error, InvalidInput) else FAILED) from None
 
 
 def _interruption(end: BaseException | None) -> str:
@@ -164,19 +164,19 @@ def fuse(
         Path | None, typer.Option(help="Apply this model instead of fitting one: a file that Model.save wrote in Python.")
     ] = None,
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option(help="Go on from where an interrupted run of the same command stopped.")] = True,
+    resume: Annotated[bool, typer.Option(help="Resume an interrupted run of the same command.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run, and stop.")] = False,
-    trust_input: Consistency = False,
+    trust_input: TrustInput = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Fuse two images into a Cloud-Optimized GeoTIFF, or a Zarr store, with its STAC item."""
     from geofuse.cube.sources import parse_time
     from geofuse.io.write.remote import is_remote, local_place
-    from geofuse.job import Job
+    from geofuse.pipeline.job import Job
     from geofuse.run.allocator import keep_freed_memory
-    from geofuse.scheduling import scheduler_of
+    from geofuse.run.scheduling import scheduler_of
 
     if scheduler == "cuda" and device not in ("auto", "cuda"):
         raise InvalidInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
@@ -212,7 +212,7 @@ def evaluate(
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
-    trust_input: Consistency = False,
+    trust_input: TrustInput = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -248,7 +248,7 @@ def compare(
     truth: Annotated[str, typer.Argument(help="The truth, on the same grid.")],
     ratio: Annotated[float, typer.Option(help="Coarse over fine pixel size, for ERGAS.")] = 1.0,
     json: Annotated[Path | None, typer.Option("--json", help="Write the scores as JSON.")] = None,
-    trust_input: Consistency = False,
+    trust_input: TrustInput = False,
     debug: Debug = False,
 ) -> None:
     """Full-reference scores: PSNR, SAM, ERGAS, SSIM, UQI, RMSE."""
@@ -269,7 +269,7 @@ def info(
     bands: Bands = None,
     resolution: Resolution = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write it as JSON; - for standard output.")] = None,
-    trust_input: Consistency = False,
+    trust_input: TrustInput = False,
     debug: Debug = False,
 ) -> None:
     """What geofuse sees in a file: bands, wavelengths, grid, date, nodata."""
@@ -340,7 +340,7 @@ def _bytes(text: str) -> int:
 
 
 def _checked_json(path: Path | None) -> Path | None:
-    """Refuse a place that cannot be written to before the work, not after it."""
+    """Reject a place that cannot be written to before the work, not after it."""
     from geofuse.io.write.output import check_output
 
     return path if path is None or _is_stdout(path) else check_output(_path(path), overwrite=True)

@@ -1,6 +1,6 @@
 """The exceptions of geofuse.
 
-Two kinds matter to a caller: input that is refused before work starts (`InvalidInput`, exit status 2 on
+Two kinds matter to a caller: input that is rejected before work starts (`InvalidInput`, exit status 2 on
 the command line) and a run that failed on the way (`RunError`, exit status 1). Every message says what
 was found, what was expected, and what to do next.
 """
@@ -40,7 +40,7 @@ class RunError(GeofuseError, RuntimeError):
 
 
 class RunInterrupted(RunError):
-    """What the run worked with failed it, such as a cluster or a device; what is finished is good, and the same run can go on."""
+    """What the run worked with failed it, such as a cluster or a device; what is finished is kept, and the same run can resume."""
 
 
 class NotReflectance(UserWarning):

@@ -1,6 +1,6 @@
 """The model: everything that was estimated or learned from a scene, frozen, ready to be applied tile by tile.
 
-A model is what every method stands on (ratio, geometry, response, what is wrong in either image) and one fitted method.
+A model is what every method needs (ratio, geometry, response, what is wrong in either image) and one fitted method.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Model:
 
     @property
     def knows_errors(self) -> bool:
-        """Whether it can tell standard deviations."""
+        """Whether it can estimate standard deviations."""
         return isinstance(self.fitted, KnowsErrors) and self.fitted.knows_errors
 
     def builder(self, pair: GridPair) -> PsfBuilder:
@@ -110,7 +110,7 @@ class Model:
         return PsfBuilder(pair, self.geometry.sigma, self.geometry.shift)
 
     def check(self, pair: GridPair, bands: int, msi_bands: int) -> None:
-        """Refuse a scene that the model was not fitted for.
+        """Reject a scene that the model was not fitted for.
 
         Raises
         ------
@@ -194,14 +194,14 @@ class Model:
     ) -> np.ndarray:
         """What is made of the core of a window, shape (B, H, W), float32; NaN where either image has no data.
 
-        With ``quality`` the last plane holds flags, which say so where only one of the images is believed, and 0 where there is no data.
+        With ``quality`` the last plane holds flags, which say so where only one of the images is used, and 0 where there is no data.
         """
         fine, coarse = sample.fine, sample.coarse
         inner = (core or fine).offset(-fine.top, -fine.left).slices
         like = torch.zeros(1, dtype=torch.float32, device=device)
         with torch.inference_mode():
-            given, believed = self._patches(sample if self.screen is None else self.screen.clear(sample), pair, like)
-            out = np.ascontiguousarray(to_host(make(believed, inner)))
+            given, cleared = self._patches(sample if self.screen is None else self.screen.clear(sample), pair, like)
+            out = np.ascontiguousarray(to_host(make(cleared, inner)))
         near, inside = _coarse_pixels(pair, fine, coarse)
         rows, cols = (index[inner] for index in np.broadcast_arrays(*near))
         valid = inside[inner] & _both_valid(given, rows, cols, inner)
@@ -211,13 +211,13 @@ class Model:
             for band, gaps in zip(out, given.gaps, strict=False):  # behind the bands there may be a plane of flags
                 band[gaps[rows, cols]] = np.nan
         if quality:
-            both = valid if believed is given else inside[inner] & _both_valid(believed, rows, cols, inner)
+            both = valid if cleared is given else inside[inner] & _both_valid(cleared, rows, cols, inner)
             outside, far = ((np.nan_to_num(out[-1]).astype(np.uint8) & flag) > 0 for flag in (Quality.OUTSIDE_RANGE, Quality.FAR))
             out[-1] = plane_of(valid, one_image=~both, outside_range=outside, far=far & both)
         return out if self.filled.all() else _spread(out, np.append(self.filled, True) if quality else self.filled)
 
     def _patches(self, sample: Sample, pair: GridPair, like: torch.Tensor) -> tuple[Patch, Patch]:
-        """A window as it is, and as the estimator believes it."""
+        """A window as it is, and without the pixels that only one image shows."""
         builder = self.builder(pair)
 
         def patch(s: Sample) -> Patch:
@@ -226,8 +226,8 @@ class Model:
         given = patch(sample)
         if self.clouds is None or not isinstance(self.fitted, FillsGaps):
             return given, given
-        cleared, where = self.clouds.clear(sample, builder)
-        return given, patch(cleared) if where.any() else given
+        clear, where = self.clouds.clear(sample, builder)
+        return given, patch(clear) if where.any() else given
 
     def fuse_patch(self, patch: Patch, inner: Inner = EVERYTHING) -> torch.Tensor:
         """Fused reflectance of the inner rows and columns of a patch, within physical limits, shape (B, H, W), before nodata is put back."""
@@ -350,7 +350,7 @@ def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
     return model
 
 
-# Sizes of what every method stands on: MSI bands and HSI bands in use.
+# Sizes of what every method needs: MSI bands and HSI bands in use.
 _SHAPES = {"response.matrix": "MB", "response.offset": "M", "response.residual": "M", "noise": "B"}
 
 

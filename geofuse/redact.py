@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
-# Parameters that open a private file, or tell of who may: those of AWS, Google, Azure, CloudFront and what services call a token.
+# Parameters that open a private file, or name who may: those of AWS, Google, Azure, CloudFront and what services call a token.
 _PREFIXES = ("x-amz-", "x-goog-", "x-oss-", "x-ms-", "header.")
 _NAMES = {
     *("sig", "se", "sp", "sv", "sr", "st", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv", "expires", "policy"),

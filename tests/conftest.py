@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session")
 def berlin() -> tuple[Path, Path]:
     """Paths of the embedded 30 m hyperspectral and 3.6 m multispectral rasters."""
-    data = REPOSITORY / "geofuse" / "data"
+    data = REPOSITORY / "geofuse" / "demo" / "data"
     return data / "berlin_enmap_30m.tif", data / "berlin_hires_3p6m.tif"
 
 

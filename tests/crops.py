@@ -23,7 +23,7 @@ from rasterio.windows import Window
 
 import geofuse
 
-DATA = Path(__file__).resolve().parent.parent / "geofuse" / "data"
+DATA = Path(__file__).resolve().parent.parent / "geofuse" / "demo" / "data"
 COARSE = Window(20, 20, 14, 16)  # column, row, width, height: houses, streets, trees and water
 MARGIN = 10  # fine pixels beyond the coarse crop
 NODATA = -99
@@ -127,6 +127,25 @@ def small_cubes(*, chunks: Any = "auto") -> tuple[Any, Any]:
     """The crops as cubes."""
     hsi, msi = small_files()
     return geofuse.open_hsi(hsi, chunks=chunks), geofuse.open_msi(msi, chunks=chunks)
+
+
+@cache
+def few_files() -> tuple[Path, Path]:
+    """The crops as files, with every ninth band of the hyperspectral one: for what is the same whatever the number of bands."""
+    hsi, _ = small_pair()
+    return hsi.bands(*range(0, len(hsi.names), 9)).write(folder() / "few.tif"), small_files()[1]
+
+
+def few_cubes() -> tuple[Any, Any]:
+    """The crops with few bands as cubes."""
+    hsi, msi = few_files()
+    return geofuse.open_hsi(hsi), geofuse.open_msi(msi)
+
+
+@cache
+def few_model(method: str = "sylvester", *, uncertainty: bool = False) -> geofuse.Model:
+    """A model fitted to the crops with few bands, once for all tests."""
+    return geofuse.fit(*few_cubes(), method=method, uncertainty=uncertainty, progress=False)
 
 
 @cache

@@ -53,7 +53,7 @@ def naive_psf(ratio: float, first: float, coarse: int, fine: int, sigma: float, 
         for j in range(math.floor(centre - 5 * sigma) - 2, math.ceil(centre + 5 * sigma) + 3):
             if abs(j - centre) / sigma <= 4:
                 k = j
-                while not 0 <= k < fine:  # the scene goes on as its mirror image
+                while not 0 <= k < fine:  # the scene continues as its mirror image
                     k = -1 - k if k < 0 else 2 * fine - 1 - k
                 matrix[i, k] += math.exp(-((j - centre) ** 2) / (2 * sigma**2))
         matrix[i] /= matrix[i].sum()
@@ -126,7 +126,7 @@ class Pair:
     def patch(
         self, sigma: tuple[float, float] | None = None, shift: tuple[float, float] | None = None, dtype: torch.dtype = torch.float32
     ) -> Patch:
-        """The whole scene for the solver; told the true PSF unless another is given."""
+        """The whole scene for the solver; given the true PSF unless another is given."""
         builder = PsfBuilder(self.grids, sigma or self.sigma, shift or self.shift)
         return make_patch(self.hsi, self.msi, builder, *self.windows, torch.zeros(1, dtype=dtype))
 

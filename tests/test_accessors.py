@@ -201,7 +201,7 @@ def test_no_line_is_drawn_across_water_vapour() -> None:
     assert any(low < 1900 < high for low, high in around)
 
 
-def test_plot_spectrum_outside_is_refused() -> None:
+def test_plot_spectrum_outside_is_rejected() -> None:
     hsi = small_cubes()[0]
     with pytest.raises(InvalidInput, match=r"outside .*extent"):
         hsi.hsi.plot_spectrum(float(hsi.x[0]) - 1000, float(hsi.y[0]))

@@ -23,8 +23,8 @@ import rasterio
 import geofuse
 from geofuse.cli import main
 from geofuse.errors import RunError
-from geofuse.job import Job
-from tests.crops import NODATA, Raster, small_files, small_model, small_pair
+from geofuse.pipeline.job import Job
+from tests.crops import NODATA, Raster, few_files, few_model, small_files, small_model, small_pair
 
 Arguments = list[str]
 ARBITRARY = 'LOCAL_CS["Arbitrary",UNIT["metre",1]]'
@@ -292,8 +292,8 @@ def test_home_is_found_where_no_shell_has_seen_the_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    small_model().save(tmp_path / "m.safetensors")
-    for path, name in zip(small_files(), ("h.tif", "m.tif"), strict=True):
+    few_model().save(tmp_path / "m.safetensors")
+    for path, name in zip(few_files(), ("h.tif", "m.tif"), strict=True):
         (tmp_path / name).write_bytes(path.read_bytes())
     arguments = ["fuse", "~/h.tif", "~/m.tif", "-o", "~/o.tif", "--model", "~/m.safetensors", "--report", "~/r.json", "-q"]
     status, _, err = run(arguments, capsys)
@@ -357,7 +357,7 @@ def test_failures(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("geofuse.job.Job.run", fail)
+    monkeypatch.setattr("geofuse.pipeline.job.Job.run", fail)
     arguments = ["fuse", "a.tif", "b.tif", "-o", str(tmp_path / "out.tif")]
     found, _, err = run(arguments, capsys)
     assert found == status
@@ -387,7 +387,7 @@ def cli(*arguments: str | Path, **options: object) -> subprocess.CompletedProces
 
 
 def test_a_whole_run_and_two_refusals_in_processes_of_their_own(tmp_path: Path) -> None:
-    hsi, msi = small_files()
+    hsi, msi = few_files()
     out = tmp_path / "out.tif"
     done = cli("fuse", hsi, msi, "-o", out, "--method", "sylvester", "--report", tmp_path / "r.json", "--report", tmp_path / "r.html", "-q")
     assert done.returncode == 0, done.stderr
@@ -443,7 +443,8 @@ def test_interrupted_again_while_threads_finish_their_tiles() -> None:
     program = """
 import time
 from concurrent.futures import ThreadPoolExecutor
-from geofuse import cli, job
+from geofuse import cli
+from geofuse.pipeline import job
 
 def run(self):
     ThreadPoolExecutor(1).submit(time.sleep, 60)
@@ -462,7 +463,7 @@ cli.main(["fuse", "a.tif", "b.tif", "-o", "c.tif"])
 
 
 def test_plan_reads_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geofuse.pipeline.fit_scene", lambda *_: pytest.fail("a plan must not fit"))
+    monkeypatch.setattr("geofuse.pipeline.fit.fit_scene", lambda *_: pytest.fail("a plan must not fit"))
     status, out, err = run(["fuse", *map(str, small_files()), "-o", str(tmp_path / "out.tif"), "--plan"], capsys)
     assert (status, err) == (0, "")
     assert "177 bands, 133 x 117 pixels of 3.6, EPSG:32633" in out
@@ -470,9 +471,9 @@ def test_plan_reads_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a model nothing is fitted, and the model of another pair is refused."""
+    """With a model nothing is fitted, and the model of another pair is rejected."""
     model = small_model().save(tmp_path / "m.safetensors")
-    monkeypatch.setattr("geofuse.pipeline.fit_scene", lambda *_: pytest.fail("there is a model already"))
+    monkeypatch.setattr("geofuse.pipeline.fit.fit_scene", lambda *_: pytest.fail("there is a model already"))
     given = list(map(str, small_files()))
     status, _, err = run(["fuse", *given, "-o", str(tmp_path / "out.tif"), "--model", str(model), "--no-stac", "-q"], capsys)
     assert status == 0, err
@@ -531,7 +532,7 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert all({"psnr_db", "sam_deg", "ergas", "ssim"} <= set(row) for row in scores.values())
     assert scores["sylvester"]["psnr_db"] > scores["bicubic"]["psnr_db"]
     assert out.index("sylvester") < out.index("bicubic")
-    monkeypatch.setattr("geofuse.pipeline.prepare_pair", lambda *_: pytest.fail("refuse before the work"))
+    monkeypatch.setattr("geofuse.pipeline.fit.prepare_pair", lambda *_: pytest.fail("reject before the work"))
     for options, message in (
         (["--methods", "magic"], "no method 'magic'"),
         (["--json", str(tmp_path / "no" / "s.json")], "does not exist"),

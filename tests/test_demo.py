@@ -25,7 +25,7 @@ def test_the_embedded_scene_is_there_with_its_licence() -> None:
             assert file.tags()["licence"] == "CC BY-SA 4.0"
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(InvalidOutput, match=r"cannot make the folder .*taken"):
         run_demo(tmp_path / "taken" / "demo", method="gem", progress=False)

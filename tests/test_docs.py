@@ -32,6 +32,11 @@ NOT_OURS = (
     "lay ground",
     "forgiven",
     "told the truth",
+    "refuse",
+    "refusal",
+    "gone on with",
+    "the draft",
+    "silently",
 )
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)

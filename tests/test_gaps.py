@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 import geofuse
-from geofuse.pipeline import guarded
+from geofuse.pipeline.fit import guarded
 from tests.crops import small_cubes, small_model
 
 COARSE_BAND, EMPTY = 60, 30
@@ -131,7 +131,7 @@ def test_evaluation_computes_as_the_fit_does(monkeypatch: pytest.MonkeyPatch) ->
         found.append((torch.get_num_threads(), torch.is_grad_enabled()))
         return [{"method": "bicubic", "psnr_db": 1.0}]
 
-    monkeypatch.setattr("geofuse.evaluation.wald.compare", compare)
+    monkeypatch.setattr("geofuse.pipeline.fit.compare", compare)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -16,7 +16,8 @@ from geofuse import api, open_msi
 from geofuse.cli import main
 from geofuse.errors import InvalidOutput, RunError
 from geofuse.io.read.fingerprint import content_stamp, fingerprint
-from geofuse.job import Job
+from geofuse.pipeline import apply
+from geofuse.pipeline.job import Job
 from tests.crops import small_files, small_model, small_pair
 from tests.io.read.test_open import numbers, write_envi
 
@@ -52,19 +53,19 @@ class TestReplaced:
 
     @pytest.mark.parametrize("which", ["hsi", "msi"])
     def test_before_the_tiles(self, which: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        made, swap, genuine = job(tmp_path, model), swapped(tmp_path / f"{which}.tif"), api.flagged
-        monkeypatch.setattr("geofuse.api.flagged", lambda *a, **k: (swap(), genuine(*a, **k))[1])
+        made, swap, genuine = job(tmp_path, model), swapped(tmp_path / f"{which}.tif"), apply.flagged
+        monkeypatch.setattr("geofuse.pipeline.apply.flagged", lambda *a, **k: (swap(), genuine(*a, **k))[1])
         self.failed(made, rf"{which}\.tif was replaced or changed while it was in use")
 
     def test_after_the_tiles(self, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         made, swap = job(tmp_path, model), swapped(tmp_path / "msi.tif")
-        monkeypatch.setattr("geofuse.job.stage_tiles", _then(swap))
+        monkeypatch.setattr("geofuse.pipeline.job.stage_tiles", _then(swap))
         self.failed(made, r"input was replaced or changed during the run: msi modified was .*msi content was .*nothing is kept")
 
     def test_the_model(self, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         own = tmp_path / "m.safetensors"
         own.write_bytes(model.read_bytes())
-        monkeypatch.setattr("geofuse.job.stage_tiles", _then(lambda: own.write_bytes(model.read_bytes() + b" ")))
+        monkeypatch.setattr("geofuse.pipeline.job.stage_tiles", _then(lambda: own.write_bytes(model.read_bytes() + b" ")))
         self.failed(job(tmp_path, own), "during the run: model was")
 
     def test_what_was_computed_before_is_not_resumed_into(self, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +79,7 @@ class TestReplaced:
             made.run()
 
     def test_a_cube_in_python(self, tmp_path: Path) -> None:
-        """Whatever computes it: every read sees to it."""
+        """Whatever computes it: every read checks it."""
         _, msi = copies(tmp_path)
         cube, swap = open_msi(msi), swapped(msi)
         swap()
@@ -196,7 +197,7 @@ def test_no_credentials_in_what_is_published(tmp_path: Path, model: Path, monkey
     address = "https://me:SECRET@host.example/msi.tif?token=SECRET&X-Amz-Signature=SECRET"
     hsi, msi = copies(tmp_path)
     made = job(tmp_path, model, files=(hsi, address), reports=(tmp_path / "r.json", tmp_path / "r.html"))
-    monkeypatch.setattr("geofuse.job.open_msi", lambda path, **options: open_msi(msi, **options))
+    monkeypatch.setattr("geofuse.pipeline.job.open_msi", lambda path, **options: open_msi(msi, **options))
     journals: list[str] = []
     genuine = Job._check_unchanged
 

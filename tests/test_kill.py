@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from geofuse.errors import InvalidOutput
-from geofuse.job import Job
-from tests.crops import small_files, small_model
+from geofuse.pipeline.job import Job
+from tests.crops import few_files, few_model
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -31,7 +31,7 @@ main()
 
 
 def command(out: Path, *options: str) -> list[str]:
-    return [sys.executable, "-c", PROGRAM, "fuse", *map(str, small_files()), "-o", str(out), "--tile", "40", "-q", *options]
+    return [sys.executable, "-c", PROGRAM, "fuse", *map(str, few_files()), "-o", str(out), "--tile", "40", "-q", *options]
 
 
 def finished(out: Path, *options: str) -> bytes:
@@ -64,7 +64,7 @@ def stopped(out: Path, when: Callable[[Path], bool], *options: str, how: int = s
 
 
 def tiles(folder: Path) -> int:
-    """Tiles that the journal tells of."""
+    """Tiles that the journal records."""
     try:
         return (folder / "journal.jsonl").read_bytes().count(b'{"name":"tile')
     except FileNotFoundError:
@@ -85,7 +85,7 @@ def compressing(folder: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    return "--model", str(small_model().save(tmp_path_factory.mktemp("model") / "m.safetensors"))
+    return "--model", str(few_model("gem").save(tmp_path_factory.mktemp("model") / "m.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, options: tuple[str, ..
 
 
 def test_killed_in_every_stage(tmp_path: Path) -> None:
-    """The fit that was cut short is done once more, and no third time; then the tiles go on, then the compression."""
+    """The fit that was cut short is done once more, and no third time; then the tiles resume, then the compression."""
     out, method = tmp_path / "killed" / "a.tif", ("--method", "sylvester")
     for folder in ("left", "killed"):
         (tmp_path / folder).mkdir()
@@ -116,7 +116,7 @@ def test_ended_politely(how: int, tmp_path: Path, options: tuple[str, ...]) -> N
     assert ended.returncode == 130
     assert ended.stderr.splitlines()[-1].startswith("geofuse: interrupted; what was finished is kept in .a.tif.geofuse: run the same again")
     assert "Traceback" not in ended.stderr
-    other = Job(*map(str, small_files()), out, model=Path(options[1]), tile=40, seed=7, progress=False)
+    other = Job(*map(str, few_files()), out, model=Path(options[1]), tile=40, seed=7, progress=False)
     with pytest.raises(InvalidOutput, match="seed was 0 and is 7"):
         other.run()
     assert tiles(tmp_path / ".a.tif.geofuse") >= 4
@@ -126,16 +126,16 @@ def test_ended_politely(how: int, tmp_path: Path, options: tuple[str, ...]) -> N
 @pytest.mark.parametrize("seed", range(20))
 def test_killed_at_random(seed: int, tmp_path: Path, options: tuple[str, ...], undisturbed: bytes, life: float) -> None:
     """Killed twice, at moments drawn from the whole of a run's life."""
-    draw, out, told = random.Random(seed), tmp_path / "a.tif", []
+    draw, out, seen = random.Random(seed), tmp_path / "a.tif", []
     for _ in range(2):
         end = time.monotonic() + draw.uniform(0.2, 1.0) * life
         stopped(out, lambda _, end=end: time.monotonic() > end, *options)
-        told.append(tiles(tmp_path / ".a.tif.geofuse"))
+        seen.append(tiles(tmp_path / ".a.tif.geofuse"))
         if out.exists() and not (tmp_path / ".a.tif.geofuse").exists():
             break  # it was quicker than death
     else:
         finished(out, *options)
-    print("tiles at the moments of death:", told)
+    print("tiles at the moments of death:", seen)
     assert content(out) == undisturbed
     item = json.loads(out.with_suffix(".json").read_text())
     assert item["assets"]["data"]["file:size"] == out.stat().st_size

@@ -1,10 +1,10 @@
-"""The frozen model: applied, stored, and refused where it does not belong."""
+"""The frozen model: applied, stored, and rejected where it does not belong."""
 
 from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from geofuse.cube.flags import Quality
 from geofuse.errors import InvalidInput, InvalidOutput
 from geofuse.methods.base import FittedMethod
 from geofuse.methods.baselines.methods import BICUBIC, FittedBaseline
+from geofuse.methods.baselines.mlp import mlp
 from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
 from geofuse.methods.gem.filters import REACH, ComplementaryFilters
 from geofuse.methods.gem.method import HALO_COARSE, HALO_FINE, FittedGem, halo_of
@@ -118,9 +119,9 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "content", ["junk", "empty", "pickle", "torch", "truncated", "foreign", "other format", "no header", "part missing"]
+    "content", ["junk", "empty", "pickle", "torch", "truncated", "elsewhere", "other format", "no header", "part missing"]
 )
-def test_what_is_not_a_model_is_refused(tmp_path: Path, content: str) -> None:
+def test_what_is_not_a_model_is_rejected(tmp_path: Path, content: str) -> None:
     """And never executed."""
     path = tmp_path / "model.safetensors"
     good = model().save(tmp_path / "good.safetensors")
@@ -134,7 +135,7 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path, content: str) -> None:
         torch.save({"weights": torch.ones(3)}, path)
     elif content == "truncated":
         path.write_bytes(good.read_bytes()[:-100])
-    elif content == "foreign":
+    elif content == "elsewhere":
         save_file({"a": np.ones(3)}, path)
     elif content == "other format":
         save_file({"a": np.ones(3)}, path, metadata={"format": "geofuse-model-0"})
@@ -151,7 +152,7 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path, content: str) -> None:
         Model.load(path)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"nowhere\.safetensors"):
         Model.load(tmp_path / "nowhere.safetensors")
 
@@ -164,7 +165,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         (4.2, BANDS, 4, r"ratio of 4; found 4\.2"),
     ],
 )
-def test_another_scene_is_refused(ratio: float, bands: int, msi_bands: int, message: str) -> None:
+def test_another_scene_is_rejected(ratio: float, bands: int, msi_bands: int, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         model().check(uncropped((10, 10), ratio=ratio), bands, msi_bands)
 
@@ -272,8 +273,9 @@ def test_where_a_model_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert not list(tmp_path.iterdir())
 
 
-def test_the_seed_belongs_to_the_model(tmp_path: Path) -> None:
+def test_the_seed_belongs_to_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Methods draw random numbers when they are applied: another seed is another image, and another name in a graph."""
+    monkeypatch.setattr("geofuse.methods.baselines.methods.mlp", partial(mlp, steps=20))
     models = [geofuse.fit(*small_cubes(), method="mlp", seed=seed, progress=False) for seed in (0, 1)]
     assert [m.fitted.state()[1]["seed"] for m in models] == [0, 1]
     assert tokenize(models[0]) != tokenize(models[1])

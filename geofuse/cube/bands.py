@@ -1,4 +1,4 @@
-"""Band tables: what each band of a cube measures, in nanometres, and which bands can be trusted.
+"""Band tables: what each band of a cube measures, in nanometres, and which bands are good.
 
 Wavelengths come in nanometres or micrometres, declared or not; `to_nm` recognises which. Everything inside geofuse is nm.
 """
@@ -273,7 +273,7 @@ def named_wavelengths(names: Sequence[str]) -> NDArray[np.float64] | None:
 
 
 def default_good(wavelength: ArrayLike) -> NDArray[np.bool_]:
-    """Tell which bands lie outside strong water-vapour absorption; bands of unknown wavelength count as good.
+    """Return which bands lie outside strong water-vapour absorption; bands of unknown wavelength count as good.
 
     Examples
     --------
@@ -299,7 +299,7 @@ def plain_name(name: str) -> str:
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names, empty ones numbered (B001) and repeated ones told apart, so that each selects one band.
+    """Return the names, empty ones numbered (B001) and repeated ones made unique, so that each selects one band.
 
     Examples
     --------

@@ -22,7 +22,7 @@ CRS_COORD = "spatial_ref"
 # Coordinates may deviate from an even spacing by this part of a pixel, and by the rounding of their type: degrees in float32
 # are only good to 4e-6, a tenth of a 3 m pixel.
 _IRREGULAR = 0.05
-# A GeoTransform is believed over the coordinates where both agree this well (in pixels): it has no rounding.
+# A GeoTransform takes precedence over the coordinates where both agree this well (in pixels): it has no rounding.
 _SAME_LATTICE = 1e-4
 # Coordinates that differ from those of the geotransform by less than this part of a pixel differ by rounding only.
 _ROUNDING = 1e-6

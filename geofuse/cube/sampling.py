@@ -1,4 +1,4 @@
-"""A few pixels of a cube, looked at before the work, which tell whether they are reflectance and every band shows something."""
+"""A few pixels of a cube, looked at before the work, which show whether they are reflectance and every band shows something."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from geofuse.cube.compute import compute_here
 from geofuse.cube.values import NOT_REFLECTANCE, StoredType
 from geofuse.errors import InvalidInput
-from geofuse.scheduling import engine
 
 # Squares of so many pixels a side, at so many places along each axis.
 _SIDE, _PLACES = 64, 4
@@ -32,14 +32,11 @@ def windows(cube: xr.DataArray) -> Iterator[NDArray[np.float32]]:
     numpy.ndarray
         Shape (band, at most 64, at most 64).
     """
-    import dask
-
-    here = "threads" if engine().packs else None
     starts = [np.unique(np.linspace(0, max(size - _SIDE, 0), _PLACES).astype(int)).tolist() for size in cube.shape[1:]]
     places = list(product(*starts))
     for k in np.random.default_rng(0).permutation(len(places)):
         top, left = places[k]
-        (block,) = dask.compute(cube.data[:, top : top + _SIDE, left : left + _SIDE], scheduler=here)
+        (block,) = compute_here(cube.data[:, top : top + _SIDE, left : left + _SIDE])
         yield np.asarray(block)
 
 

@@ -1,6 +1,6 @@
 """What a cube is: a `DataArray` of reflectance with dims ``(band, y, x)``, a CRS, a regular north-up grid and a band table.
 
-`wrap` is the only place that writes dims, coordinates and CRS. `geobox` reads the grid back, exactly. `check_cube` refuses
+`wrap` is the only place that writes dims, coordinates and CRS. `geobox` reads the grid back, exactly. `check_cube` rejects
 what is not a cube without touching a pixel. `as_cube` makes cubes of arrays from elsewhere.
 """
 
@@ -52,7 +52,7 @@ def wrap(
     crs : Any
         Anything that pyproj understands, or a rasterio or odc-geo CRS.
     names : sequence of str
-        Band names; empty ones are numbered, repeated ones told apart.
+        Band names; empty ones are numbered, repeated ones made unique.
     wavelength, fwhm : array_like, optional
         Band centre and full width at half maximum, nm, shape ``(band,)``; NaN where unknown.
     good : array_like, optional
@@ -165,7 +165,7 @@ def geobox(cube: xr.DataArray) -> GeoBox:
 
 
 def check_cube(cube: xr.DataArray, role: str) -> None:
-    """Refuse what is not a cube; reads metadata only, never a pixel.
+    """Reject what is not a cube; reads metadata only, never a pixel.
 
     Parameters
     ----------

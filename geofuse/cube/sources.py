@@ -45,7 +45,7 @@ def source_of(cube: xr.DataArray) -> dict[str, Any]:
     Parameters
     ----------
     cube : DataArray
-        As `geofuse.open_hsi` and its relatives return it; its pixel size stands in for a ground sampling distance that is not told.
+        As `geofuse.open_hsi` and its relatives return it; its pixel size stands in for a ground sampling distance that is not known.
     """
     found = _checked(_parsed(cube.attrs.get(SOURCE)))
     place, time = cube.encoding.get("source"), time_of(cube)

@@ -23,7 +23,7 @@ from geofuse.methods.registry import STANDARD, all_methods, get_method
 from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import GridPair, Window, pair_grids
 from geofuse.pair.patch import make_patch
-from geofuse.pair.prepare import PreparedPair, Settings, prepare_pair
+from geofuse.pair.prepare import PreparedPair, Settings, coarse_msi, prepare_pair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration
 from geofuse.pair.scene import Sample
@@ -61,7 +61,7 @@ def choose_method(
 def reduce(
     prepared: PreparedPair, sample: Sample, settings: Settings, largest: int = LARGEST_STEP
 ) -> tuple[PreparedPair, np.ndarray] | None:
-    """A window of the scene one step down, and its truth (B, h, w), NaN where unknown; None where it is too small to tell anything.
+    """A window of the scene one step down, and its truth (B, h, w), NaN where unknown; None where it is too small to be reduced.
 
     The step is the scene's ratio or ``largest``, or less where there are few coarse pixels. Bands that were completed where they have gaps count as
     they are: what all methods are compared with is the same.
@@ -73,14 +73,7 @@ def reduce(
         return None
     h, w = (n // step * step for n in sample.coarse.shape)
     truth = np.where(patch.psf.observed.cpu().numpy() > 0, sample.hsi, np.nan)[:, :h, :w]
-    mean = np.nanmean(sample.msi, axis=(1, 2), keepdims=True)
-    seen = (
-        patch.psf.forward(fill_gaps(patch.msi - torch.as_tensor(mean, dtype=patch.msi.dtype, device=patch.msi.device), patch.msi_valid))
-        .cpu()
-        .numpy()
-        + mean
-    )
-    seen = np.where(np.isfinite(truth).all(0), seen[:, :h, :w], np.nan)
+    seen = np.where(np.isfinite(truth).all(0), coarse_msi(patch)[0].cpu().numpy()[:, :h, :w], np.nan)
     pair = _nested_pair(h, w, step)
     sigma = tuple(s / prepared.pair.ratio * step for s in prepared.geometry.sigma)
     geometry = Registration((sigma[0], sigma[1]), (0.0, 0.0), prepared.geometry.unexplained)
@@ -129,8 +122,8 @@ def compare(
             known = get_method(method)
             fitted = known.fit(same_response, replace(settings, progress=False), lambda step: None)
             fused = fuse_within_limits(fitted, patch, noise_of(fitted, [patch]))[0].cpu().numpy()
-        except InvalidInput as refusal:  # a method that cannot run here has no row of numbers, but it is named
-            table.append({"method": method, "refused": str(refusal)})
+        except InvalidInput as error:  # a method that cannot run here has no row of numbers, but it is named
+            table.append({"method": method, "rejected": str(error)})
             continue
         fused = np.where(np.isfinite(truth).all(0) & patch.msi_valid.cpu().numpy(), fused, np.nan)
         row: dict[str, Any] = {

@@ -26,7 +26,7 @@ EVERYTHING: Inner = (slice(None), slice(None))
 Arrays = Mapping[str, np.ndarray]
 Values = Mapping[str, Any]
 Tick = Callable[[str], None]
-"""Is told the name of each step of a fit when it begins."""
+"""Called with the name of each step of a fit when it begins."""
 Role = Literal["estimator", "baseline", "reproduction"]
 
 

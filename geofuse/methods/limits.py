@@ -27,7 +27,7 @@ from geofuse.pair.patch import Patch
 
 NOISES = 1.0  # standard deviations of the HSI's noise that a value may be below zero
 WHITE = 1.0  # reflectance
-SAMPLE, FEWEST = 20_000, 8  # coarse pixels that tell the noise where no estimator did
+SAMPLE, FEWEST = 20_000, 8  # coarse pixels to estimate the noise from where no estimator did
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def fuse_within_limits(fitted: FittedMethod, patch: Patch, noise: np.ndarray, in
 
 
 def noise_of(fitted: FittedMethod, patches: Sequence[Patch]) -> np.ndarray:
-    """Noise of the HSI, (B,): what the method found, else what its bands do not tell of each other."""
+    """Noise of the HSI, (B,): what the method found, else what its bands do not predict of each other."""
     if isinstance(fitted, KnowsNoise):
         return fitted.noise
     pixels = np.concatenate([p.hsi[:, p.hsi_valid].double().cpu().numpy() for p in patches], axis=1)

@@ -75,8 +75,8 @@ def all_methods() -> dict[str, FusionMethod]:
     for name in method_names():
         try:
             found[name] = get_method(name)
-        except InvalidInput as refusal:
-            warnings.warn(str(refusal), stacklevel=2)
+        except InvalidInput as error:
+            warnings.warn(str(error), stacklevel=2)
     return found
 
 

@@ -6,7 +6,7 @@ the scene, and more than the scene itself varies. The difference is averaged ove
 cancel and a cloud does not. The response behind it is fitted by trimmed least squares (Rousseeuw 1984, doi:10.1080/01621459.1984.10477105);
 being non-negative, it cannot bend to a bright cloud over dark ground.
 
-Which image is to be believed there? Both are spectra in the bands of the MSI: the one that is farther from all other spectra of the scene,
+Which image is covered there? Both are spectra in the bands of the MSI: the one that is farther from all other spectra of the scene,
 by Mahalanobis distance, is the one that is covered.
 """
 
@@ -65,8 +65,8 @@ class Clouds:
         if not core.any():
             return sample, np.zeros(core.shape, int)
         far = [self._distance(_smooth(image, seen.used)) for image in (seen.msi, predicted)]
-        # The fringe is blamed on whom the core next to it is.
-        votes = [uniform_filter((core & blamed).astype(float), 5, mode="constant") for blamed in (far[0] >= far[1], far[0] < far[1])]
+        # The fringe belongs to the image to which the core next to it does.
+        votes = [uniform_filter((core & covered).astype(float), 5, mode="constant") for covered in (far[0] >= far[1], far[0] < far[1])]
         fringe = binary_dilation(core, np.ones((3, 3), bool))
         where = np.where(fringe, np.where(votes[0] >= votes[1], 1, 2), 0)
         hidden = seen.psf.upsample(torch.as_tensor(where == 1)[None].float())[0].numpy() > 0.5
@@ -99,7 +99,7 @@ def find_clouds(samples: Sequence[Sample], builder: PsfBuilder) -> tuple[Clouds 
     Returns
     -------
     Clouds or None
-        None where nothing contradicts the rest, or so much that it is no accident, or where there are too few pixels to tell.
+        None where nothing contradicts the rest, or so much that it is no accident, or where there are too few pixels to decide.
     float
         Share of the comparable coarse pixels that do.
     """

@@ -147,15 +147,15 @@ def fit_spectra(spectra: np.ndarray) -> Spectra:
     spectra = spectra[:, _spread(np.isfinite(spectra).mean(0) >= FEWEST)].astype(float)
     known = np.isfinite(spectra)
     values = np.where(known, spectra, 0)
-    filled, trusted = _start(spectra, known)
+    filled, inliers = _start(spectra, known)
     sigma = np.maximum(filled.std(1), FLOOR)
     for most in RANKS:
         rank = max(1, min(most, len(spectra) // 2, spectra.shape[1] // 4))
         found = _components(filled, sigma, rank)
-        sigma = _noise(found, found.residual(filled), trusted)
+        sigma = _noise(found, found.residual(filled), inliers)
         found = _components(filled, sigma, rank)
-        trusted = known & ~found.outliers(values, known)
-        filled = _filled(values, trusted, found)
+        inliers = known & ~found.outliers(values, known)
+        filled = _filled(values, inliers, found)
     return _components(filled, sigma, rank)
 
 
@@ -172,8 +172,8 @@ def _start(spectra: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarr
     relative = _interpolated((spectra - centre) / spread, known)
     smooth = median_filter(relative, (NEAR, 1), mode="nearest")
     off = np.abs(relative - smooth)
-    trusted = known & (off <= START * _spread_of(off, known)[:, None])
-    return centre + spread * np.where(trusted, relative, smooth), trusted
+    inliers = known & (off <= START * _spread_of(off, known)[:, None])
+    return centre + spread * np.where(inliers, relative, smooth), inliers
 
 
 def _interpolated(values: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -107,8 +107,8 @@ def _clouds_warnings(prepared: PreparedPair) -> list[Warned]:
         warned(
             "only-one-image",
             f"{100 * prepared.covered:.1f} % of the area is shown by only one of the two images (clouds, shadows, change; mapped in the report under "
-            "disagreement, only_one_image). The image that is farther from the rest of the scene is left out there, and the other decides: "
-            "mask those pixels, or trust them less.",
+            "disagreement, only_one_image). The image that is farther from the rest of the scene is left out there, and the other is used: "
+            "mask those pixels, or use them with care.",
         )
     ]
 

@@ -10,6 +10,17 @@ from geofuse.pair.images import blur
 FILL_REACH = 4  # pixels
 
 
+def masked_mean(image: Tensor, valid: Tensor) -> Tensor:
+    """Mean of each band over the valid pixels, shape (B, 1, 1); zero where there are none."""
+    return (image * valid).sum((1, 2), keepdim=True) / valid.sum().clamp(min=1)
+
+
+def fill_about_mean(image: Tensor, valid: Tensor) -> Tensor:
+    """Fill gaps, as `fill_gaps`, in an image whose mean is not zero."""
+    mean = masked_mean(image, valid)
+    return fill_gaps(image - mean, valid) + mean
+
+
 def fill_gaps(image: Tensor, valid: Tensor) -> Tensor:
     """Fill invalid pixels by a Gaussian average of valid ones, the scene mean (zero) where none is near."""
     if bool(valid.all()):

@@ -1,4 +1,4 @@
-"""What every method stands on: samples, geometry, response, and how the two images disagree."""
+"""What every method needs: samples, geometry, response, and how the two images disagree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from geofuse.errors import InvalidPair
 from geofuse.pair.clouds import Clouds, find_clouds
 from geofuse.pair.faults import Fault
-from geofuse.pair.gaps import fill_gaps
+from geofuse.pair.gaps import fill_gaps, masked_mean
 from geofuse.pair.grid import GridPair
 from geofuse.pair.patch import Patch, make_patch
 from geofuse.pair.psf.builder import PsfBuilder
@@ -45,7 +45,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class PreparedPair:
-    """What every method stands on: samples, geometry, response, and how the two images disagree.
+    """What every method needs: samples, geometry, response, and how the two images disagree.
 
     ``geometric`` is the share of the disagreement that looks like a wrong geometry; ``where`` maps its relative size over the scene, coarse
     pixels (or survey windows, where there are several) in rows. Samples and patches are without the pixels that only one image shows (``clouds``,
@@ -118,10 +118,10 @@ def prepare_pair(
     return PreparedPair(pair, sample, [patch(s) for s in sample], geometry, response, share, where, clouds, covered, covers)
 
 
-def locate(pair: GridPair, survey: list[Sample], told: Registration | None = None) -> tuple[Registration, Clouds | None, float]:
+def locate(pair: GridPair, survey: list[Sample], known: Registration | None = None) -> tuple[Registration, Clouds | None, float]:
     """Geometry, and what only one image shows: each is found better once the other is known."""
-    if told is not None:
-        return told, *find_clouds(survey, PsfBuilder(pair, told.sigma, told.shift))
+    if known is not None:
+        return known, *find_clouds(survey, PsfBuilder(pair, known.sigma, known.shift))
     nominal = PsfBuilder(pair, (pair.ratio / 2,) * 2)
     rough, _ = find_clouds(survey, nominal)
     geometry = register(pair, survey if rough is None else [rough.clear(s, nominal)[0] for s in survey])
@@ -144,7 +144,7 @@ def colocated(patches: Iterable[Patch]) -> tuple[np.ndarray, np.ndarray]:
 
 def coarse_msi(patch: Patch) -> tuple[torch.Tensor, torch.Tensor]:
     """The MSI seen through the PSF (M, h, w), and where that can be compared with the HSI (h, w)."""
-    mean = (patch.msi * patch.msi_valid).sum((1, 2), keepdim=True) / patch.msi_valid.sum().clamp(min=1)
+    mean = masked_mean(patch.msi, patch.msi_valid)
     seen = patch.psf.forward(fill_gaps(patch.msi - mean, patch.msi_valid)) + mean
     complete = patch.psf.forward(patch.msi_valid[None].to(patch.msi.dtype))[0] > 0.95
     return seen, (patch.psf.observed > 0) & complete

@@ -73,7 +73,7 @@ def register(pair: GridPair, samples: Sequence[Sample]) -> Registration:
     misfit = _Misfit(pair, samples)
     ratio = pair.ratio
     if misfit.pixels < MIN_PIXELS:
-        # Too little to estimate from: the georeference is believed, and a PSF as wide as most sensors'.
+        # Too little to estimate from: the georeference is kept, and a PSF as wide as most sensors'.
         return Registration((0.5 * ratio, 0.5 * ratio), (0.0, 0.0), float("nan"))
     # A coarse net first: the misfit has side minima when the shift exceeds half a coarse pixel.
     steps = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]) * ratio
@@ -140,7 +140,7 @@ def geometric_share(pair: GridPair, samples: Sequence[Sample], found: Registrati
         errors.append(matrix @ sample.hsi[:, used] - offset[:, None] - mean[:, None] - base)
         changes.append(np.stack([image[:, used] - base for image, _ in seen[1:]]))
     error, change = np.concatenate(errors, axis=1), np.concatenate(changes, axis=2)
-    scale = np.sqrt((error**2).mean(1, keepdims=True)) + 1e-12  # every band speaks with the same voice
+    scale = np.sqrt((error**2).mean(1, keepdims=True)) + 1e-12  # every band has the same weight
     y = (error - error.mean(1, keepdims=True)) / scale
     x = (change - change.mean(2, keepdims=True)) / scale
     x, y = x.reshape(len(x), -1), y.reshape(-1)

@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 
 from geofuse.cube.bands import BandTable
+from geofuse.cube.compute import compute_here
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube, InvalidPair
 from geofuse.pair.grid import GridPair, Window, pair_grids
-from geofuse.scheduling import engine
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,7 @@ class Scene:
 
     def read(self, windows: list[tuple[Window, Window]]) -> list[Sample]:
         """Read windows given as (fine, coarse) pairs; lazy cubes are computed in one go."""
-        import dask
-
-        here = "threads" if engine().packs else None  # pixels that come here anyway are not packed on the way
-        blocks = dask.compute(*[(self.hsi_window(coarse), self.msi_window(fine)) for fine, coarse in windows], scheduler=here)
+        blocks = compute_here(*[(self.hsi_window(coarse), self.msi_window(fine)) for fine, coarse in windows])
         return [Sample(pixels(h), pixels(m), fine, coarse) for (h, m), (fine, coarse) in zip(blocks, windows, strict=True)]
 
 

@@ -59,20 +59,20 @@ class Screen:
         msi = _without(msi, np.isnan(msi).any(0) & ~np.isnan(msi).all(0))
         known = np.isfinite(hsi)
         flat, flags = hsi.reshape(len(hsi), -1), known.reshape(len(hsi), -1)
-        believed = flags & ~self.spectra.outliers(flat, flags)
-        part = np.flatnonzero(~believed.all(0))
+        usable = flags & ~self.spectra.outliers(flat, flags)
+        part = np.flatnonzero(~usable.all(0))
         if not len(part):
             return replace(sample, hsi=hsi, msi=msi, gaps=None)
         completed = flat.copy()
-        enough = believed[:, part].mean(0) >= FEWEST
+        enough = usable[:, part].mean(0) >= FEWEST
         rest, some = part[~enough], part[enough]
-        values = np.where(believed[:, some], flat[:, some], 0).astype(float)
-        completed[:, some] = np.where(believed[:, some], values, self.spectra.predicted(values, believed[:, some]))
+        values = np.where(usable[:, some], flat[:, some], 0).astype(float)
+        completed[:, some] = np.where(usable[:, some], values, self.spectra.predicted(values, usable[:, some]))
         completed[:, rest] = np.nan
-        return replace(sample, hsi=completed.reshape(hsi.shape), msi=msi, gaps=~believed.reshape(hsi.shape))
+        return replace(sample, hsi=completed.reshape(hsi.shape), msi=msi, gaps=~usable.reshape(hsi.shape))
 
     def wrong(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        """Values that hold data and are not believed, of the shapes of both images: `IMPOSSIBLE` or `OUTLIER`, 0 where nothing is wrong."""
+        """Values that hold data and are not usable, of the shapes of both images: `IMPOSSIBLE` or `OUTLIER`, 0 where nothing is wrong."""
         images = _taken(sample.hsi, self.hsi_bands), _taken(sample.msi, self.msi_bands)
         out = []
         for image, far in zip(images, self._impossible(*images), strict=True):

@@ -145,7 +145,7 @@ def _draw_validation(ax: Axes, report: Mapping[str, Any]) -> None:
     _plain(ax)
     ax.grid(visible=False)
     ax.set_yticks(range(len(rows)), [_escape(row.get("method", "?")) for row in rows])
-    # Bars of decibels have no natural zero: start below the worst, and leave room for the figures on the right.
+    # Bars of decibels have no natural zero: start below the worst, and leave space for the figures on the right.
     span = max(psnr.max() - psnr.min(), 1.0)
     ax.set_xlim(psnr.min() - 0.35 * span, psnr.max() + 0.75 * span)
     ax.set_xlabel("PSNR (dB); the axis does not start at zero")

@@ -9,11 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geofuse.cube.normalise import REPORT_ATTRIBUTE
 from geofuse.errors import InvalidCube
 from geofuse.reporting.plain import to_plain
 
 if TYPE_CHECKING:
     import numpy as np
+    import xarray as xr
     from jinja2 import Environment
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -111,7 +113,7 @@ class Report:
         return cls(values)
 
     def summary(self) -> dict[str, Any]:
-        """Return the few values worth publishing beside the product, flat and plain; unknown ones are left out."""
+        """Return the few values to publish beside the product, flat and plain; unknown ones are left out."""
         from geofuse.reporting.figures import scored
 
         values, rows = self._values, scored(self._values)
@@ -211,7 +213,7 @@ class Report:
 
 
 def _shortened(value: Any) -> Any:
-    """Plain values with long lists told in a line: pages are for people, who read no 177 numbers."""
+    """Plain values with long lists summarised in a line: pages are for people, who read no 177 numbers."""
     if isinstance(value, dict):
         return {key: _shortened(inner) for key, inner in value.items()}
     if not isinstance(value, list):
@@ -242,3 +244,17 @@ def _number(value: object, digits: int = 2) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def report_of(fused: xr.DataArray) -> Report:
+    """The report that a fused cube carries among its attributes.
+
+    Raises
+    ------
+    InvalidCube
+        It carries none.
+    """
+    text = fused.attrs.get(REPORT_ATTRIBUTE)
+    if text is None:
+        raise InvalidCube("This image carries no geofuse report; expected one that `fuse` returned, with its attributes.")
+    return Report(json.loads(text))

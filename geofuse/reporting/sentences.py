@@ -65,7 +65,7 @@ def _geometry(report: Mapping[str, Any]) -> str:
     geometry = report.get("geometry") or {}
     shift, sigma = geometry.get("shift_px"), _number(report, "geometry", "psf_sigma_px")
     if geometry.get("unexplained", 0) is None and sigma is not None:  # not a number: nothing was compared
-        return f"Too few pixels to estimate geometry from: both georeferences were believed, and a Gaussian of σ = {sigma:.2f} fine pixels assumed."
+        return f"Too few pixels to estimate geometry from: both georeferences were kept, and a Gaussian of σ = {sigma:.2f} fine pixels assumed."
     parts = []
     if shift and None not in shift:
         distance = (shift[0] ** 2 + shift[1] ** 2) ** 0.5

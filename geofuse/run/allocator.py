@@ -14,7 +14,7 @@ LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Tell the allocator; True where it listens."""
+    """Set the allocator; True where it can be set."""
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # not Linux, or not glibc

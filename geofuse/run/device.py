@@ -33,29 +33,29 @@ def torch_device(device: str) -> str:
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:  # which lists twenty kinds that are of no use here
-        raise _refused(device, "torch knows no device of that name") from error
+        raise _rejected(device, "torch knows no device of that name") from error
     try:
         torch.zeros(1, device=found)
     except (RuntimeError, AssertionError) as error:
-        raise _refused(device, str(error).splitlines()[0]) from error
+        raise _rejected(device, str(error).splitlines()[0]) from error
     return device
 
 
-def _refused(device: str, reason: str) -> InvalidInput:
+def _rejected(device: str, reason: str) -> InvalidInput:
     return InvalidInput(f"The device {device!r} cannot be used: {reason}. Expected 'auto', 'cpu' or a GPU such as 'cuda:0'.")
 
 
 def memory_of(device: str) -> int | None:
     """Bytes that a run may use of a GPU; None for the processor.
 
-    A share of all that it has and not what is free now, so that a run that goes on finds the same tiles; a full one is met when it comes to it.
+    A share of all that it has and not what is free now, so that a resumed run finds the same tiles; a full one is met when it comes to it.
     """
     return int(0.8 * torch.cuda.mem_get_info(device)[1]) if torch.device(device).type == "cuda" else None
 
 
 @contextmanager
 def turn(device: str) -> Iterator[None]:
-    """Wait until nobody else in this process works on a GPU, and be alone there for the block; a processor takes all who come.
+    """Let one thread at a time of this process use a GPU; a processor takes all.
 
     The other threads read and write meanwhile, so that a GPU with two of them is busy, and its memory holds what one tile takes.
     """

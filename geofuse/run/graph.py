@@ -21,10 +21,10 @@ from dask.highlevelgraph import HighLevelGraph
 from geofuse.pair.grid import GridPair, Window
 from geofuse.pair.scene import Scene, pixels
 from geofuse.run.allocator import keep_freed_memory
+from geofuse.run.scheduling import engine
 from geofuse.run.split import make_on
 from geofuse.run.threads import torch_threads
 from geofuse.run.tiles import tile_windows
-from geofuse.scheduling import engine
 
 if TYPE_CHECKING:
     from geofuse.model import Model

@@ -16,8 +16,8 @@ from geofuse.errors import InvalidInput
 from geofuse.methods.base import Cost
 from geofuse.pair.grid import GridPair
 from geofuse.pair.scene import Scene
+from geofuse.run.scheduling import Engine, engine
 from geofuse.run.tiles import cuts
-from geofuse.scheduling import Engine, engine
 
 DEFAULT_MEMORY = 8 * 10**9
 # Smaller ones spend their time on halos, larger ones on getting memory from the system. Not even whether the allocator keeps what is freed
@@ -310,7 +310,7 @@ def _crs_name(crs: Any) -> str:
 
 
 def _block(cube: xr.DataArray) -> tuple[int, int]:
-    """Rows and columns of a block of the cube's file, as far as its encoding tells."""
+    """Rows and columns of a block of the cube's file, as far as its encoding says."""
     chunks = cube.encoding.get("preferred_chunks", {})
     rows, cols = (chunks.get(dim, 1) for dim in ("y", "x"))
     return (rows, cols) if isinstance(rows, int) and isinstance(cols, int) and min(rows, cols) > 0 else (1, 1)

@@ -1,4 +1,4 @@
-"""Run the tiles of a lazy array on the active dask scheduler, and tell of each as it is done."""
+"""Run the tiles of a lazy array on the active dask scheduler, and report each as it is done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import dask.multiprocessing
 import numpy as np
 
 from geofuse.errors import RunInterrupted
-from geofuse.scheduling import active_client
+from geofuse.run.scheduling import active_client
 
 # As often as dask.distributed lets a task end workers before it gives up.
 _LOST_POOLS = 3
@@ -52,7 +52,7 @@ def run_tiles(
     wanted : collection of (row, column)
         Tiles to compute, by their place among the tiles.
     done : callable
-        Oracle of each tile, in the order of completion, in this thread.
+        Called with each tile and its result, in the order of completion, in this thread.
     """
     tops, lefts = starts(data)
     results = data.map_blocks(

@@ -1,4 +1,4 @@
-"""Pairs with a known truth: for tests, benchmarks, and whoever wants to try a method where the answer is known.
+"""Pairs with a known truth: for tests, benchmarks, and trying a method where the answer is known.
 
 A real or made-up hyperspectral cube is the truth; its two observations are simulated (`pairs`), with what real pairs suffer from where that is
 asked for (`troubles`). `oracle` is the reference: the closed form with all operators known. Everything is numpy arrays; `cubes` makes them

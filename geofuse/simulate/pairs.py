@@ -158,10 +158,13 @@ def box(y: np.ndarray, x: np.ndarray) -> np.ndarray:
     return along[0] * along[1]
 
 
-def blurred(image: np.ndarray, ratio: int, spread: PointSpread, shift: tuple[float, float], reach: float = 8.0) -> np.ndarray:
-    """Any PSF, cut at ``reach`` nominal standard deviations, and sampling: (B, H, W) to (B, H / ratio, W / ratio)."""
+REACH = 8.0
+
+
+def blurred(image: np.ndarray, ratio: int, spread: PointSpread, shift: tuple[float, float]) -> np.ndarray:
+    """Any PSF, cut at `REACH` nominal standard deviations, and sampling: (B, H, W) to (B, H / ratio, W / ratio)."""
     sigma = ratio / 2
-    radius = int(np.ceil(reach * sigma))
+    radius = int(np.ceil(REACH * sigma))
     offset = np.arange(-radius, radius + ratio)
     y, x = ((offset - (ratio - 1) / 2 - s) / sigma for s in shift)
     weight = spread(y[:, None], x[None])

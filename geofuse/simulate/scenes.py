@@ -13,7 +13,7 @@ import rasterio
 
 from geofuse.simulate.pairs import PointSpread, Simulation, simulate_pair
 
-PACKAGED = Path(__file__).resolve().parent.parent / "data"
+PACKAGED = Path(__file__).resolve().parent.parent / "demo" / "data"
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from geofuse.cube.sources import pixel_size_m, utc
 from geofuse.errors import InvalidCube, InvalidOutput
 from geofuse.io.read.fingerprint import content_size, file_sha256, local_name
 from geofuse.io.write.base import Written
+from geofuse.io.write.formats import format_of
 from geofuse.redact import redact, redacted
 from geofuse.reporting.plain import to_plain
 from geofuse.stac.bands import band_fields
 from geofuse.stac.footprint import footprint
-from geofuse.stac.written import read_written
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
@@ -131,7 +131,6 @@ def make_item(
     datetime: dt.datetime | tuple[dt.datetime, dt.datetime] | None = None,
     assets: Mapping[str, str | Path] | None = None,
     collection: pystac.Collection | None = None,
-    properties: Mapping[str, Any] | None = None,
     elsewhere: bool = False,
 ) -> pystac.Item:
     """Describe a written raster as a STAC 1.1 item.
@@ -156,8 +155,6 @@ def make_item(
         Further files beside the raster: "report", "report_html", "overview", "thumbnail", "uncertainty", "quality", "model".
     collection : pystac.Collection, optional
         The collection that the item belongs to; it must have a self href.
-    properties : mapping, optional
-        Further properties, such as "license" or "platform"; these win over the computed ones.
     elsewhere : bool
         The item goes to another machine: sources that are files here are named, without a path that leads nowhere there.
 
@@ -173,7 +170,7 @@ def make_item(
     """
     raster = Path(raster)
     path = Path(item_path) if item_path is not None else raster.with_suffix(".json")
-    written = read_written(raster)
+    written = format_of(raster).describe(raster)
     when = _datetime_properties(datetime, sources, written.tags, processing)
     geometry, bbox = footprint(written.geobox)
     spectral = bool(np.isfinite([*written.table.wavelength, *written.table.fwhm]).any())
@@ -182,12 +179,7 @@ def make_item(
         geometry=geometry,
         bbox=bbox,
         datetime=when.pop("datetime"),
-        properties=when
-        | _gsd(sources)
-        | _projection(written)
-        | _processing(processing)
-        | _quality(quality or {})
-        | dict(to_plain(properties or {})),
+        properties=when | _gsd(sources) | _projection(written) | _processing(processing) | _quality(quality or {}),
         stac_extensions=[*([_EO_EXTENSION] if spectral else []), *EXTENSIONS, *([_ZARR_EXTENSION] if written.variable else [])],
     )
     item.set_self_href(str(path.resolve()))

@@ -1,1 +1,1 @@
-"""Pictures; nothing depends on this room."""
+"""Pictures; nothing depends on this package."""

@@ -19,7 +19,7 @@ def describe(cube: xr.DataArray, name: str) -> str:
     box, table = geobox(cube), BandTable.from_cube(cube)
     left, bottom, right, top = box.boundingbox
     crs = box.crs
-    assert crs is not None  # `geobox` refuses cubes without one
+    assert crs is not None  # `geobox` rejects cubes without one
     lines = [
         f"file        {name}",
         *(f"{key:12s}{cube.encoding[key]}" for key in ("reader", "sensor") if key in cube.encoding),

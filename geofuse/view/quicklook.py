@@ -21,7 +21,7 @@ MAX_PIXELS = 1200  # along the longer side of a panel
 PLACE_COLOURS = ("#d62728", "#1f77b4", "#2ca02c")
 
 
-def rgb(cube: xr.DataArray, percentiles: tuple[float, float] = (2, 98), limits: np.ndarray | None = None) -> xr.DataArray:
+def rgb(cube: xr.DataArray, percentiles: tuple[float, float] = (2, 98)) -> xr.DataArray:
     """Red, green and blue, stretched to 0 … 1.
 
     Parameters
@@ -30,19 +30,17 @@ def rgb(cube: xr.DataArray, percentiles: tuple[float, float] = (2, 98), limits: 
         Reflectance.
     percentiles : tuple of float
         Values that become black and white.
-    limits : ndarray, shape (3, 2), optional
-        Black and white of each colour, reflectance; replaces the percentiles, so that pictures can share a stretch.
 
     Returns
     -------
     DataArray, dims (y, x, rgb)
         NaN where there is no data.
     """
-    return stretched(cube.isel(band=list(BandTable.from_cube(cube).rgb())), percentiles, limits)
+    return stretched(cube.isel(band=list(BandTable.from_cube(cube).rgb())), percentiles)
 
 
 def stretched(picked: xr.DataArray, percentiles: tuple[float, float] = (2, 98), limits: np.ndarray | None = None) -> xr.DataArray:
-    """Three bands, in the order red, green, blue, as a picture; see `rgb`."""
+    """Three bands, in the order red, green, blue, as a picture; see `rgb`. With ``limits`` (3, 2), black and white of each, pictures share a stretch."""
     picked = picked.astype("float32").compute()
     low, high = (colour_limits(picked, percentiles) if limits is None else limits).T
     values = (picked.values - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
@@ -57,9 +55,7 @@ def colour_limits(picked: xr.DataArray, percentiles: tuple[float, float]) -> np.
     return np.tile((0.0, 1.0), (3, 1)) if flat.size == 0 else np.percentile(flat, percentiles, axis=1).T
 
 
-def comparison(
-    hsi: xr.DataArray, msi: xr.DataArray, fused: xr.DataArray, path: str | Path | None = None, title: str | None = None
-) -> Figure:
+def comparison(hsi: xr.DataArray, msi: xr.DataArray, fused: xr.DataArray, path: str | Path | None = None) -> Figure:
     """Coarse, fine and fused side by side, and the spectra of three places.
 
     Parameters
@@ -68,7 +64,6 @@ def comparison(
         Cubes; ``fused`` gives the extent.
     path : path, optional
         Where to write the picture (PNG).
-    title : str, optional
     """
     figure = Figure(figsize=(15, 10.5), dpi=110, layout="constrained")
     grid = GridSpec(2, 3, figure, height_ratios=(1.75, 1))
@@ -90,14 +85,12 @@ def comparison(
             ax.plot(x, y, "o", ms=9, mfc="none", mec=colour, mew=1.6)
     for k, ((x, y), colour) in enumerate(zip(places, PLACE_COLOURS, strict=False)):
         _spectra(figure.add_subplot(grid[1, k]), (hsi, msi, fused), (x, y), colour, first=k == 0)
-    if title:
-        figure.suptitle(title)
     if path is not None:
         figure.savefig(path)
     return figure
 
 
-def interesting_places(fused: xr.DataArray, count: int = 3) -> list[tuple[float, float]]:
+def interesting_places(fused: xr.DataArray) -> list[tuple[float, float]]:
     """Centres of uniform patches that differ most from each other: vegetation, water and roof rather than three roads."""
     table = BandTable.from_cube(fused)
     step = max(1, min(fused.sizes["y"], fused.sizes["x"]) // 60)
@@ -110,7 +103,7 @@ def interesting_places(fused: xr.DataArray, count: int = 3) -> list[tuple[float,
         return []
     spectra = flat[:, usable]
     chosen = [int(np.argmax(spectra.mean(0)))]
-    while len(chosen) < min(count, usable.size):
+    while len(chosen) < min(len(PLACE_COLOURS), usable.size):
         distance = np.min([np.linalg.norm(spectra - spectra[:, [c]], axis=0) for c in chosen], axis=0)
         chosen.append(int(np.argmax(distance)))
     rows, cols = np.unravel_index(usable[chosen], mean.shape[1:])

@@ -36,8 +36,8 @@ def test_seeds_where_something_is_random() -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])
 def test_reference_is_measured_once_for_all_devices(device: str) -> None:
-    told = [c for c in all_cases(device=device) if c.method == REFERENCE]
-    assert {c.device for c in told} == {"cpu"}
+    oracle = [c for c in all_cases(device=device) if c.method == REFERENCE]
+    assert {c.device for c in oracle} == {"cpu"}
     assert {c.device for c in all_cases(device=device) if c.method == "gem"} == {device}
 
 

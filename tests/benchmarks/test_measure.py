@@ -10,13 +10,13 @@ import pytest
 from benchmarks.cases import Case
 from benchmarks.measure import MEASURED, SCORES, cubes, measure, settings_of
 from geofuse import api
-from geofuse.pipeline import fit_scene
+from geofuse.pipeline.fit import fit_scene
 from geofuse.simulate import simulate
 
 CASE = Case("jasper", 4, "qb4", "noisy", "known", "gem")
 
 
-@pytest.mark.parametrize("method", ["told", "gem"])
+@pytest.mark.parametrize("method", ["oracle", "gem"])
 def test_a_case(tiny_data: Path, method: str) -> None:
     found = measure(Case("jasper", 4, "qb4", "noisy", "estimated", method), tiny_data)
     assert found.keys() <= set(MEASURED)
@@ -27,9 +27,9 @@ def test_a_case(tiny_data: Path, method: str) -> None:
 
 
 def test_refusal_is_a_result(tiny_data: Path) -> None:
-    """Whatever is refused is written down and not raised."""
+    """Whatever is rejected is written down and not raised."""
     found = measure(Case("jasper", 4, "qb4", "noisy", "known", "no such method"), tiny_data)
-    assert found["error"].startswith("refused: There is no method")
+    assert found["error"].startswith("rejected: There is no method")
 
 
 def test_known_operators_are_taken_as_they_are(tiny_data: Path) -> None:

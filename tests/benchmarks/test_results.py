@@ -49,7 +49,7 @@ def test_key_tells_all_cases_apart(tmp_path: Path) -> None:
     assert len(keys) == len(all_cases())
 
 
-def test_other_columns_are_refused(tmp_path: Path) -> None:
+def test_other_columns_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "cases.csv"
     path.write_text(",".join(COLUMNS[:-1]) + "\n")
     with pytest.raises(InvalidInput, match=r"finished.*--fresh"):
@@ -59,6 +59,6 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
     assert set_aside(tmp_path / "nothing.csv") is None
 
 
-def test_strange_value_is_refused(tmp_path: Path) -> None:
+def test_strange_value_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="colour"):
         Results(tmp_path / "cases.csv").append(CASE, {"colour": "red"})

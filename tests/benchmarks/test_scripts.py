@@ -13,7 +13,7 @@ import pytest
 from benchmarks import ablation, compression
 from benchmarks.robustness import psnr
 from geofuse.io.write.cog import write_cog
-from tests.crops import small_cubes
+from tests.crops import few_cubes
 
 PAIR = ["--scenes", "jasper", "--responses", "qb4"]
 
@@ -43,7 +43,7 @@ def test_a_script_prints_its_table(
 
 
 def test_compression_is_measured_on_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    hsi, _ = small_cubes()
+    hsi, _ = few_cubes()
     path = write_cog(hsi, tmp_path / "a.tif", progress=False).path
     (tmp_path / "r.json").write_text(json.dumps({"noise": {"hsi_sigma": [0.01] * hsi.sizes["band"]}}))
     monkeypatch.setattr(sys, "argv", ["compression", str(path), "--report", str(tmp_path / "r.json")])

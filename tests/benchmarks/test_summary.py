@@ -26,16 +26,16 @@ def line(method: str, psnr: float | str, sam: float | str = 2.0, **other: Any) -
 
 
 HAND = [
-    line("told", 99.0, code="old"),
+    line("oracle", 99.0, code="old"),
     line("gem", 99.0, code="old"),
-    line("told", 40.0, 2.0),
-    line("told", 41.0, 4.0, seed=1),
-    line("told", 50.0, 1.0, scene="ip"),
+    line("oracle", 40.0, 2.0),
+    line("oracle", 41.0, 4.0, seed=1),
+    line("oracle", 50.0, 1.0, scene="ip"),
     line("gem", 42.0, 1.0),  # +2, × 0.5
     line("gem", 40.0, 4.0, seed=1),  # -1, × 1
     line("gem", 53.0, 1.0, scene="ip", peak_rss_mb=500.0),  # +3, × 1
     line("gem", 53.5, 0.9, scene="ip", peak_rss_mb=500.0),  # the same once more, later: +3.5, × 0.9
-    line("auto", "", "", scene="ip", error="refused: too small", fit_s="", apply_s="", peak_rss_mb="", used=""),
+    line("auto", "", "", scene="ip", error="rejected: too small", fit_s="", apply_s="", peak_rss_mb="", used=""),
 ]
 
 
@@ -64,19 +64,19 @@ def test_seeds_first_then_pairs() -> None:
 
 def test_refused_case_is_named_and_counts_nowhere() -> None:
     pairs = by_pair(measured(HAND))
-    refused = pairs[pairs["method"] == "auto"].iloc[0]
-    assert (refused["runs"], refused["error"]) == (0, "refused: too small")
+    rejected = pairs[pairs["method"] == "auto"].iloc[0]
+    assert (rejected["runs"], rejected["error"]) == (0, "rejected: too small")
     assert "auto" not in set(means(pairs)["method"])
 
 
 def test_without_noise_one_reference_serves_all_seeds() -> None:
-    frame = measured([line("told", 40.0, noise="clean"), *(line("gem", 41.0 + seed, noise="clean", seed=seed) for seed in range(3))])
+    frame = measured([line("oracle", 40.0, noise="clean"), *(line("gem", 41.0 + seed, noise="clean", seed=seed) for seed in range(3))])
     assert list(frame.loc[frame["method"] == "gem", "gain_db"]) == [1.0, 2.0, 3.0]
 
 
 def test_a_method_on_a_gpu_has_a_row_of_its_own_and_the_same_reference() -> None:
-    frame = measured([line("told", 40.0), line("gem", 41.0), line("gem", 41.5, device="cuda:0")])
-    assert dict(zip(frame["method"], frame["gain_db"], strict=True)) == {"told": 0.0, "gem": 1.0, "gem on cuda:0": 1.5}
+    frame = measured([line("oracle", 40.0), line("gem", 41.0), line("gem", 41.5, device="cuda:0")])
+    assert dict(zip(frame["method"], frame["gain_db"], strict=True)) == {"oracle": 0.0, "gem": 1.0, "gem on cuda:0": 1.5}
 
 
 def test_a_case_without_its_reference_has_no_gain() -> None:
@@ -86,4 +86,4 @@ def test_a_case_without_its_reference_has_no_gain() -> None:
 
 
 def test_order() -> None:
-    assert method_order(["zebra", "auto", "told", "gem", "bicubic"]) == ["told", "bicubic", "gem", "auto", "zebra"]
+    assert method_order(["zebra", "auto", "oracle", "gem", "bicubic"]) == ["oracle", "bicubic", "gem", "auto", "zebra"]

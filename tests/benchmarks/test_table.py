@@ -16,8 +16,8 @@ def test_readme_has_a_row_a_method_and_none_a_pair() -> None:
     part = readme_part(
         measured(
             [
-                line("told", 40.0),
-                line("told", 30.0, 4.0, ratio="8"),
+                line("oracle", 40.0),
+                line("oracle", 30.0, 4.0, ratio="8"),
                 line("cnmf", 35.0, 1.0),
                 line("auto", 41.25, 1.5, used="gem"),
                 line("auto", 29.5, 3.0, ratio="8", used="gem"),
@@ -27,23 +27,23 @@ def test_readme_has_a_row_a_method_and_none_a_pair() -> None:
     assert "| method | 1:4 gain | 1:4 worst | 1:4 SAM | 1:8 gain | 1:8 worst | 1:8 SAM |" in part
     assert "| `auto` | +1.25 | +1.25 | 0.75 | -0.50 | -0.50 | 0.75 |" in part
     assert "| `cnmf` | -5.00 | -5.00 | 0.50 | – | – | – |" in part
-    assert "told" not in part
+    assert "`oracle`" not in part
     assert "1 scene (Jasper Ridge)" in part
     assert "the code has changed since" in part
     with pytest.raises(InvalidInput, match="estimated operators"):
-        readme_part(measured([line("told", 40.0, operators="known")]))
+        readme_part(measured([line("oracle", 40.0, operators="known")]))
 
 
 def test_readme_says_what_is_gained_where_constants_were_not_chosen() -> None:
-    lines = [line("told", 40.0), line("gem", 42.0), line("told", 30.0, scene="berlin"), line("gem", 30.5, scene="berlin")]
+    lines = [line("oracle", 40.0), line("gem", 42.0), line("oracle", 30.0, scene="berlin"), line("gem", 30.5, scene="berlin")]
     assert "were chosen: `gem` +2.00 (1:4). On the others: `gem` +0.50 (1:4)." in readme_part(measured(lines))
     assert "On the others" not in readme_part(measured(lines[:2]))
 
 
 def test_report_says_what_was_refused_and_that_the_code_changed() -> None:
     text = report(measured(HAND), {})
-    assert "| Indian Pines, 4 bands, 1:4 | 50.00 / 1.00 | 53.50 / 0.90 | refused |" in text
-    assert "1 ×: refused: too small" in text
+    assert "| Indian Pines, 4 bands, 1:4 | 50.00 / 1.00 | 53.50 / 0.90 | rejected |" in text
+    assert "1 ×: rejected: too small" in text
     assert "**The code has changed since.**" in text
 
 

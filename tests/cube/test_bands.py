@@ -42,7 +42,7 @@ def test_micrometres_and_nanometres_of_one_list_agree(nm: list[float]) -> None:
         ([12000.0], "cm-1", "not understood"),
     ],
 )
-def test_nonsense_is_refused(values: list[float], units: str | None, said: str) -> None:
+def test_nonsense_is_rejected(values: list[float], units: str | None, said: str) -> None:
     with pytest.raises(InvalidCube, match=said):
         to_nm(values, units)
 
@@ -78,7 +78,7 @@ def test_rgb_bands_of_the_scene_and_without_wavelengths() -> None:
     assert BandTable.make(["pan"]).rgb() == (0, 0, 0)
 
 
-def test_columns_of_different_lengths_are_refused() -> None:
+def test_columns_of_different_lengths_are_rejected() -> None:
     with pytest.raises(InvalidCube, match="one length"):
         BandTable.make(["a", "b"], [500.0])
 

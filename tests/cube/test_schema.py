@@ -140,9 +140,9 @@ class TestAsCube:
     def test_any_order_and_direction(self, order: list[str], south_up: bool, westward: bool) -> None:
         cube = cube_of(2, 3, 4, wavelength=[490.0, 560.0], crs=4326, transform=Affine(0.1, 0, 8, 0, -0.2, 50))
         coords = {"lat": cube.y.values, "lon": cube.x.values, "wavelength": [0.49, 0.56]}
-        foreign = xr.DataArray(cube.values, dims=("wavelength", "lat", "lon"), coords=coords).rio.write_crs(4326)
-        foreign = foreign.isel(lat=slice(None, None, -1 if south_up else 1), lon=slice(None, None, -1 if westward else 1))
-        result = as_cube(foreign.transpose(*order))
+        given = xr.DataArray(cube.values, dims=("wavelength", "lat", "lon"), coords=coords).rio.write_crs(4326)
+        given = given.isel(lat=slice(None, None, -1 if south_up else 1), lon=slice(None, None, -1 if westward else 1))
+        result = as_cube(given.transpose(*order))
         np.testing.assert_array_equal(result.values, cube.values)
         np.testing.assert_array_equal(result.wavelength, [490.0, 560.0])
         assert geobox(result).transform.almost_equals(geobox(cube).transform, 1e-9)
@@ -211,8 +211,8 @@ class TestAsCube:
     @pytest.mark.parametrize("flags", [["1", "0", "1"], [1, 0, 1], [True, False, True], [1.0, 0.0, 1.0]])
     def test_bad_bands_in_attributes(self, flags: list[Any]) -> None:
         """As text too: files hold nothing else."""
-        foreign = cube_of(3).drop_vars(["wavelength", "fwhm", "good"]).assign_attrs(bbl=flags)
-        assert as_cube(foreign).good.values.tolist() == [True, False, True]
+        given = cube_of(3).drop_vars(["wavelength", "fwhm", "good"]).assign_attrs(bbl=flags)
+        assert as_cube(given).good.values.tolist() == [True, False, True]
 
     def test_single_plane_and_single_time(self) -> None:
         plane = cube_of(1).isel(band=0).drop_vars(["band", "good"]).rename("pan")
@@ -249,16 +249,16 @@ class TestAsCube:
         ],
     )
     def test_refusals(self, change: Any, said: str) -> None:
-        foreign = cube_of().drop_vars(["wavelength", "fwhm", "good"])
+        given = cube_of().drop_vars(["wavelength", "fwhm", "good"])
         with pytest.raises(InvalidCube, match=said):
-            as_cube(change(foreign))
+            as_cube(change(given))
 
-    def test_one_pixel_without_a_size_is_refused(self) -> None:
+    def test_one_pixel_without_a_size_is_rejected(self) -> None:
         array = xr.DataArray(np.ones((1, 1, 1)), dims=("band", "y", "x"), coords={"y": [0.5], "x": [0.5]}).rio.write_crs(32633)
         with pytest.raises(InvalidCube, match="size is unknown"):
             as_cube(array)
 
-    def test_rotated_grids_are_refused(self) -> None:
+    def test_rotated_grids_are_rejected(self) -> None:
         array = xr.DataArray(np.ones((1, 3, 3)), dims=("band", "y", "x")).rio.write_crs(32633)
         with pytest.raises(InvalidCube, match="rotated"):
             as_cube(array.rio.write_transform(Affine.rotation(10) @ BERLIN))

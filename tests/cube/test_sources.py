@@ -21,7 +21,7 @@ HSI = {"href": "https://host/enmap.json?token=abc", "id": "ENMAP-1", "datetime":
 MSI = {"href": "s3://bucket/hymap.tif", "id": "HYMAP-7", "datetime": "2009-08-20T12:00:00Z", "gsd": 3.6}
 
 
-def told(cube: xr.DataArray, about: dict[str, Any]) -> xr.DataArray:
+def with_source(cube: xr.DataArray, about: dict[str, Any]) -> xr.DataArray:
     made = cube.assign_coords(time=np.datetime64(about["datetime"].removesuffix("Z"), "ns"))
     return made.assign_attrs(geofuse_source=json.dumps(about))
 
@@ -29,7 +29,7 @@ def told(cube: xr.DataArray, about: dict[str, Any]) -> xr.DataArray:
 @pytest.fixture(scope="module")
 def fused() -> xr.DataArray:
     hsi, msi = small_cubes(chunks=None)
-    return geofuse.fuse(told(hsi, HSI), told(msi, MSI), model=small_model("sylvester"), progress=False)
+    return geofuse.fuse(with_source(hsi, HSI), with_source(msi, MSI), model=small_model("sylvester"), progress=False)
 
 
 def item_of(fused: xr.DataArray, folder: Path, **options: Any) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def test_times_that_cannot_be_read(text: str) -> None:
 
 def test_the_command_line_takes_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from geofuse.cli import main
-    from geofuse.job import Job
+    from geofuse.pipeline.job import Job
 
     asked: list[Job] = []
     report: Callable[..., Any] = geofuse.Report

@@ -16,21 +16,21 @@ from geofuse.evaluation.wald import MARGIN_DB, _step, choose_method, compare, re
 from geofuse.methods.registry import get_method
 from geofuse.pair.prepare import PreparedPair, Settings, prepare_pair
 from geofuse.pair.scene import Sample
-from geofuse.pipeline import read_sample
+from geofuse.pipeline.fit import read_sample
 from tests.crops import small_cubes, small_pair
 
 QUIET = Settings(progress=False)
 
 
-def silent(step: str) -> None:
-    """Tell nobody."""
+def no_progress(step: str) -> None:
+    """Report nothing."""
 
 
 @pytest.fixture(scope="module")
 def full() -> tuple[PreparedPair, Sample]:
     scene = geofuse.api.pair(*small_cubes())
     sample = read_sample(scene)
-    return prepare_pair(scene.pair, sample, sample, QUIET, silent, scene.bands.good), sample[0]
+    return prepare_pair(scene.pair, sample, sample, QUIET, no_progress, scene.bands.good), sample[0]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def reduced(full: tuple[PreparedPair, Sample]) -> tuple[PreparedPair, np.ndarray
         (1.5, (400, 400), 2),  # a step is at least 2
         (25 / 3, (16, 14), 2),
         (25 / 3, (12, 12), 2),
-        (25 / 3, (11, 40), None),  # too small to tell anything
+        (25 / 3, (11, 40), None),  # too small to be reduced
     ],
 )
 def test_step(ratio: float, shape: tuple[int, int], step: int | None) -> None:
@@ -106,7 +106,7 @@ def test_too_small_a_scene_has_no_reduced_one(full: tuple[PreparedPair, Sample])
         sample, hsi=sample.hsi[:, :10, :10], coarse=replace(sample.coarse, bottom=sample.coarse.top + 10, right=sample.coarse.left + 10)
     )
     assert reduce(prepared, tiny, QUIET) is None
-    assert choose_method(prepared, tiny, QUIET, silent) == ("gem", [])
+    assert choose_method(prepared, tiny, QUIET, no_progress) == ("gem", [])
 
 
 def test_scores_are_those_of_the_fused_reduced_scene(
@@ -125,7 +125,7 @@ def test_scores_are_those_of_the_fused_reduced_scene(
             return torch.as_tensor(np.nan_to_num(truth) + 0.01)
 
     monkeypatch.setattr("geofuse.evaluation.wald.get_method", lambda name: Known())
-    (row,) = compare(small, truth, full[0], QUIET, ["gem"], silent)
+    (row,) = compare(small, truth, full[0], QUIET, ["gem"], no_progress)
     assert row["psnr_db"] == pytest.approx(40, abs=1e-3)
     assert row["rmse"] == pytest.approx(0.01, abs=1e-4)
     assert (row["method"], row["role"], row["ratio"]) == ("gem", "estimator", pytest.approx(2))
@@ -134,21 +134,21 @@ def test_scores_are_those_of_the_fused_reduced_scene(
 def test_a_method_that_refuses_is_named(
     full: tuple[PreparedPair, Sample], reduced: tuple[PreparedPair, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> Any:
+    def reject(*_: Any, **__: Any) -> Any:
         raise InvalidInput("too few pixels for me")
 
-    monkeypatch.setattr(type(get_method("gsa")), "fit", refuse)
-    told: list[str] = []
-    assert compare(*reduced, full[0], QUIET, ["gsa"], told.append) == [{"method": "gsa", "refused": "too few pixels for me"}]
-    assert told == ["validating gsa"]
+    monkeypatch.setattr(type(get_method("gsa")), "fit", reject)
+    steps: list[str] = []
+    assert compare(*reduced, full[0], QUIET, ["gsa"], steps.append) == [{"method": "gsa", "rejected": "too few pixels for me"}]
+    assert steps == ["validating gsa"]
 
 
 def chosen(monkeypatch: pytest.MonkeyPatch, full: tuple[PreparedPair, Sample], **scores: tuple[float, float] | None) -> str:
-    """The method that is taken, given (PSNR, SAM) of each; None where it refused."""
-    table = [{"method": m} | ({"refused": "no"} if s is None else {"psnr_db": s[0], "sam_deg": s[1]}) for m, s in scores.items()]
+    """The method that is taken, given (PSNR, SAM) of each; None where it rejected."""
+    table = [{"method": m} | ({"rejected": "no"} if s is None else {"psnr_db": s[0], "sam_deg": s[1]}) for m, s in scores.items()]
     monkeypatch.setattr("geofuse.evaluation.wald.reduce", lambda *_: (None, None))
     monkeypatch.setattr("geofuse.evaluation.wald.compare", lambda *_: table)
-    method, shown = choose_method(*full, QUIET, silent)
+    method, shown = choose_method(*full, QUIET, no_progress)
     assert shown == table
     return method
 
@@ -182,5 +182,5 @@ def test_only_quick_methods_are_compared_unasked(full: tuple[PreparedPair, Sampl
     asked: list[str] = []
     monkeypatch.setattr("geofuse.evaluation.wald.reduce", lambda *_: (None, None))
     monkeypatch.setattr("geofuse.evaluation.wald.compare", lambda *a: asked.extend(a[4]) or [])
-    choose_method(*full, QUIET, silent)
+    choose_method(*full, QUIET, no_progress)
     assert set(asked) == {"gem", "sylvester", "gsa", "regression", "bicubic"}

@@ -21,7 +21,7 @@ from geofuse.methods.registry import GROUP, STANDARD, check_method, check_name, 
 from geofuse.pair.images import as_like
 from geofuse.pair.patch import Patch
 from geofuse.pair.prepare import PreparedPair, Settings
-from tests.crops import small_cubes
+from tests.crops import few_cubes
 
 OWN = {"gem", "mossfuse-paper", "sylvester", "hysure", "cnmf", "gsa", "regression", "mlp", "bicubic"}
 Declare = Callable[..., None]
@@ -135,7 +135,7 @@ def test_a_method_of_another_package_is_one_like_the_others(
     assert not ended.value.code
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("mean "))
     assert Mean.summary in line
-    hsi, msi = small_cubes()
+    hsi, msi = few_cubes()
     model = geofuse.fit(hsi, msi, method="mean", progress=False)
     fused = geofuse.fuse(hsi, msi, model=model, progress=False)
     assert float(fused.std(("y", "x")).max()) < 1e-6
@@ -164,7 +164,7 @@ def test_a_broken_package_is_named_where_its_method_is_asked_for(value: str, dec
 
 
 def test_a_broken_package_spoils_no_command(declare: Declare, capsys: pytest.CaptureFixture[str]) -> None:
-    """What names all methods goes on without it, and says so."""
+    """What names all methods works without it, and says so."""
     declare(broken="geofuse_no_such_package:METHOD")
     with pytest.warns(UserWarning, match="'broken' cannot be imported"), pytest.raises(InvalidInput, match=r"auto, gem, sylvester with"):
         check_method("gsa", uncertainty=True)
@@ -175,5 +175,5 @@ def test_a_broken_package_spoils_no_command(declare: Declare, capsys: pytest.Cap
     assert {line.split()[0] for line in out.splitlines()} == OWN
     assert "'broken' cannot be imported from geofuse_no_such_package:METHOD" in err
     with pytest.warns(UserWarning, match="'broken' cannot be imported"):
-        model = geofuse.fit(*small_cubes(), progress=False)
+        model = geofuse.fit(*few_cubes(), progress=False)
     assert {"gem", "sylvester"} < {row["method"] for row in model.report["validation"]}

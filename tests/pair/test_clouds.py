@@ -1,4 +1,4 @@
-"""What only one image shows: found where it was put, blamed on the right image, and never where there is nothing."""
+"""What only one image shows: found where it was put, attributed to the right image, and never where there is nothing."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from geofuse.pair import diagnostics
 from geofuse.pair.diagnostics import gain_and_offset, pair_warnings
 from geofuse.pair.prepare import PreparedPair, Settings, colocated, prepare_pair
 from geofuse.pair.response import EffectiveResponse
-from geofuse.pipeline import read_sample
+from geofuse.pipeline.fit import read_sample
 from tests.crops import small_cubes
 
 
@@ -37,15 +37,15 @@ def with_response(prepared: PreparedPair, bands: int) -> PreparedPair:
     return replace(prepared, response=response)
 
 
-def told(prepared: PreparedPair) -> set[str]:
+def warned(prepared: PreparedPair) -> set[str]:
     return codes(pair_warnings(prepared, [str(k) for k in range(177)]))
 
 
 def test_warnings(prepared: PreparedPair) -> None:
-    assert not told(prepared) & {"geometry-at-limit", "few-msi-bands"}
-    assert "geometry-at-limit" in told(replace(prepared, geometry=replace(prepared.geometry, at_limit=True)))
-    assert "few-msi-bands" in told(with_response(prepared, 2))
-    assert "few-msi-bands" not in told(with_response(prepared, 3))
+    assert not warned(prepared) & {"geometry-at-limit", "few-msi-bands"}
+    assert "geometry-at-limit" in warned(replace(prepared, geometry=replace(prepared.geometry, at_limit=True)))
+    assert "few-msi-bands" in warned(with_response(prepared, 2))
+    assert "few-msi-bands" not in warned(with_response(prepared, 3))
 
 
 def test_every_code_is_a_word_for_programs() -> None:
@@ -57,14 +57,14 @@ def test_every_code_is_a_word_for_programs() -> None:
     assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code.replace("{name.lower()}", "hsi")) for code in found)
 
 
-def test_values_that_are_no_reflectance_are_told() -> None:
+def test_values_that_are_no_reflectance_are_warned() -> None:
     """An array of counts, which no file declares a scale of: as (rioxarray.open_rasterio(…) * 1.0) is."""
     hsi, msi = small_cubes()
-    told = {}
+    found = {}
     for name, factors in {"neither": (1, 1), "hsi": (1e4, 1), "msi": (1, 1e2)}.items():
         model = geofuse.fit(hsi * factors[0], msi * factors[1], method="sylvester", progress=False)
-        told[name] = codes(model.report["warnings"]) & {"hsi-not-reflectance", "msi-not-reflectance"}
-    assert told == {"neither": set(), "hsi": {"hsi-not-reflectance"}, "msi": {"msi-not-reflectance"}}
+        found[name] = codes(model.report["warnings"]) & {"hsi-not-reflectance", "msi-not-reflectance"}
+    assert found == {"neither": set(), "hsi": {"hsi-not-reflectance"}, "msi": {"msi-not-reflectance"}}
 
 
 def test_few_coarse_pixels_are_warned_of() -> None:
@@ -73,19 +73,19 @@ def test_few_coarse_pixels_are_warned_of() -> None:
     assert "few-coarse-pixels" in codes(model.report["warnings"])
 
 
-def test_gain_and_offset_of_a_told_response(prepared: PreparedPair) -> None:
+def test_gain_and_offset_of_a_known_response(prepared: PreparedPair) -> None:
     """One band calibrated 20 % brighter is listed, one that fits is not. An estimated response takes it up."""
     hsi, msi = colocated(prepared.patches)
     matrix = np.linalg.lstsq(hsi.T, msi.T, rcond=None)[0].T
     brighter = replace(
-        prepared, response=EffectiveResponse(matrix / np.array([1.2, 1.0, 1.0, 1.0])[:, None], np.zeros(4), np.zeros(4), "told")
+        prepared, response=EffectiveResponse(matrix / np.array([1.2, 1.0, 1.0, 1.0])[:, None], np.zeros(4), np.zeros(4), "known")
     )
     (message,) = (w["message"] for w in pair_warnings(brighter, ()) if w["code"] == "gain-or-offset")
     assert "1 (gain 1.20" in message
-    fitting = replace(prepared, response=EffectiveResponse(matrix, np.zeros(4), np.zeros(4), "told"))
-    assert "gain-or-offset" not in told(fitting)
+    fitting = replace(prepared, response=EffectiveResponse(matrix, np.zeros(4), np.zeros(4), "known"))
+    assert "gain-or-offset" not in warned(fitting)
     estimated = replace(brighter, response=replace(brighter.response, method="estimated"))
-    assert "gain-or-offset" not in told(estimated)
+    assert "gain-or-offset" not in warned(estimated)
 
 
 def test_slope_and_intercept() -> None:

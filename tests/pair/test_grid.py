@@ -178,7 +178,7 @@ def test_refused_places() -> None:
 
 @pytest.mark.parametrize("crs", ['LOCAL_CS["Arbitrary",UNIT["metre",1]]', "IAU_2015:49910"])
 def test_crs_that_are_not_of_the_earth(crs: str) -> None:
-    """One image on a grid of its own, or on Mars; two of them there form a pair, and are refused in their own words."""
+    """One image on a grid of its own, or on Mars; two of them there form a pair, and are rejected with messages of their own."""
     low, high = boxes((20, 20), (80, 80), 4.0)
     there = [GeoBox(box.shape, box.affine, crs) for box in (low, high)]
     for one, other in ((there[0], high), (low, there[1])):

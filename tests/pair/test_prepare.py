@@ -1,4 +1,4 @@
-"""What every method stands on."""
+"""The prepared pair."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from geofuse.errors import InvalidPair
 from geofuse.pair.prepare import PreparedPair, Settings, _reject_baseline_offset, block_mean, colocated, prepare_pair
 from geofuse.pair.registration import Registration
 from geofuse.pair.response import EffectiveResponse
-from geofuse.pipeline import read_sample
+from geofuse.pipeline.fit import read_sample
 from tests.crops import small_cubes, small_pair
 
 
@@ -44,7 +44,7 @@ def test_colocated_is_the_msi_through_the_psf(prepared: PreparedPair) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "refused"),
+    ("offset", "rejected"),
     [
         ((0.1, 0.1, 0.1), True),
         ((-0.1, -0.09, -0.11), True),
@@ -53,10 +53,10 @@ def test_colocated_is_the_msi_through_the_psf(prepared: PreparedPair) -> None:
         ((0.3, 0.3, 0.3), False),
     ],
 )
-def test_constant_offset(offset: tuple[float, ...], refused: bool) -> None:
+def test_constant_offset(offset: tuple[float, ...], rejected: bool) -> None:
     """Near a tenth and of one sign in every band is Sentinel-2's; anything else is not."""
     response = EffectiveResponse(np.ones((3, 5)), np.array(offset), np.zeros(3))
-    if not refused:
+    if not rejected:
         _reject_baseline_offset(response, np.zeros((3, 7)))
         return
     with pytest.raises(InvalidPair, match=r"-1000 counts \(-0\.1\)"):

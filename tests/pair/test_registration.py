@@ -93,7 +93,7 @@ def test_windows_and_gaps() -> None:
     assert found.sigma == pytest.approx((2.0, 2.0), abs=PIXEL)
 
 
-def test_unrelated_images_are_refused() -> None:
+def test_unrelated_images_are_rejected() -> None:
     pair, other = made_up(seed=0), made_up(seed=1)
     with pytest.raises(InvalidPair, match=r"do not show the same thing: at best \d+ % .* expected more than 50 %.*Check"):
         register(pair.grids, [replace(pair, msi=other.msi).sample])
@@ -103,7 +103,7 @@ def test_unrelated_images_are_refused() -> None:
 
 
 def test_too_few_pixels_to_estimate_from() -> None:
-    """Six by six: the georeference is believed, and it is said that nothing was estimated."""
+    """Six by six: the georeference is kept, and it is said that nothing was estimated."""
     pair = made_up(coarse=6)
     found = register(pair.grids, [pair.sample])
     assert found.sigma == pytest.approx((2.0, 2.0))
@@ -111,7 +111,7 @@ def test_too_few_pixels_to_estimate_from() -> None:
     assert np.isnan(found.unexplained)
 
 
-def test_a_shift_beyond_the_range_is_told_or_refused() -> None:
+def test_a_shift_beyond_the_range_is_reported_or_rejected() -> None:
     """Three coarse pixels: never a confident estimate."""
     pair = made_up(shift=(12.0, 0.0), grain=6.0)
     try:

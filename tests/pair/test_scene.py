@@ -24,7 +24,7 @@ WEST, NORTH = 390_000, 5_818_000
 
 
 def labelled(bands: int, rows: int, cols: int, pixel: float, west: float = 0, north: float = 0) -> xr.DataArray:
-    """A cube whose pixels tell their own place: 1000 y + x from the corner (WEST, NORTH), both in metres."""
+    """A cube whose pixels hold their own place: 1000 y + x from the corner (WEST, NORTH), both in metres."""
     y, x = np.mgrid[:rows, :cols]
     place = 1000 * ((y + 0.5) * pixel - north) + (x + 0.5) * pixel + west
     transform = Affine(pixel, 0, WEST + west, 0, -pixel, NORTH + north)
@@ -86,7 +86,7 @@ def test_bands_are_those_of_the_hsi() -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [(3, 3), (2, 3)])
-def test_as_many_bands_are_refused(first: int, second: int) -> None:
+def test_as_many_bands_are_rejected(first: int, second: int) -> None:
     with pytest.raises(InvalidPair, match=rf"HSI has {first} bands and the MSI {second}; expected more bands in the HSI"):
         Scene.of(labelled(first, 20, 24, 5), labelled(second, 90, 100, 1))
 

@@ -1,4 +1,4 @@
-"""What is left out before anything is estimated: fill values, outliers, bands without data; and what is told of it."""
+"""What is left out before anything is estimated: fill values, outliers, bands without data; and what is reported of it."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_undeclared_fill_values_are_gaps(fill: float, pair: Pair) -> None:
     cleared = screen.clear(bad)
     assert np.array_equal(np.isnan(cleared.hsi), bad.hsi == fill)
     assert np.array_equal(np.isnan(cleared.msi), bad.msi == fill)
-    told = faults(screen, [bad], pair.grids)
-    assert [(f.image, f.kind, f.count, f.place) for f in told] == [
+    found = faults(screen, [bad], pair.grids)
+    assert [(f.image, f.kind, f.count, f.place) for f in found] == [
         ("HSI", "impossible", 40 * 15, (3, 4)),
         ("MSI", "impossible", 4 * 11 * 13, (30, 20)),
     ]
-    assert told[0].value == pytest.approx(fill)
+    assert found[0].value == pytest.approx(fill)
 
 
 def test_counts_are_possible_where_all_values_are_counts(pair: Pair) -> None:
@@ -99,11 +99,11 @@ def test_bands_without_data_take_no_part(pair: Pair) -> None:
     assert (len(cleared.hsi), len(cleared.msi)) == (38, 3)
     assert np.isfinite(cleared.hsi).all()
     assert [w.shape for w in screen.wrong(bad)] == [bad.hsi.shape, bad.msi.shape]
-    told = {(f.image, f.kind): f for f in faults(screen, [bad], pair.grids)}
-    assert told["HSI", "empty"].bands == (4, 5)
-    assert told["MSI", "empty"].bands == (3,)
-    assert told["HSI", "gaps"].bands == (20,)
-    assert told["HSI", "gaps"].share == 0.5
+    found = {(f.image, f.kind): f for f in faults(screen, [bad], pair.grids)}
+    assert found["HSI", "empty"].bands == (4, 5)
+    assert found["MSI", "empty"].bands == (3,)
+    assert found["HSI", "gaps"].bands == (20,)
+    assert found["HSI", "gaps"].share == 0.5
 
 
 @pytest.mark.parametrize("role", ["hsi", "msi"])

@@ -110,6 +110,6 @@ def test_refused_tables(tmp_path: Path, bad: str) -> None:
         (np.zeros((4, 58)), scene_of(), "negative, undefined or empty"),
     ],
 )
-def test_refused(srf: object, scene: Scene, message: str) -> None:
+def test_rejected(srf: object, scene: Scene, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         response_table(srf, scene)

@@ -94,10 +94,10 @@ def test_json_is_strict_and_comes_back_the_same(tmp_path: Path) -> None:
     report = Report(record())
     path = report.to_json(tmp_path / "report.json")
 
-    def refuse(constant: str) -> float:
+    def reject(constant: str) -> float:
         raise AssertionError(f"{constant} is not JSON")
 
-    values = json.loads(path.read_text(), parse_constant=refuse)
+    values = json.loads(path.read_text(), parse_constant=reject)
     assert values["validation"][3]["psnr_db"] is None
     assert values["geometry"]["shift_px"] == [-0.9, -1.2]
     assert values["seed"] == 7
@@ -105,7 +105,7 @@ def test_json_is_strict_and_comes_back_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "not json", ""])
-def test_what_is_not_a_report_is_refused(content: str, tmp_path: Path) -> None:
+def test_what_is_not_a_report_is_rejected(content: str, tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text(content)
     with pytest.raises(InvalidCube, match="is not a report"):
@@ -161,12 +161,12 @@ def test_sentences_tell_the_figures() -> None:
 
 
 def test_geometry_is_told_as_it_was_found() -> None:
-    def told(**geometry: Any) -> str:
+    def sentence(**geometry: Any) -> str:
         return Report({"geometry": {"psf_sigma_px": 2.0} | geometry}).sentences()[0]
 
-    assert "the two grids lie on each other" in told(shift_px=[0.001, 0.0], unexplained=0.01)
-    assert "0.05 fine pixels apart, which was corrected" in told(shift_px=[0.03, 0.04], unexplained=0.01)
-    assert "Too few pixels to estimate" in told(shift_px=[0.0, 0.0], unexplained=float("nan"))
+    assert "the two grids lie on each other" in sentence(shift_px=[0.001, 0.0], unexplained=0.01)
+    assert "0.05 fine pixels apart, which was corrected" in sentence(shift_px=[0.03, 0.04], unexplained=0.01)
+    assert "Too few pixels to estimate" in sentence(shift_px=[0.0, 0.0], unexplained=float("nan"))
     page = Report({"geometry": {"shift_px": [0.0, 0.0], "unexplained": float("nan")}}).to_html()
     assert "not estimated, too few pixels" in page
     assert "not estimated" not in Report({"geometry": {"shift_px": [0.0, 0.0]}}).to_html()

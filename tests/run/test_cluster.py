@@ -18,10 +18,10 @@ import pytest
 from distributed import Client, LocalCluster
 
 from geofuse.errors import InvalidInput, InvalidOutput, RunInterrupted
-from geofuse.job import Job
+from geofuse.pipeline.job import Job
+from geofuse.run.scheduling import scheduler_of, started
 from geofuse.run.stream import run_tiles
-from geofuse.scheduling import scheduler_of, started
-from tests.crops import small_files, small_model
+from tests.crops import few_files, few_model
 from tests.test_kill import tiles
 
 TILES = 12
@@ -29,12 +29,12 @@ TILES = 12
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model().save(tmp_path_factory.mktemp("model") / "m.safetensors")
+    return few_model("gem").save(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 def job(out: Path, model: Path, **options: Any) -> Job:
     options = {"progress": False, "tile": 40} | options
-    return Job(*map(str, small_files()), out, model=model, **options)
+    return Job(*map(str, few_files()), out, model=model, **options)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_other_processes_write_the_same_file_under_the_same_bar(
     assert busy_children() == []
 
 
-def test_workers_that_do_not_see_the_output_are_refused(
+def test_workers_that_do_not_see_the_output_are_rejected(
     tmp_path: Path, model: Path, threads_as_workers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what an earlier run has finished is not touched."""
@@ -111,7 +111,7 @@ def test_workers_that_do_not_see_the_output_are_refused(
     assert {p.name for p in kept.iterdir()} == {"lock", "journal.jsonl"}
 
 
-def test_workers_that_see_another_input_are_refused(
+def test_workers_that_see_another_input_are_rejected(
     tmp_path: Path, model: Path, threads_as_workers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("geofuse.io.write.shared_path._size", lambda path: 7 if "fine" in path else os.stat(path).st_size)
@@ -124,14 +124,14 @@ def test_workers_are_asked_for_the_name_that_they_will_open(
     tmp_path: Path, model: Path, threads_as_workers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that was started in another folder has no such relative path."""
-    hsi, msi = small_files()
+    hsi, msi = few_files()
     monkeypatch.chdir(hsi.parent)
     monkeypatch.setattr("geofuse.io.write.shared_path._size", lambda path: os.stat(path).st_size if os.path.isabs(path) else None)
-    with scheduler_of(threads_as_workers), pytest.raises(InvalidInput, match=r"do not see the input coarse\.tif.*give the whole path"):
+    with scheduler_of(threads_as_workers), pytest.raises(InvalidInput, match=r"do not see the input few\.tif.*give the whole path"):
         Job(hsi.name, msi.name, tmp_path / "a.tif", model=model, progress=False).run()
 
 
-class Oracle:
+class Noting:
     """A value that notes, in a file a process, that it was unpacked there."""
 
     def __init__(self, folder: Path) -> None:
@@ -143,7 +143,7 @@ class Oracle:
             file.write(".")
 
 
-def brightened(block: Any, told: Oracle, block_id: Any = None) -> Any:
+def brightened(block: Any, shared: Noting, block_id: Any = None) -> Any:
     time.sleep(0.05)
     return block + 1
 
@@ -156,7 +156,7 @@ def corner(tile: Any, top: int, left: int) -> tuple[int, float]:
 def test_what_all_tiles_share_travels_once_to_each_worker(tmp_path: Path) -> None:
     import dask.array as da
 
-    shared = dask.delayed(Oracle(tmp_path), pure=False, traverse=False)
+    shared = dask.delayed(Noting(tmp_path), pure=False, traverse=False)
     data = da.zeros((1, 80, 80), chunks=(1, 10, 10)).map_blocks(brightened, shared, dtype=float, meta=da.zeros((0, 0, 0))._meta)
     found: dict[Any, Any] = {}
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, scheduler_of(cluster.scheduler_address):
@@ -168,7 +168,7 @@ def test_what_all_tiles_share_travels_once_to_each_worker(tmp_path: Path) -> Non
 
 
 def amid(folder: Path, act: Callable[[], None], after: int = 3) -> threading.Thread:
-    """Act once the journal in a folder tells of so many tiles."""
+    """Act once the journal in a folder records so many tiles."""
 
     def wait() -> None:
         end = time.monotonic() + 120
@@ -217,22 +217,31 @@ def test_a_tile_that_ends_every_worker_ends_the_run() -> None:
 
 @pytest.mark.slow
 def test_a_scheduler_that_is_killed_ends_the_run_and_the_next_goes_on(tmp_path: Path, model: Path, undisturbed: bytes) -> None:
-    out, folder, told = tmp_path / "a.tif", tmp_path / ".a.tif.geofuse", tmp_path / "scheduler.json"
-    dask_command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(told)]
+    out, folder, scheduler = tmp_path / "a.tif", tmp_path / ".a.tif.geofuse", tmp_path / "scheduler.json"
+    dask_command = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(scheduler),
+    ]
     scheduler = subprocess.Popen(dask_command, stderr=subprocess.DEVNULL)
     worker_command = [
         sys.executable,
         "-m",
         "distributed.cli.dask_worker",
         "--scheduler-file",
-        str(told),
+        str(scheduler),
         "--nthreads",
         "1",
         "--no-dashboard",
     ]
     worker = subprocess.Popen([*worker_command, "--death-timeout", "20"], stderr=subprocess.DEVNULL)
     try:
-        with Client(scheduler_file=str(told), timeout="60s", set_as_default=False) as client:
+        with Client(scheduler_file=str(scheduler), timeout="60s", set_as_default=False) as client:
             client.wait_for_workers(1, timeout=60)
             address = client.scheduler.address
         amid(folder, scheduler.kill)
@@ -262,7 +271,7 @@ def test_a_run_that_is_stopped_leaves_no_process_and_can_go_on(how: int, tmp_pat
         "-m",
         "geofuse",
         "fuse",
-        *map(str, small_files()),
+        *map(str, few_files()),
         "-o",
         str(out),
         "--model",

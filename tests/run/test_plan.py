@@ -29,8 +29,8 @@ from geofuse.methods.registry import get_method
 from geofuse.pair.grid import Window
 from geofuse.pair.scene import Scene
 from geofuse.run.plan import BASE_MEMORY, DEVICE_TILES, TILES, make_plan
+from geofuse.run.scheduling import Engine
 from geofuse.run.tiles import tile_windows
-from geofuse.scheduling import Engine
 from tests.crops import small_cubes, small_model, small_pair
 
 
@@ -88,7 +88,7 @@ def test_tiles_are_large_where_they_keep_the_workers_busy() -> None:
 
 
 def test_library_and_command_line_plan_the_same(tmp_path: Path) -> None:
-    """In that order, since the command line tells the allocator of the process to keep freed memory."""
+    """In that order, since the command line sets the allocator of the process to keep freed memory."""
     for name, (bands, side, pixel) in {"hsi": (64, 1200, 30.0), "msi": (4, 10_000, 3.6)}.items():
         about = {"count": bands, "height": side, "width": side, "dtype": "int16", "crs": "EPSG:32633"}
         grid = from_origin(383_470, 5_818_303, pixel, pixel)
@@ -142,7 +142,7 @@ def test_groups_grow_until_little_is_read_twice() -> None:
         roomy, tight = make_plan(large, GEM, memory=8 * 10**9), make_plan(large, GEM, tile=512, memory=2_800 * 10**6)
     assert roomy.times_read <= 1.3
     assert roomy.group > 1
-    assert tight.memory <= 2_800 * 10**6  # and reads more often, where there is no room for larger groups
+    assert tight.memory <= 2_800 * 10**6  # and reads more often, where larger groups do not fit
     assert tight.group < roomy.group or tight.workers < roomy.workers
 
 
@@ -194,9 +194,9 @@ def test_memory_decides_tile_and_workers() -> None:
     times = [max(sum(sizes) / p.workers, max(sizes)) for p in plans for sizes in [[h * w for h, w in seen(p)]]]
     assert all(later <= 1.5 * sooner for sooner, later in pairwise(times)), "more memory never makes it much slower"
     assert times[-1] < times[0]
-    with pytest.raises(InvalidInput, match=r"tiles of 128 pixels, and 900 MB are allowed") as refusal:
+    with pytest.raises(InvalidInput, match=r"tiles of 128 pixels, and 900 MB are allowed") as error:
         plan(900 * 10**6)
-    assert "Allow more memory" in str(refusal.value)
+    assert "Allow more memory" in str(error.value)
 
 
 def test_processes_take_more_than_threads() -> None:
@@ -251,7 +251,7 @@ def seen(plan: Any) -> list[tuple[int, int]]:
 
 
 def test_a_big_tile_with_enough_memory_is_fused_with_it() -> None:
-    """What `plan` allows is not refused after the fit: both know the same limit."""
+    """What `plan` allows is not rejected after the fit: both know the same limit."""
     needed = geofuse.plan(*small_cubes(), tile=4096).memory
     fused = geofuse.fuse(*small_cubes(), model=small_model(), tile=4096, memory=needed, progress=False)
     assert fused.chunks is not None
@@ -260,7 +260,7 @@ def test_a_big_tile_with_enough_memory_is_fused_with_it() -> None:
 
 
 @pytest.mark.parametrize("tile", [-1, 0, 15])
-def test_senseless_tiles_are_refused(tile: int) -> None:
+def test_senseless_tiles_are_rejected(tile: int) -> None:
     with pytest.raises(InvalidInput, match=f"The tile size is {tile}; expected a whole number of pixels, 16 or more"):
         geofuse.plan(*BERLIN, tile=tile)
 

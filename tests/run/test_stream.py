@@ -12,8 +12,8 @@ import dask.array as da
 import pytest
 
 from geofuse.errors import RunInterrupted
+from geofuse.run.scheduling import scheduler_of
 from geofuse.run.stream import run_tiles
-from geofuse.scheduling import scheduler_of
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 

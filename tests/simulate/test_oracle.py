@@ -22,7 +22,7 @@ def test_reference_solves_its_own_equations(tiny_data: Path, scene: str, ratio: 
 
 
 def test_reference_without_noise(tiny_data: Path) -> None:
-    """It is told of little noise then, and does better than with the real one."""
+    """It is given little noise then, and does better than with the real one."""
     errors = []
     for noise in (True, False):
         pair = simulate("jasper", 4, "qb4", tiny_data, noise=noise)

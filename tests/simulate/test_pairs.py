@@ -52,6 +52,6 @@ def test_simulation(shared_data: Path) -> None:
     assert clean.msi[2] == pytest.approx(np.einsum("b,bhw->hw", clean.srf[2], clean.truth))
 
 
-def test_a_truth_that_the_ratio_does_not_divide_is_refused() -> None:
+def test_a_truth_that_the_ratio_does_not_divide_is_rejected() -> None:
     with pytest.raises(InvalidInput, match=r"30 x 32 pixels; expected multiples of the ratio 4"):
         simulate_pair(np.ones((60, 30, 32)), np.linspace(400, 1000, 60), 4)

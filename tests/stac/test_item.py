@@ -363,12 +363,12 @@ def test_failure_leaves_the_old_item_and_no_part(item: pystac.Item, tmp_path: Pa
     assert [(path.name, path.read_bytes()) for path in target.parent.iterdir()] == [("item.json", before)]
 
 
-def test_missing_folder_is_refused(item: pystac.Item, tmp_path: Path) -> None:
+def test_missing_folder_is_rejected(item: pystac.Item, tmp_path: Path) -> None:
     with pytest.raises(InvalidOutput, match="Expected a folder that exists"):
         write_item(item, tmp_path / "nowhere" / "item.json")
 
 
-def test_what_cannot_be_described_is_refused(berlin: tuple[Path, Path], cog: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_described_is_rejected(berlin: tuple[Path, Path], cog: Path, tmp_path: Path) -> None:
     truncated = tmp_path / "truncated.tif"
     truncated.write_bytes(berlin[1].read_bytes()[:100])
     with pytest.raises(InvalidCube, match="written completely"):
@@ -519,6 +519,6 @@ def test_footprint_near_a_pole_across_the_antimeridian() -> None:
 
 
 @pytest.mark.parametrize("crs", ['LOCAL_CS["Arbitrary",UNIT["metre",1]]', "IAU_2015:49910"])
-def test_footprint_of_a_place_that_is_not_on_the_earth_is_refused(crs: str) -> None:
+def test_footprint_of_a_place_that_is_not_on_the_earth_is_rejected(crs: str) -> None:
     with pytest.raises(InvalidCube, match=r"longitude and latitude.*--no-stac"):
         footprint(GeoBox((10, 8), from_origin(0, 0, 3, 3), crs))

@@ -69,6 +69,6 @@ def test_the_pixel_is_the_one_that_the_place_lies_in(x: float, y: float, row: in
 
 
 @pytest.mark.parametrize(("x", "y"), [(-0.1, -5), (30.1, -5), (5, 0.1), (5, -20.1)])
-def test_outside_is_refused(x: float, y: float) -> None:
+def test_outside_is_rejected(x: float, y: float) -> None:
     with pytest.raises(InvalidInput, match="outside the cube's extent"):
         plot_spectrum(cube(np.ones((1, 2, 3))), 390_000 + x, 5_818_000 + y)

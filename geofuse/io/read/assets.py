@@ -197,7 +197,7 @@ def _name(asset: Asset) -> str:
 
 
 def checked_href(asset: Asset) -> str:
-    """Where the file of an asset lies, once it is sure that whoever wrote the item may name it.
+    """Where the file of an asset lies, if the item may name it.
 
     Raises
     ------

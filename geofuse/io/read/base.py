@@ -52,7 +52,7 @@ class PixelArray(Protocol):
 
 @dataclass(frozen=True)
 class BandHints:
-    """What a STAC item says about the bands of an asset; it counts where the file itself is silent. One value a band, or None."""
+    """What a STAC item says about the bands of an asset; it counts where the file itself says nothing. One value a band, or None."""
 
     names: Sequence[str | None] = ()
     wavelength_um: Sequence[float | None] = ()
@@ -80,7 +80,7 @@ class BandHints:
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller of `geofuse.open_hsi` or `geofuse.open_msi` asks for. Bands and chunks are seen to after `Reader.describe`.
+    """What a caller of `geofuse.open_hsi` or `geofuse.open_msi` asks for. Bands and chunks are chosen after `Reader.describe`.
 
     Attributes
     ----------

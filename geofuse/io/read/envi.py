@@ -83,7 +83,7 @@ def fields_of(source: rasterio.DatasetReader) -> dict[str, str]:
 
 
 def _fields(text: str) -> dict[str, str]:
-    """Lines ``key = value``; a value in braces goes on to the brace that closes it."""
+    """Lines ``key = value``; a value in braces extends to the brace that closes it."""
     fields: dict[str, str] = {}
     lines = iter(text.splitlines())
     for line in lines:
@@ -99,7 +99,7 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def check_size(path: Path) -> None:
-    """Refuse a data file that cannot hold the pixels that its header claims, before GDAL makes room for a row of them.
+    """Reject a data file that cannot hold the pixels that its header claims, before GDAL allocates a row of them.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def is_compressed(source: rasterio.DatasetReader) -> bool:
 
 
 def check_complete(path: Path, source: rasterio.DatasetReader) -> None:
-    """Refuse a data file that is shorter than its header says; GDAL would fill the rest with zeros.
+    """Reject a data file that is shorter than its header says; GDAL would fill the rest with zeros.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tell whether an input file is still the one it was, without reading all of it."""
+"""Check whether an input file is still the one it was, without reading all of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def local_name(source: str | os.PathLike[str]) -> str:
 def fingerprint(source: str | os.PathLike[str]) -> dict[str, Any]:
     """Plain values that change when a file does: path, size, time of change, and a checksum of its beginning, its end and pieces between.
 
-    Of a folder: sizes and times of change of all files in it. Of what is nothing local only the name is known; a checksum tells addresses
+    Of a folder: sizes and times of change of all files in it. Of what is nothing local only the name is known; a checksum keeps addresses
     apart that differ in their credentials alone.
 
     Examples

@@ -1,4 +1,4 @@
-"""Readers of what GDAL opens: GeoTIFF, JPEG 2000 and ENVI, told apart by their first bytes, and last whatever else GDAL knows."""
+"""Readers of what GDAL opens: GeoTIFF, JPEG 2000 and ENVI, recognised by their first bytes, and last whatever else GDAL knows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _JPEG2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
 @dataclass(frozen=True)
 class GDALReader:
-    """A format that GDAL opens. Files are told by their content; addresses, of which nothing was fetched yet, by their ending."""
+    """A format that GDAL opens. Files are recognised by their content; addresses, of which nothing was fetched yet, by their ending."""
 
     name: str
     is_its: Callable[[Path], bool]
@@ -76,7 +76,7 @@ GEOTIFF = GDALReader("GeoTIFF", is_tiff, (".tif", ".tiff"), geotiff.check_comple
 JPEG2000 = GDALReader("JPEG 2000", _is_jpeg2000, (".jp2", ".j2k"))
 ENVI = GDALReader("ENVI", envi.is_envi)
 ANY = GDALReader("GDAL", lambda path: True, ("",))
-"""Addresses that do not say their format, and what is opened where it is trusted; GDAL looks at the content."""
+"""Addresses that do not say their format, and what is opened with ``trust_input``; GDAL looks at the content."""
 
 
 def _described(file: Any, place: str, request: Request) -> Description:

@@ -118,7 +118,7 @@ def _opened(place: str, drivers: tuple[str | None, ...]) -> Any:
 
 
 def _check_beside(path: Path) -> None:
-    """Refuse side files that are anything but TIFFs; GDAL finds them whatever the case of their names."""
+    """Reject side files that are anything but TIFFs; GDAL finds them whatever the case of their names."""
     names = {path.name.lower() + suffix for suffix in _SIDE_FILES}
     for beside in path.parent.iterdir():
         if beside.name.lower() in names and beside.is_file() and not is_tiff(beside):

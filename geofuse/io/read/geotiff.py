@@ -1,4 +1,7 @@
-"""Is a TIFF file all there? GDAL opens a truncated TIFF without complaint and fails, or gives zeros, where pixels are missing."""
+"""Is a TIFF file all there? GDAL opens a truncated TIFF without complaint and fails, or gives zeros, where pixels are missing.
+
+Not by tifffile (2026.3.3 tried): of a file whose last tags are cut off it drops these with a line in a log and reads the rest, as GDAL does.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _LARGE_BLOCK, _LARGEST_BLOCK, _MOST_COMPRESSED = 2**28, 2**31, 2000
 
 
 def check_complete(path: Path) -> None:
-    """Refuse a TIFF whose strips, tiles or tags lie beyond the end of the file, or whose blocks would fill the memory.
+    """Reject a TIFF whose strips, tiles or tags lie beyond the end of the file, or whose blocks would fill the memory.
 
     Reads the directories only, which give the place and size of every strip and tile of the image, its overviews and masks.
     Tags matter as much: GDAL drops those that it cannot reach, and with them nodata, scale and wavelengths.
@@ -83,7 +86,7 @@ def _ends(file: BinaryIO, size: int) -> Iterator[int]:
 
 
 def _check_block(layout: dict[int, int], size: int) -> None:
-    """Refuse a strip or tile that is too large to be decoded; one of all bands, where they are interleaved."""
+    """Reject a strip or tile that is too large to be decoded; one of all bands, where they are interleaved."""
     width, length, bits, samples = (layout.get(tag, default) for tag, default in ((256, 0), (257, 0), (258, 1), (277, 1)))
     across, down = layout.get(322, width), layout.get(323, min(layout.get(278, length), length))
     block = across * down * max(bits, 8) // 8 * (samples if layout.get(284, 1) == 1 else 1)

@@ -76,7 +76,7 @@ def open_hsi(source: Source, *, bands: Bands = None, chunks: Any = "auto", trust
     Examples
     --------
     >>> from importlib.resources import files
-    >>> hsi = open_hsi(files("geofuse") / "data" / "berlin_enmap_30m.tif")
+    >>> hsi = open_hsi(files("geofuse") / "demo" / "data" / "berlin_enmap_30m.tif")
     >>> hsi.shape, float(hsi.wavelength[0]), float(hsi.fwhm[0])
     ((177, 80, 60), 460.0, 5.8)
     """
@@ -122,7 +122,7 @@ def open_msi(
     Examples
     --------
     >>> from importlib.resources import files
-    >>> msi = open_msi(files("geofuse") / "data" / "berlin_hires_3p6m.tif", bands=[3, "558.40 nm"])
+    >>> msi = open_msi(files("geofuse") / "demo" / "data" / "berlin_hires_3p6m.tif", bands=[3, "558.40 nm"])
     >>> msi.band.values.tolist()
     ['646.50 nm', '558.40 nm']
     """
@@ -252,7 +252,7 @@ def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.int
 
 
 def _look(found: Description, natural: tuple[int, int, int]) -> None:
-    """Reject what is damaged or empty, and warn of what is no reflectance, as far as a few blocks tell."""
+    """Reject what is damaged or empty, and warn of what is no reflectance, as far as a few blocks show."""
     try:
         found.array[-1:, -1:, -1:]  # the last pixel of the last band: what is cut off or damaged is usually the end
         local = Path(found.place)

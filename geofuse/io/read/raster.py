@@ -101,7 +101,7 @@ class RasterArray:
         return values
 
     def _check_unchanged(self) -> None:
-        """Refuse pixels of another file than the one that was opened: an image would be made of both."""
+        """Reject pixels of another file than the one that was opened: an image would be made of both."""
         if self.stamp is not None and content_stamp(self.path) != self.stamp:
             raise RunError(f"{self.path} was replaced or changed while it was in use; run again once the inputs stay as they are")
 

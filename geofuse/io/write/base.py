@@ -1,4 +1,4 @@
-"""What the writer asks of an output format: all that tells a GeoTIFF from a Zarr store is behind one protocol.
+"""What the writer asks of an output format: all that distinguishes a GeoTIFF from a Zarr store is behind one protocol.
 
 The engine (`geofuse.io.write.engine`) stages the stored numbers, keeps the journal, verifies and publishes, and knows no format; a format makes
 its file, or its folder, of a complete staging raster, and reads it back. Which formats there are says `geofuse.io.write.formats`.

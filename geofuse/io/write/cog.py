@@ -93,7 +93,7 @@ def write_cog(
     >>> import tempfile
     >>> from importlib.resources import files
     >>> from geofuse.io.read.open import open_msi
-    >>> msi = open_msi(files("geofuse") / "data" / "berlin_hires_3p6m.tif")
+    >>> msi = open_msi(files("geofuse") / "demo" / "data" / "berlin_hires_3p6m.tif")
     >>> folder = tempfile.TemporaryDirectory()
     >>> receipt = write_cog(msi[:, :64, :64], Path(folder.name) / "corner.tif", progress=False)
     >>> receipt.windows_checked, receipt.clipped, receipt.valid_percent
@@ -181,7 +181,7 @@ def _flag_tags() -> dict[str, str]:
 def _compress(vrt: Path, final: Path, staging: StagingRaster, compression: str) -> None:
     """Copy the staging raster in the order of a COG: directories, smallest overview first, full image last.
 
-    Band by band: pixel by pixel would be a fifth smaller, and whoever looks at three bands would decode all of them.
+    Band by band: pixel by pixel would be a fifth smaller, and a reader of three bands would decode all of them.
     """
     options = {
         **{"COPY_SRC_OVERVIEWS": "YES", "TILED": "YES", "BLOCKXSIZE": str(staging.side), "BLOCKYSIZE": str(staging.side)},

@@ -1,4 +1,4 @@
-"""Where an output goes: a folder of this machine, or object storage; whoever writes it need not know which.
+"""Where an output goes: a folder of this machine, or object storage; the writer need not know which.
 
 Every output is made on this machine, in a hidden folder beside `Destination.target`, and appears there by one rename
 (`geofuse.io.write.workspace`). For a local output that is all; one for object storage is uploaded from there.
@@ -34,7 +34,7 @@ class Destination(Protocol):
 
     @property
     def private(self) -> bool:
-        """Whether what lies at `target` is nobody's but our own, and may be replaced."""
+        """Whether what lies at `target` was made by this run, and may be replaced."""
 
     @property
     def begun(self) -> bool:

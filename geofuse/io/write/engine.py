@@ -73,11 +73,6 @@ class Receipt:
     clipped: int
     valid_percent: float
 
-    @property
-    def multihash(self) -> str:
-        """The checksum as STAC's file extension wants it: multihash code 12 (sha2-256), length 20, in hex."""
-        return f"1220{self.sha256}"
-
 
 def write_raster(
     cube: xr.DataArray,
@@ -259,7 +254,7 @@ class StagedRaster:
     def _statistics(self) -> tuple[BandStatistics, int]:
         """Statistics of all tiles, and how many values were clipped."""
         statistics, clipped = BandStatistics(self.staging.shape[0]), 0
-        for place in self.places:  # always in this order: the same rounding, whoever was first
+        for place in self.places:  # always in this order: the same rounding, whatever was first
             record = self._record(place)
             statistics.merge(record["statistics"])
             clipped += record["clipped"]

@@ -1,7 +1,7 @@
 """An append-only journal: what a run has finished, so that the next one need not do it again.
 
 One JSON object a line. The first line is the key: all that decides about the result. Records are written with one system call each,
-after what they tell of is on file, so that whatever the moment of death, the journal never promises too much. A torn last line is dropped.
+after what they record is on file, so that whatever the moment of death, the journal never promises too much. A torn last line is dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Journal:
     path : pathlib.Path
         The file; it is made where there is none.
     key : dict
-        Plain JSON values that must be the same for a run to go on from here.
+        Plain JSON values that must be the same for a run to resume from here.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class Journal:
         self._add({"name": name, **values})
 
     def drop(self, name: str) -> None:
-        """Forget a record: what it tells of turned out not to be there."""
+        """Forget a record: what it says turned out not to be there."""
         self._add({"name": name, "dropped": True})
 
     def _add(self, record: Record) -> None:

@@ -17,7 +17,7 @@ RUN_TAG = "GEOFUSE_RUN"
 
 
 def check_output(path: str | os.PathLike[str], output_format: OutputFormat | None = None, *, overwrite: bool = False) -> Path:
-    """Refuse an output that cannot be written, before anything is computed.
+    """Reject an output that cannot be written, before anything is computed.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ def leave(place: Path) -> None:
 def check_remote(
     address: str, output_format: OutputFormat | None = None, *, overwrite: bool = False, finished: Record | None = None
 ) -> bool:
-    """Refuse an address that cannot be written to, before anything is computed.
+    """Reject an address that cannot be written to, before anything is computed.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def upload(
     Raises
     ------
     OSError
-        It failed. An object is what it was before; a store is either the new one as a whole or, to whoever looks for one, not there.
+        It failed. An object is what it was before; a store is either the new one as a whole or not there.
     """
     bucket, key = _split(address)
     client = _client()

@@ -12,13 +12,13 @@ from typing import Any
 
 from geofuse.errors import InvalidInput, InvalidOutput
 from geofuse.io.read.fingerprint import local_name
-from geofuse.scheduling import active_client
+from geofuse.run.scheduling import active_client
 
 _HELP = "Use a folder that all of them share under the same path, or --scheduler threads"
 
 
 def check_folder_seen(folder: Path) -> None:
-    """Refuse a folder that a worker does not see, or sees another one in its place; nothing to ask where tasks run on this machine.
+    """Reject a folder that a worker does not see, or sees another one in its place; nothing to ask where tasks run on this machine.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def check_folder_seen(folder: Path) -> None:
 
 
 def check_files_seen(files: Iterable[str]) -> None:
-    """Refuse input files that are here and that a worker does not see under the name that it will be given; addresses are left to the reader.
+    """Reject input files that are here and that a worker does not see under the name that it will be given; addresses are left to the reader.
 
     Raises
     ------

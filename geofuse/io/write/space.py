@@ -1,4 +1,4 @@
-"""Room on the disk: what outputs take at most, and what of it an interrupted run has there already."""
+"""Disk space: what outputs take at most, and what of it an interrupted run has there already."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def disk_space(shape: tuple[int, int, int], dtype: str = "int16") -> int:
 
 
 def check_space(outputs: Sequence[Path], each: int, *, resume: bool = True) -> None:
-    """Refuse outputs that the disk has no room for, before anything is computed.
+    """Reject outputs that do not fit on the disk, before anything is computed.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def check_space(outputs: Sequence[Path], each: int, *, resume: bool = True) -> N
     free = shutil.disk_usage(folder).free
     if free < needed:
         names = " and ".join(output.name for output in outputs)
-        raise InvalidOutput(f"writing {names} takes up to {needed / 1e9:.2f} GB in {folder}, {free / 1e9:.2f} GB are free; make room")
+        raise InvalidOutput(f"writing {names} takes up to {needed / 1e9:.2f} GB in {folder}, {free / 1e9:.2f} GB are free; free some space")
 
 
 def _rest(output: Path, each: int, resume: bool) -> int:

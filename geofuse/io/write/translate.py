@@ -36,13 +36,13 @@ def translate(source: Path, target: Path, options: dict[str, str]) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         try:
-            said = child.stderr.read()  # to its end; `communicate` would close the pipe that tells the child that we live
+            said = child.stderr.read()  # to its end; `communicate` would close the pipe by which the child knows that we live
         except BaseException:
             child.kill()
             raise
     if child.returncode != 0:
         reason = " ".join(said.split()) or f"the copying process ended with status {child.returncode}"
-        raise OSError(f"copying the draft failed: {reason[-500:]}")
+        raise OSError(f"copying the staging raster failed: {reason[-500:]}")
 
 
 def copy_here(source: str, target: str, options: dict[str, str]) -> None:

@@ -240,7 +240,7 @@ def _worth_another_try(error: BaseException) -> bool:
 
 def _raise(error: BaseException, target: Path, kept: Path | None) -> None:
     left = "nothing was left behind" if kept is None else f"what was finished is kept in {kept.name}"
-    again = "" if kept is None else ": run the same again to go on from there, or with --no-resume (resume=False) to start afresh"
+    again = "" if kept is None else ": run the same again to resume from there, or with --no-resume (resume=False) to start afresh"
     if isinstance(error, KeyboardInterrupt):
         raise KeyboardInterrupt(left + again) from error
     if isinstance(error, RunInterrupted):

@@ -3,7 +3,7 @@
 Tiles go into the same staging raster as for a COG (`geofuse.io.write.engine`), by the same journal, and the overviews are the same numbers. When all tiles
 are there, shards are filled from the staging raster one after the other, read back and compared, and the store appears by one rename.
 
-The root group holds the image and nothing else, so that whoever opens the store sees it; overviews are the groups ``1``, ``2``, …, each of
+The root group holds the image and nothing else, so that opening the store shows it; overviews are the groups ``1``, ``2``, …, each of
 which xarray opens by itself, and the group ``statistics`` holds those of the bands. What says where it lies: `geofuse.io.geozarr`.
 """
 
@@ -86,7 +86,7 @@ def write_zarr(
     >>> import tempfile
     >>> from importlib.resources import files
     >>> from geofuse.io.read.open import open_msi
-    >>> msi = open_msi(files("geofuse") / "data" / "berlin_hires_3p6m.tif")
+    >>> msi = open_msi(files("geofuse") / "demo" / "data" / "berlin_hires_3p6m.tif")
     >>> folder = tempfile.TemporaryDirectory()
     >>> receipt = write_zarr(msi[:, :64, :64], Path(folder.name) / "corner.zarr", progress=False)
     >>> receipt.windows_checked, xr.open_zarr(receipt.path).reflectance.shape

@@ -15,6 +15,7 @@ from torch import Tensor
 from geofuse.pair.psf.builder import Psf
 
 MAX_ENDMEMBERS = 40
+UPDATES = 100  # multiplicative ones in each image, for every alternation
 SUM_TO_ONE = 0.3  # weight of "abundances sum to one" against a band of mean brightness, all bands together
 FLOOR = 1e-12
 
@@ -27,7 +28,6 @@ def cnmf(
     *,
     endmembers: int | None = None,
     rounds: int = 20,
-    updates: int = 100,
     seed: int = 0,
 ) -> Tensor:
     """Fuse by coupled unmixing with multiplicative updates.
@@ -44,8 +44,8 @@ def cnmf(
         Spectral response, non-negative.
     endmembers : int, optional
         Default: 40, or fewer where there are fewer bands or coarse pixels.
-    rounds, updates : int
-        Alternations between the two images, and multiplicative updates in each. Many more rounds fit the noise of the MSI.
+    rounds : int
+        Alternations between the two images. Many more fit the noise of the MSI.
     seed : int
         For the random directions of the endmember search.
 
@@ -57,15 +57,15 @@ def cnmf(
     count = min(endmembers or MAX_ENDMEMBERS, len(x), x.shape[1])
     spectra = vca(x, count, seed).clamp_min(1e-3 * float(x.mean()))
     coarse = torch.full((count, x.shape[1]), 1 / count, dtype=x.dtype, device=x.device)
-    for step in range(2 * updates):
-        if step >= updates:  # the endmembers are pixels at first: let the abundances settle before they move
+    for step in range(2 * UPDATES):
+        if step >= UPDATES:  # the endmembers are pixels at first: let the abundances settle before they move
             spectra = update_spectra(spectra, x, coarse, 1)
         coarse = update_abundances(spectra, x, coarse, 1)
     fine = operator.upsample(coarse.reshape(count, *hsi.shape[1:])).flatten(1).clamp_min(1e-3)
     for _ in range(rounds):
-        fine = update_abundances(srf @ spectra, y, fine, updates)
+        fine = update_abundances(srf @ spectra, y, fine, UPDATES)
         coarse = operator.forward(fine.reshape(count, *msi.shape[1:])).flatten(1)
-        spectra = update_spectra(spectra, x, coarse, updates)
+        spectra = update_spectra(spectra, x, coarse, UPDATES)
     return (spectra @ fine).reshape(len(x), *msi.shape[1:])
 
 

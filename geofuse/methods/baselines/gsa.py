@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geofuse.pair.gaps import fill_gaps
+from geofuse.pair.gaps import fill_about_mean
 from geofuse.pair.psf.builder import Psf
 
 RIDGE = 1e-4  # of the mean variance: hundreds of nearly collinear bands, a few hundred pixels
@@ -82,9 +82,9 @@ def regression(hsi: Tensor, msi: Tensor, operator: Psf) -> Tensor:
     """
     low, seen = operator.forward(msi), operator.observed > 0
     bands, _ = _centred(hsi.flatten(1)[:, seen.flatten()])
-    fine, mean = _centred(low.flatten(1)[:, seen.flatten()])
+    fine, _ = _centred(low.flatten(1)[:, seen.flatten()])
     # Coarse pixels that the MSI does not cover would be read as black.
-    low = fill_gaps(low - mean[:, None, None], seen) + mean[:, None, None]
+    low = fill_about_mean(low, seen)
     weights = _solve(fine @ fine.T, fine @ bands.T).T
     return operator.upsample(hsi) + torch.tensordot(weights, msi - operator.upsample(low), 1)
 

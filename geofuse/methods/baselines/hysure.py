@@ -1,6 +1,6 @@
 """HySure: both images are explained by coefficients in a spectral subspace whose edges lie in few places.
 
-    minimise over X   ½ ‖E A(X) - x‖² + λ_m/2 ‖S E X - y‖² + λ_φ Σ_pixels sqrt(Σ_k |∇X_k|²)
+    minimise over X   ½ ‖E A(X) - x‖² + ½ ‖S E X - y‖² + λ Σ_pixels sqrt(Σ_k |∇X_k|²)
 
 with the coarse image x, the fine image y, the PSF A, the spectral response S and a basis E: vector total variation, so that the edges
 of all coefficients fall together. Simões, Bioucas-Dias, Almeida and Chanussot 2015, "A convex formulation for hyperspectral image
@@ -8,9 +8,9 @@ superresolution via subspace-based regularization", doi:10.1109/TGRS.2014.237532
 
 What follows the paper: the objective, the subspace found in the coarse image, the alternating direction method (SALSA). What does not:
 
-- The paper leaves the basis open (its program takes 10 endmembers as columns) and weighs both images by hand (λ_m = 1, λ_φ = 5e-4). Here the
+- The paper leaves the basis open (its program takes 10 endmembers as columns) and weighs its terms by hand (1 for the fine image, λ = 5e-4). Here the
   bands are divided by their noise, the basis is that of the principal components, each scaled to unit variance, and the coefficients
-  are deviations from the mean spectrum. Then λ_m = λ_φ = 1 is within 0.02 dB of the best setting over the benchmark scenes, 1 to 9 dB above the paper's
+  are deviations from the mean spectrum. Then λ = 1 is within 0.02 dB of the best setting over the benchmark scenes, 1 to 9 dB above the paper's
   own on the three cases compared (docs/research/baselines.md).
 - The paper's splitting needs a circular blur on a regular grid. Here the two data terms are one block, solved exactly in the coarse image's
   eigenvectors of AAᵀ at any ratio and offset, and the differences end at the edges of the image instead of wrapping around.
@@ -32,28 +32,15 @@ from geofuse.methods.gem.noise import msi_noise
 from geofuse.methods.gem.posterior import conjugate_gradients
 from geofuse.pair.images import as_like, mix
 from geofuse.pair.psf.builder import Psf
-from geofuse.progress import bar
 
-MSI_WEIGHT, TV_WEIGHT = 1.0, 1.0
+TV_WEIGHT = 1.0
 TOLERANCE, MAX_ITERATIONS = 5e-4, 500
 OVER_RELAXATION = 1.6  # between 1.5 and 1.8 converges fastest (Boyd et al. 2011, section 3.4.3)
 BALANCE, BALANCE_EVERY, BALANCE_UNTIL = 5.0, 5, 200  # residual balancing (same, section 3.4.1), which must end for convergence
 
 
-def hysure(
-    hsi: Tensor,
-    msi: Tensor,
-    operator: Psf,
-    srf: Tensor,
-    *,
-    rank: int | None = None,
-    msi_weight: float = MSI_WEIGHT,
-    tv_weight: float = TV_WEIGHT,
-    tolerance: float = TOLERANCE,
-    max_iterations: int = MAX_ITERATIONS,
-    progress: bool = False,
-) -> Tensor:
-    """Fuse by vector total variation in a subspace.
+def hysure(hsi: Tensor, msi: Tensor, operator: Psf, srf: Tensor) -> Tensor:
+    """Fuse by vector total variation in a subspace, with both images in units of their noise and every coefficient in its standard deviation.
 
     Parameters
     ----------
@@ -65,22 +52,12 @@ def hysure(
         The PSF and the interpolation.
     srf : Tensor, shape (M, B)
         Spectral response.
-    rank : int, optional
-        Dimension of the subspace; estimated from the HSI by default.
-    msi_weight, tv_weight : float
-        λ_m and λ_φ, with both images in units of their noise and every coefficient in units of its standard deviation.
-    tolerance : float
-        Relative primal and dual residual at which to stop.
-    max_iterations : int
-        Where to stop in any case.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
     Tensor, shape (B, H, W)
     """
-    space = signal_subspace(hsi, rank)
+    space = signal_subspace(hsi)
     basis = space.vectors * space.deviation
     response = srf.double().cpu().numpy()
     # The sensors' constant difference is no edge and no spectrum: without this it would be spread over both.
@@ -93,16 +70,15 @@ def hysure(
         operator,
         basis,
         (response * space.sigma) @ basis / msi_sigma[:, None],
-        msi_weight,
-        tv_weight,
+        TV_WEIGHT,
     )
-    coefficients = minimise(problem, tolerance, max_iterations, progress=progress)
+    coefficients = minimise(problem)
     return mix(as_like(basis * space.sigma[:, None], hsi), coefficients) + _column(space.mean, hsi)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The objective: ½ ‖basis A(X) - hsi‖² + msi_weight/2 ‖mixing X - msi‖² + tv_weight · TV(X).
+    """The objective: ½ ‖basis A(X) - hsi‖² + ½ ‖mixing X - msi‖² + tv_weight · TV(X).
 
     Attributes
     ----------
@@ -111,7 +87,7 @@ class Problem:
     operator : Psf
     basis : ndarray, shape (B, K)
     mixing : ndarray, shape (M, K)
-    msi_weight, tv_weight : float
+    tv_weight : float
     """
 
     hsi: Tensor
@@ -119,16 +95,7 @@ class Problem:
     operator: Psf
     basis: np.ndarray
     mixing: np.ndarray
-    msi_weight: float
     tv_weight: float
-
-    def objective(self, coefficients: Tensor) -> float:
-        """Value at ``coefficients`` (K, H, W)."""
-        observed = self.operator.observed
-        hsi = (mix(as_like(self.basis, self.hsi), self.operator.forward(coefficients)) - self.hsi) * observed
-        msi = mix(as_like(self.mixing, self.msi), coefficients) - self.msi
-        variation = length(differences(coefficients)).sum()
-        return float(hsi.square().sum() / 2 + self.msi_weight * msi.square().sum() / 2 + self.tv_weight * variation)
 
     def start(self) -> Tensor:
         """The interpolated coarse coefficients, (K, H, W)."""
@@ -136,7 +103,7 @@ class Problem:
 
 
 class DataStep:
-    """Proximal step of both data terms: argmin ½ ‖basis A(X) - hsi‖² + msi_weight/2 ‖mixing X - msi‖² + μ/2 ‖X - target‖².
+    """Proximal step of both data terms: argmin ½ ‖basis A(X) - hsi‖² + ½ ‖mixing X - msi‖² + μ/2 ‖X - target‖².
 
     The two quadratic forms of the coefficients are diagonalised together, which leaves one equation a component,
     (AᵀA + p) δ = Aᵀ e + g, for the step δ from the target; e and g are what the target leaves unexplained in the two images. Solved as
@@ -151,10 +118,10 @@ class DataStep:
     def set_penalty(self, penalty: float) -> None:
         """Choose μ."""
         p = self._problem
-        fine, coarse = p.msi_weight * p.mixing.T @ p.mixing + penalty * np.eye(p.mixing.shape[1]), p.basis.T @ p.basis
+        fine, coarse = p.mixing.T @ p.mixing + penalty * np.eye(p.mixing.shape[1]), p.basis.T @ p.basis
         value, vector = scipy.linalg.eigh(fine, coarse)
         self._value, self._vector = as_like(value, p.msi), as_like(vector, p.msi)
-        self._from_hsi, self._from_msi = as_like((p.basis @ vector).T, p.hsi), as_like(p.msi_weight * (p.mixing @ vector).T, p.msi)
+        self._from_hsi, self._from_msi = as_like((p.basis @ vector).T, p.hsi), as_like((p.mixing @ vector).T, p.msi)
 
     def __call__(self, target: Tensor) -> Tensor:
         """Solve for the target (K, H, W)."""
@@ -174,7 +141,7 @@ def invert(operator: Psf, right: Tensor, weight: Tensor, accuracy: float = TOLER
     return conjugate_gradients(forward, lambda coarse: operator.inverse(coarse, weight), right, accuracy)[0]
 
 
-def minimise(problem: Problem, tolerance: float = TOLERANCE, max_iterations: int = MAX_ITERATIONS, *, progress: bool = False) -> Tensor:
+def minimise(problem: Problem, tolerance: float = TOLERANCE, max_iterations: int = MAX_ITERATIONS) -> Tensor:
     """Alternating direction method of multipliers with X = U (data terms) and ∇X = V (total variation); coefficients (K, H, W).
 
     Afonso, Bioucas-Dias and Figueiredo 2011 (SALSA, doi:10.1109/TIP.2010.2076294); stopping and balancing after Boyd et al. 2011
@@ -185,27 +152,24 @@ def minimise(problem: Problem, tolerance: float = TOLERANCE, max_iterations: int
     penalty = (problem.tv_weight or 1.0) / max(float(length(v).mean()), 1e-12)
     data_step, smooth = DataStep(problem, penalty, tolerance), Smoother(x)
     du, dv = torch.zeros_like(u), torch.zeros_like(v)
-    with bar(max_iterations, desc="total variation", unit="step", enabled=progress) as steps:
-        for iteration in range(max_iterations):
-            x = smooth(u - du + adjoint_differences(v - dv))
-            slope = differences(x)
-            ahead, slope_ahead = x + (OVER_RELAXATION - 1) * (x - u), slope + (OVER_RELAXATION - 1) * (slope - v)
-            before = u, v
-            u, v = data_step(ahead + du), shrink(slope_ahead + dv, problem.tv_weight / penalty)
-            du, dv = du + ahead - u, dv + slope_ahead - v
-            primal = _norm(x - u, slope - v) / max(_norm(x, slope), _norm(u, v), 1e-30)
-            # Du and Dᵀdv cancel at the solution, so their sum is no scale to compare with; either alone is.
-            moved = float((u - before[0] + adjoint_differences(v - before[1])).norm())
-            dual = moved / max(float(du.norm()), 1e-30)
-            steps.update()
-            steps.set_postfix_str(f"residuals {primal:.1e}, {dual:.1e}")
-            if max(primal, dual) <= tolerance:
-                break
-            if iteration % BALANCE_EVERY == BALANCE_EVERY - 1 and iteration < BALANCE_UNTIL:
-                factor = 2.0 if primal > BALANCE * dual else 0.5 if dual > BALANCE * primal else 1.0
-                if factor != 1.0:
-                    penalty, du, dv = penalty * factor, du / factor, dv / factor
-                    data_step.set_penalty(penalty)
+    for iteration in range(max_iterations):
+        x = smooth(u - du + adjoint_differences(v - dv))
+        slope = differences(x)
+        ahead, slope_ahead = x + (OVER_RELAXATION - 1) * (x - u), slope + (OVER_RELAXATION - 1) * (slope - v)
+        before = u, v
+        u, v = data_step(ahead + du), shrink(slope_ahead + dv, problem.tv_weight / penalty)
+        du, dv = du + ahead - u, dv + slope_ahead - v
+        primal = _norm(x - u, slope - v) / max(_norm(x, slope), _norm(u, v), 1e-30)
+        # Du and Dᵀdv cancel at the solution, so their sum is no scale to compare with; either alone is.
+        moved = float((u - before[0] + adjoint_differences(v - before[1])).norm())
+        dual = moved / max(float(du.norm()), 1e-30)
+        if max(primal, dual) <= tolerance:
+            break
+        if iteration % BALANCE_EVERY == BALANCE_EVERY - 1 and iteration < BALANCE_UNTIL:
+            factor = 2.0 if primal > BALANCE * dual else 0.5 if dual > BALANCE * primal else 1.0
+            if factor != 1.0:
+                penalty, du, dv = penalty * factor, du / factor, dv / factor
+                data_step.set_penalty(penalty)
     return u
 
 

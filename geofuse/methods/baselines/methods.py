@@ -16,7 +16,7 @@ from geofuse.methods.baselines.hysure import hysure
 from geofuse.methods.baselines.interpolate import bicubic
 from geofuse.methods.baselines.mlp import mlp
 from geofuse.methods.baselines.subspace import denoise
-from geofuse.pair.gaps import fill_gaps
+from geofuse.pair.gaps import fill_about_mean
 from geofuse.pair.patch import Patch
 from geofuse.pair.prepare import PreparedPair, Settings
 
@@ -44,7 +44,7 @@ class FittedBaseline:
 
     def apply(self, patch: Patch, inner: Inner = EVERYTHING) -> Tensor:
         """Fuse the whole scene; see `geofuse.methods.base.FittedMethod`."""
-        hsi, msi = (_filled(image, valid) for image, valid in ((patch.hsi, patch.hsi_valid), (patch.msi, patch.msi_valid)))
+        hsi, msi = (fill_about_mean(image, valid) for image, valid in ((patch.hsi, patch.hsi_valid), (patch.msi, patch.msi_valid)))
         response = torch.as_tensor(self.srf, dtype=hsi.dtype, device=hsi.device)
         return self.make(hsi, msi, patch, response, self.seed)[:, *inner]
 
@@ -75,12 +75,6 @@ class Baseline:
     def restore(self, arrays: Arrays, values: Values) -> FittedBaseline:
         """Undo `FittedBaseline.state`."""
         return FittedBaseline(self.make, arrays["srf"], int(values["seed"]))
-
-
-def _filled(image: Tensor, valid: Tensor) -> Tensor:
-    count = valid.sum().clamp(min=1)
-    mean = (image * valid).sum((1, 2), keepdim=True) / count
-    return fill_gaps(image - mean, valid) + mean
 
 
 HYSURE = Baseline(

@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from geofuse.methods.gem.noise import msi_noise
 from geofuse.pair.images import as_like
 from geofuse.pair.psf.builder import Psf
-from geofuse.progress import bar
 
 WIDTH, SLOPE = 64, 0.3
 STEPS, WARM_UP = 1500, 0.3
@@ -39,7 +38,7 @@ INPUT_NOISE = 0.5  # of the estimate, which is on the high side where a scene is
 CHUNK = 2**16  # pixels that are predicted at once
 
 
-def mlp(hsi: Tensor, msi: Tensor, operator: Psf, *, steps: int = STEPS, seed: int = 0, progress: bool = False) -> Tensor:
+def mlp(hsi: Tensor, msi: Tensor, operator: Psf, *, steps: int = STEPS, seed: int = 0) -> Tensor:
     """Fuse by a network from MSI pixels to spectra, trained on the coarse pixels of this pair.
 
     Parameters
@@ -54,8 +53,6 @@ def mlp(hsi: Tensor, msi: Tensor, operator: Psf, *, steps: int = STEPS, seed: in
         Length of the learning schedule.
     seed : int
         For the first weights, the held-out pixels and the batches; same seed, same device, same result.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
@@ -67,7 +64,7 @@ def mlp(hsi: Tensor, msi: Tensor, operator: Psf, *, steps: int = STEPS, seed: in
         inputs = Standard.of(operator.forward(msi).flatten(1).T[seen].clone(), by_channel=True)
         targets = Standard.of(hsi.flatten(1).T[seen].clone(), by_channel=False)
         noise = INPUT_NOISE * as_like(msi_noise([msi.double().cpu().numpy()]), msi) / inputs.scale
-        network = learn(inputs.values, targets.values, noise, steps, seed, progress)
+        network = learn(inputs.values, targets.values, noise, steps, seed)
     with torch.no_grad():
         pixels = msi.flatten(1).T
         spectra = [targets.undo(network(inputs.do(part))) for part in pixels.split(CHUNK)]
@@ -125,7 +122,7 @@ def _bent(values: Tensor) -> Tensor:
     return F.leaky_relu(values, SLOPE)
 
 
-def learn(inputs: Tensor, targets: Tensor, noise: Tensor, steps: int = STEPS, seed: int = 0, progress: bool = False) -> SpectralNetwork:
+def learn(inputs: Tensor, targets: Tensor, noise: Tensor, steps: int = STEPS, seed: int = 0) -> SpectralNetwork:
     """Train on pairs (N, M) and (N, B), the inputs with ``noise`` of standard deviations (M,); the weights are those that predict the held-out pixels best."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -141,23 +138,20 @@ def learn(inputs: Tensor, targets: Tensor, noise: Tensor, steps: int = STEPS, se
     network = _seeded_network(inputs.shape[1], targets.shape[1], seed).to(inputs)
     optimizer = torch.optim.Adam(network.parameters(), lr=FIRST_RATE)
     best, best_step, kept = float("inf"), 0, _copy(network)
-    with bar(steps, desc="learning", unit="step", enabled=progress) as shown:
-        for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = rate(step / steps)
-            batch = used if len(used) <= BATCH else used[torch.randint(len(used), (BATCH,), generator=generator).to(used.device)]
-            optimizer.zero_grad()
-            F.l1_loss(network(noisy(inputs[batch])), targets[batch]).backward()
-            optimizer.step()
-            shown.update()
-            if step % CHECK_EVERY == CHECK_EVERY - 1 or step == steps - 1:
-                with torch.no_grad():
-                    error = float(F.l1_loss(network(questions), answers))
-                if error < best:
-                    best, best_step, kept = error, step, _copy(network)
-                    shown.set_postfix_str(f"held-out error {best:.4f}")
-                elif step - best_step >= PATIENCE:
-                    break
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step / steps)
+        batch = used if len(used) <= BATCH else used[torch.randint(len(used), (BATCH,), generator=generator).to(used.device)]
+        optimizer.zero_grad()
+        F.l1_loss(network(noisy(inputs[batch])), targets[batch]).backward()
+        optimizer.step()
+        if step % CHECK_EVERY == CHECK_EVERY - 1 or step == steps - 1:
+            with torch.no_grad():
+                error = float(F.l1_loss(network(questions), answers))
+            if error < best:
+                best, best_step, kept = error, step, _copy(network)
+            elif step - best_step >= PATIENCE:
+                break
     network.load_state_dict(kept)
     return network
 

@@ -10,7 +10,7 @@ Two forms, one interface:
 - `SeparablePsf`: both grids share their axes, so rows and columns separate into two small dense matrices.
 - `WarpedPsf`: any other pair (another CRS, a rotated grid): a separable blur along the fine axes, interpolated at the pixel centres.
 
-At the edge of the fine image the PSF is reflected (half-sample symmetric), as if the scene went on as its mirror image.
+At the edge of the fine image the PSF is reflected (half-sample symmetric), as if the scene continued as its mirror image.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The point-spread function of one window as a linear operator on tensors, in the two forms that `geofuse.pair.psf.builder` tells of."""
+"""The point-spread function of one window as a linear operator on tensors, in the two forms that `geofuse.pair.psf.builder` describes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Weights between one direction of the fine and of the coarse grid: of the Gaussian PSF, and of interpolation.
 
 Cubic convolution is that of Keys (1981, doi:10.1109/TASSP.1981.1163711).
-At the edge of the fine image the PSF is reflected (half-sample symmetric), as if the scene went on as its mirror image.
+At the edge of the fine image the PSF is reflected (half-sample symmetric), as if the scene continued as its mirror image.
 """
 
 from __future__ import annotations

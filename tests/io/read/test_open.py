@@ -320,34 +320,34 @@ class TestAlpha:
 
 
 class TestRefusals:
-    def refused(self, path: Any, said: str) -> None:
+    def rejected(self, path: Any, said: str) -> None:
         with pytest.raises(InvalidCube, match=said) as error:
             open_hsi(path)
         assert "\n" not in str(error.value)
 
     def test_what_is_not_there(self, tmp_path: Path) -> None:
-        self.refused(tmp_path / "none.tif", "none.tif: no such file")
-        self.refused(tmp_path, "this is a folder")
-        self.refused("http://127.0.0.1:9/none.tif", "GDAL cannot read it")
-        self.refused(42, "expected a path")
+        self.rejected(tmp_path / "none.tif", "none.tif: no such file")
+        self.rejected(tmp_path, "this is a folder")
+        self.rejected("http://127.0.0.1:9/none.tif", "GDAL cannot read it")
+        self.rejected(42, "expected a path")
         (tmp_path / "alone.hdr").write_text("ENVI")
-        self.refused(tmp_path / "alone.hdr", "no data file beside")
+        self.rejected(tmp_path / "alone.hdr", "no data file beside")
 
     @pytest.mark.parametrize("content", [b"", b"II", b"II*\0", b"hello", b"II*\0" + b"\xff" * 64, b"II+\0\x08\0\0\0" + b"\xff" * 64])
     def test_what_is_no_raster(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "a.tif"
         path.write_bytes(content)
-        self.refused(path, "GDAL cannot read|truncated or damaged")
+        self.rejected(path, "GDAL cannot read|truncated or damaged")
 
     def test_no_place(self, tmp_path: Path) -> None:
-        self.refused(write_tif(tmp_path / "a.tif", numbers(), crs=None), "no CRS")
-        self.refused(write_tif(tmp_path / "b.tif", numbers(), transform=Affine.identity()), "no geotransform")
-        self.refused(write_tif(tmp_path / "c.tif", numbers(), transform=UTM @ Affine.rotation(5)), "rotated")
+        self.rejected(write_tif(tmp_path / "a.tif", numbers(), crs=None), "no CRS")
+        self.rejected(write_tif(tmp_path / "b.tif", numbers(), transform=Affine.identity()), "no geotransform")
+        self.rejected(write_tif(tmp_path / "c.tif", numbers(), transform=UTM @ Affine.rotation(5)), "rotated")
 
     def test_no_data(self, tmp_path: Path) -> None:
         empty = np.full((3, 600, 40), 7, np.int16)
-        self.refused(write_tif(tmp_path / "a.tif", empty, nodata=7, blockxsize=16, blockysize=16, tiled=True), "no data")
-        self.refused(write_tif(tmp_path / "b.tif", np.full((1, 4, 4), np.nan, np.float32)), "no data")
+        self.rejected(write_tif(tmp_path / "a.tif", empty, nodata=7, blockxsize=16, blockysize=16, tiled=True), "no data")
+        self.rejected(write_tif(tmp_path / "b.tif", np.full((1, 4, 4), np.nan, np.float32)), "no data")
         with pytest.raises(InvalidCube, match="no data"):
             open_hsi(xr.full_like(open_hsi(write_tif(tmp_path / "c.tif", numbers(), band_tags=WAVELENGTHS)), np.nan).compute())
 
@@ -358,7 +358,7 @@ class TestRefusals:
         assert int(open_msi(write_tif(tmp_path / "a.tif", data, **profile)).notnull().sum()) == 1
 
     def test_complex_numbers(self, tmp_path: Path) -> None:
-        self.refused(write_tif(tmp_path / "a.tif", np.ones((1, 4, 4), np.complex64)), "complex")
+        self.rejected(write_tif(tmp_path / "a.tif", np.ones((1, 4, 4), np.complex64)), "complex")
 
     @pytest.mark.parametrize("compress", [False, True])
     @pytest.mark.parametrize("kept", [0.0, 0.3, 0.6, 0.9, 0.999])
@@ -368,19 +368,19 @@ class TestRefusals:
         np.testing.assert_allclose(open_hsi(path).values, noise * 1e-4, rtol=1e-6)
         raw = path.read_bytes()
         path.write_bytes(raw[: int(len(raw) * kept)])
-        self.refused(path, "truncated|GDAL cannot read")
+        self.rejected(path, "truncated|GDAL cannot read")
 
     @pytest.mark.parametrize("compress", [False, True])
     def test_envi_headers_that_lie_about_the_size(self, tmp_path: Path, compress: bool) -> None:
         path = write_envi(tmp_path / "a.bsq", numbers(), compress=compress, lines="100000", samples="100000")
-        self.refused(path, "truncated|GDAL cannot read|TB of pixels")
+        self.rejected(path, "truncated|GDAL cannot read|TB of pixels")
 
     def test_geotiff_that_claims_terabytes(self, tmp_path: Path) -> None:
         path = tmp_path / "a.tif"
         size = {"height": 2_000_000, "width": 2_000_000, "count": 1, "dtype": "int16", "crs": 32633, "transform": UTM}
         with rasterio.open(path, "w", driver="GTiff", sparse_ok=True, tiled=True, blockxsize=4096, blockysize=4096, **size):
             pass
-        self.refused(path, "TB of pixels")
+        self.rejected(path, "TB of pixels")
 
     @pytest.mark.parametrize(
         "profile", [{"interleave": "band"}, {"interleave": "pixel", "compress": "deflate"}, {"tiled": True, "bigtiff": "yes"}]
@@ -393,7 +393,7 @@ class TestRefusals:
         open_hsi(path)
         raw = path.read_bytes()
         path.write_bytes(raw[: int(len(raw) * part)])
-        self.refused(path, "truncated|GDAL cannot read")
+        self.rejected(path, "truncated|GDAL cannot read")
 
     def test_damage_in_the_middle_fails_the_run_and_says_where(self, tmp_path: Path) -> None:
         noise = np.random.default_rng(0).integers(0, 10000, (3, 256, 64)).astype(np.int16)

@@ -1,4 +1,4 @@
-"""Zarr stores from elsewhere: understood where they can be, refused before anything is allocated, unpickled or followed."""
+"""Zarr stores from elsewhere: understood where they can be, rejected before anything is allocated, unpickled or followed."""
 
 from __future__ import annotations
 
@@ -137,12 +137,12 @@ SPOILED: dict[str, tuple[str, Callable[[dict[str, Any]], Any], str]] = {
 
 
 @pytest.mark.parametrize("what", SPOILED)
-def test_refused(what: str, store: Path) -> None:
+def test_rejected(what: str, store: Path) -> None:
     node, change, said = SPOILED[what]
     edit(store / node, change)
-    with pytest.raises(InvalidCube, match=said) as refused:
+    with pytest.raises(InvalidCube, match=said) as rejected:
         geofuse.open_hsi(store)
-    assert str(store) in str(refused.value)
+    assert str(store) in str(rejected.value)
 
 
 def test_links_are_not_followed(store: Path, tmp_path: Path) -> None:

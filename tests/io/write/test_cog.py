@@ -164,7 +164,6 @@ class TestContent:
         content = receipt.path.read_bytes()
         assert receipt.size == len(content)
         assert receipt.sha256 == hashlib.sha256(content).hexdigest()
-        assert receipt.multihash == "1220" + receipt.sha256
         assert receipt.windows_checked == 5 * 2 * 2
         assert receipt.valid_percent == pytest.approx(100 * np.isfinite(cube.values).mean())
         assert left_in(receipt.path.parent) == ["a.tif"]
@@ -190,7 +189,7 @@ def test_round_trip_of_any_cube(tmp_path_factory: pytest.TempPathFactory, data: 
     rng = np.random.default_rng(data.draw(st.integers(0, 9)))
     values = rng.uniform(-0.1, 3.0, (bands, rows, cols)).astype(np.float32)
     values[rng.random(values.shape) < data.draw(st.sampled_from([0.0, 0.3]))] = np.nan
-    values[0, 0, 0] = 0.5  # a cube without any data is refused when it is opened
+    values[0, 0, 0] = 0.5  # a cube without any data is rejected when it is opened
     chunks = data.draw(st.one_of(st.none(), st.tuples(st.integers(1, 4), st.integers(40, 150), st.integers(40, 150))))
     names = data.draw(st.lists(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8), min_size=bands, max_size=bands))
     unknown = st.one_of(st.just(float("nan")), st.floats(300, 2600)) if data.draw(st.booleans()) else st.floats(300, 2600)
@@ -269,7 +268,7 @@ from geofuse.io.write.cog import write_cog
 side = int(sys.argv[1])
 dask.config.set(num_workers=2)
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-data = da.random.default_rng(0).random((48, side, side), chunks=(48, 256, 256), dtype="float32")
+data = da.random.default_rng(0).random((48, side, side), chunks=(48, 256, 256), dtype="float32") // 0.25 * 0.25  # packs quickly
 cube = wrap(data, transform=Affine(1, 0, 5e5, 0, -1, 5e6), crs=32633, names=[""] * 48)
 write_cog(cube, sys.argv[2], progress=False)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 1024)
@@ -280,7 +279,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 1024)
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             grown[side] = float(done.stdout)
         assert grown[256] < 100, grown
-        assert grown[1280] < 200, grown  # of 315 MB, or 471 MB with its int16 draft
+        assert grown[1280] < 200, grown  # of 315 MB, or 471 MB with its int16 staging raster
 
     def test_progress_goes_to_stderr_in_ascii_or_nowhere(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         write_cog(scene(1, 64, 64), tmp_path / "quiet.tif", progress=False)
@@ -391,11 +390,11 @@ class TestFailures:
         assert open_hsi(old).shape == cube.shape
 
     def test_pixels_that_are_not_those_written(self, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def spoil(vrt: Path, final: Path, draft: StagingRaster, *args: Any) -> None:
-            with draft.path(0).open("r+b") as file:
-                pixel = draft.read(file.fileno(), 0, 1, (699, 599, 1, 1))
-                draft.write(file.fileno(), 0, 1, 699, 599, pixel + pixel.dtype.type(1))
-            compress(vrt, final, draft, *args)
+        def spoil(vrt: Path, final: Path, staging: StagingRaster, *args: Any) -> None:
+            with staging.path(0).open("r+b") as file:
+                pixel = staging.read(file.fileno(), 0, 1, (699, 599, 1, 1))
+                staging.write(file.fileno(), 0, 1, 699, 599, pixel + pixel.dtype.type(1))
+            compress(vrt, final, staging, *args)
 
         compress = cog._compress
         monkeypatch.setattr(cog, "_compress", spoil)

@@ -31,7 +31,7 @@ from geofuse.io.write.output import RUN_TAG
 from geofuse.io.write.staging import Corner, StagingRaster
 from geofuse.io.write.statistics import BandStatistics
 from geofuse.io.write.zarr import ZARR
-from geofuse.job import Job
+from geofuse.pipeline.job import Job
 from tests.crops import small_files, small_model
 from tests.io.write.test_resume import Source
 

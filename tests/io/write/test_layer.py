@@ -55,7 +55,7 @@ def test_names() -> None:
 
 @pytest.mark.parametrize("damaged", ["image", "quality"])
 def test_what_the_journal_tells_is_compared_with_both_rasters(tmp_path: Path, damaged: str) -> None:
-    """A tile whose last plane are flags; a run that goes on finds what has changed since, in either."""
+    """A tile whose last plane are flags; a resumed run finds what has changed since, in either."""
     image = StagingRaster(tmp_path, (2, *SHAPE), StoredType.named("int16"), 512, ((0, 400), (0,)))
     tiles = Flagged.beside(image)
     tiles.allocate()

@@ -21,8 +21,8 @@ from geofuse.io.write import remote
 from geofuse.io.write.cog import write_cog
 from geofuse.io.write.remote import check_remote, is_remote, local_place, upload
 from geofuse.io.write.zarr import ZARR
-from geofuse.job import Job
-from tests.crops import small_cubes, small_files, small_model
+from geofuse.pipeline.job import Job
+from tests.crops import few_files, few_model, small_cubes, small_files, small_model
 
 boto3 = pytest.importorskip("boto3")
 
@@ -40,7 +40,7 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An empty bucket called ``scenes``, and a temporary folder of our own."""
-    small_files()  # made before the temporary folder is another one
+    few_files()  # made before the temporary folder is another one
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     values = {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "DEFAULT_REGION": "eu-central-1", "ENDPOINT_URL": server}
@@ -223,7 +223,7 @@ class TestStores:
 
 KILLED_AFTER = """
 import os, signal
-import geofuse, geofuse.io.write.cog, geofuse.io.write.destinations, geofuse.io.write.zarr, geofuse.job
+import geofuse, geofuse.io.write.cog, geofuse.io.write.destinations, geofuse.io.write.zarr, geofuse.pipeline.job
 from geofuse.cli import main
 from geofuse.io.write import remote
 from geofuse.io.write import workspace
@@ -284,7 +284,7 @@ class TestKilledAfterTheUpload:
         there = {entry.key: (entry.e_tag, entry.last_modified) for entry in bucket.objects.all()}
         assert there
         assert list((tmp_path / "scratch").iterdir()) != []
-        with pytest.raises(InvalidOutput, match="exists"):  # what is not gone on with is another run
+        with pytest.raises(InvalidOutput, match="exists"):  # what is not resumed is another run
             write(address, resume=False)
         forbid(monkeypatch, *DONE, *SENDING)
         if "zarr" in address:
@@ -311,8 +311,8 @@ class TestKilledAfterTheUpload:
 
     def test_the_command_line(self, bucket: Any, tmp_path: Path) -> None:
         """The image is there, and its item is not."""
-        model = small_model().save(tmp_path / "m.safetensors")
-        command = ["fuse", *map(str, small_files()), "-o", "s3://scenes/x/out.tif", "--model", str(model), "-q"]
+        model = few_model().save(tmp_path / "m.safetensors")
+        command = ["fuse", *map(str, few_files()), "-o", "s3://scenes/x/out.tif", "--model", str(model), "-q"]
         killed_after("geofuse.io.write.destinations.upload", f"main({command!r})")
         assert keys(bucket) == ["x/out.tif"]
         with pytest.raises(SystemExit) as end:
@@ -325,8 +325,7 @@ class TestKilledAfterTheUpload:
 @pytest.fixture(scope="module")
 def certain_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that knows its errors."""
-    fitted = geofuse.fit(*small_cubes(), method="sylvester", uncertainty=True, progress=False)
-    return fitted.save(tmp_path_factory.mktemp("model") / "m.safetensors")
+    return few_model(uncertainty=True).save(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 class TestBeside:
@@ -336,7 +335,7 @@ class TestBeside:
 
     @pytest.fixture
     def job(self, certain_model: Path, bucket: Any) -> Callable[..., Job]:
-        address, (hsi, msi) = "s3://scenes/x/out.tif", map(str, small_files())
+        address, (hsi, msi) = "s3://scenes/x/out.tif", map(str, few_files())
         given: dict[str, Any] = {"model": certain_model, "uncertainty": True, "remote": address, "progress": False}
         return lambda **more: Job(hsi, msi, local_place(address), **given | more)
 
@@ -364,13 +363,13 @@ class TestBeside:
         assert list((tmp_path / "scratch").iterdir()) == []
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_what_is_there_is_refused(self, name: str, job: Callable[..., Job], bucket: Any) -> None:
+    def test_what_is_there_is_rejected(self, name: str, job: Callable[..., Job], bucket: Any) -> None:
         bucket.put_object(Key=name, Body=b"precious")
         with pytest.raises(InvalidOutput, match=f"s3://scenes/{name} exists"):
-            job().refuse()
-        job(overwrite=True).refuse()
+            job().check()
+        job(overwrite=True).check()
         if "uncertainty" in name:
-            job(uncertainty=False).refuse()
+            job(uncertainty=False).check()
 
 
 class TestPartsOfUploads:
@@ -400,7 +399,7 @@ class TestPartsOfUploads:
     @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
     @pytest.mark.parametrize("down", [False, True], ids=["", "and the line is down"])
     def test_of_an_interrupted_run(self, down: bool, file: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the server cannot be told that it is off, the next run tells it."""
+        """Where the server cannot be told that an upload was given up, the next run does so."""
         client = remote._client()
 
         def fail(error: BaseException) -> Callable[..., None]:

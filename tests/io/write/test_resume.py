@@ -1,4 +1,4 @@
-"""Stopped anywhere, a run goes on: only what is unfinished is computed, and the pixels are those of a run that was never stopped."""
+"""Interrupted anywhere, a run resumes: only what is unfinished is computed, and the pixels are those of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -107,13 +107,13 @@ def test_stopped_again_and_again(whole: Path, tmp_path: Path) -> None:
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_what_a_crash_of_the_machine_spoils_is_noticed(whole: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """Bytes of the draft that never reached the disk, overviews that are gone, a journal that ends in the middle of a line."""
+    """Bytes of the staging raster that never reached the disk, overviews that are gone, a journal that ends in the middle of a line."""
     source, path = Source(), tmp_path_factory.mktemp("spoiled") / "a.tif"
     source.stopped(path, data.draw(st.integers(1, source.tiles - 1)))
     folder = path.with_name(".a.tif.geofuse")
-    with (folder / "level0.raw").open("r+b") as draft:
-        draft.seek(data.draw(st.integers(0, (folder / "level0.raw").stat().st_size - 100)))
-        draft.write(bytes(data.draw(st.integers(0, 100))))
+    with (folder / "level0.raw").open("r+b") as raw:
+        raw.seek(data.draw(st.integers(0, (folder / "level0.raw").stat().st_size - 100)))
+        raw.write(bytes(data.draw(st.integers(0, 100))))
     for level in folder.glob("level[1-9].raw"):
         if data.draw(st.booleans()):
             level.unlink()
@@ -129,11 +129,11 @@ def test_one_byte_that_was_lost_is_one_tile_that_is_computed_again(whole: Path, 
     """Of an overview nothing is computed again: it is made from the tile that is there."""
     source, path = Source(), tmp_path / "a.tif"
     source.stopped(path, source.tiles - 1)
-    with (tmp_path / ".a.tif.geofuse" / f"level{level}.raw").open("r+b") as draft:
-        values = np.frombuffer(draft.read(), "int16")
+    with (tmp_path / ".a.tif.geofuse" / f"level{level}.raw").open("r+b") as raw:
+        values = np.frombuffer(raw.read(), "int16")
         lost = int(np.flatnonzero(values > 0)[0])
-        draft.seek(2 * lost)
-        draft.write(b"\0\0")
+        raw.seek(2 * lost)
+        raw.write(b"\0\0")
     source.write(path)
     assert source.computed == (2 if level == 0 else 1)
     assert same_file(path, whole)
@@ -144,7 +144,7 @@ def test_stopped_while_compressing(whole: Path, tmp_path: Path, monkeypatch: pyt
     for module, step in ((cog, "_compress"), (engine, "content_sha256")):
         with monkeypatch.context() as patch:
             patch.setattr(module, step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-            with pytest.raises(KeyboardInterrupt, match="go on from there"):
+            with pytest.raises(KeyboardInterrupt, match="resume from there"):
                 source.write(path)
     source.computed = 0
     source.write(path)
@@ -202,7 +202,7 @@ def test_an_output_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
 def test_a_published_file_that_is_gone_is_made_again(
     instead: str | None, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run was killed when its file had appeared; then it was taken away, or replaced, before the run was gone on with."""
+    """A run was killed when its file had appeared; then it was taken away, or replaced, before the run was resumed."""
     source, path = Source(), tmp_path / "a.tif"
     genuine = workspace.Workspace.publish
     with monkeypatch.context() as patch:
@@ -220,7 +220,7 @@ def test_a_published_file_that_is_gone_is_made_again(
 
 
 def test_killed_while_it_cleans_up(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The journal goes when what takes long to remove is gone; so the run can be gone on with, and has nothing to do."""
+    """The journal goes when what takes long to remove is gone; so the run can be resumed, and has nothing to do."""
     source, path = Source(), tmp_path / "a.tif"
     genuine = os.unlink
 

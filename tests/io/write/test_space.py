@@ -1,4 +1,4 @@
-"""Room on the disk, against a disk that is filled step by step."""
+"""Disk space, against a disk that is filled step by step."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from geofuse.io.write.journal import Journal
 from geofuse.io.write.space import check_space, disk_space
 
 BLOCK = 2**16
-HALF = 20  # blocks of a draft, and of an output
+HALF = 20  # blocks of a staging raster, and of an output
 
 
 def interrupted(output: Path, blocks: int) -> None:
-    """What a run left that had written so much of its draft."""
+    """What a run left that had written so much of its staging raster."""
     folder = output.with_name(f".{output.name}.geofuse")
     folder.mkdir()
     (folder / "level0.raw").write_bytes(b"x" * (blocks * BLOCK))
 
 
 def asked_for(monkeypatch: pytest.MonkeyPatch, *outputs: Path, **options: bool) -> int:
-    """The least number of free blocks with which outputs are not refused."""
+    """The least number of free blocks with which outputs are not rejected."""
     for free in range(10 * HALF):
         monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: type("Usage", (), {"free": free * BLOCK})())
         try:
@@ -36,17 +36,17 @@ def asked_for(monkeypatch: pytest.MonkeyPatch, *outputs: Path, **options: bool) 
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(drafts=st.lists(st.integers(0, HALF), min_size=1, max_size=3))
-def test_the_fullest_moment_decides(drafts: list[int], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@given(staged=st.lists(st.integers(0, HALF), min_size=1, max_size=3))
+def test_the_fullest_moment_decides(staged: list[int], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = [tmp_path_factory.mktemp("disk") / "0.tif"]
-    outputs += [outputs[0].with_name(f"{k}.tif") for k in range(1, len(drafts))]
+    outputs += [outputs[0].with_name(f"{k}.tif") for k in range(1, len(staged))]
     used, fullest = 0, 0
-    for output, draft in zip(outputs, drafts, strict=True):
-        interrupted(output, draft)
-        used += HALF - draft  # the draft is completed
+    for output, part in zip(outputs, staged, strict=True):
+        interrupted(output, part)
+        used += HALF - part  # the staging raster is completed
         used += HALF  # the output is made of it
         fullest = max(fullest, used)
-        used -= HALF  # the draft goes
+        used -= HALF  # the staging raster goes
     assert asked_for(monkeypatch, *outputs) == fullest
 
 
@@ -61,17 +61,17 @@ def test_two_outputs_take_one_draft_at_a_time(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("published", [False, True])
 def test_what_is_finished_takes_no_more(published: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But where it is not gone on with."""
+    """But where it is not resumed."""
     output = tmp_path / "a.tif"
     interrupted(output, HALF // 2)
     with Journal(tmp_path / ".a.tif.geofuse" / "journal.jsonl", {}) as journal:
         journal.append("final", sha256="", size=3)
-    assert asked_for(monkeypatch, output) >= 3 * HALF // 2 - 1, "the journal tells of it, and it is not there"
+    assert asked_for(monkeypatch, output) >= 3 * HALF // 2 - 1, "the journal records it, and it is not there"
     (output if published else tmp_path / ".a.tif.geofuse" / "final.tif").write_bytes(b"abc")
     assert asked_for(monkeypatch, output) == 0
     assert asked_for(monkeypatch, output, resume=False) >= 3 * HALF // 2 - 1
 
 
 def test_it_is_what_a_cube_takes() -> None:
-    """A draft and an output, each with overviews that add a quarter, a sixteenth, … of the image: a third."""
+    """A staging raster and an output, each with overviews that add a quarter, a sixteenth, … of the image: a third."""
     assert disk_space((3, 300, 200), "float32") == pytest.approx(2 * 4 / 3 * 3 * 300 * 200 * 4, abs=1)

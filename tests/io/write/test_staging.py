@@ -1,4 +1,4 @@
-"""The draft: every pixel in its place, whatever the tiles; overviews as averages."""
+"""The staging raster: every pixel in its place, whatever the tiles; overviews as averages."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_any_tiles_in_any_order_make_the_same_files(tmp_path_factory: pytest.Tem
     stored, files = StoredType.named(dtype), []
     for tile in (max(rows, cols), data.draw(st.integers(7, 80))):
         starts = tuple(range(0, rows, tile)), tuple(range(0, cols, tile))
-        draft = StagingRaster(tmp_path_factory.mktemp("draft"), image.shape, stored, 16, starts)  # type: ignore[arg-type]
-        draft.allocate()
+        staging = StagingRaster(tmp_path_factory.mktemp("staging"), image.shape, stored, 16, starts)  # type: ignore[arg-type]
+        staging.allocate()
         places = [(top, left) for top in starts[0] for left in starts[1]]
-        records = [draft.store(image[:, t : t + tile, left : left + tile], t, left) for t, left in rng.permutation(places).tolist()]
-        draft.complete_overviews()
-        files.append([draft.path(level).read_bytes() for level in range(draft.levels + 1)])
-        assert all(draft.holds(record) for record in records)
+        records = [staging.store(image[:, t : t + tile, left : left + tile], t, left) for t, left in rng.permutation(places).tolist()]
+        staging.complete_overviews()
+        files.append([staging.path(level).read_bytes() for level in range(staging.levels + 1)])
+        assert all(staging.holds(record) for record in records)
     assert files[0] == files[1]
     whole = np.frombuffer(files[0][0], dtype).reshape(image.shape)
     assert np.array_equal(whole, np.stack([stored.encode(plane)[0] for plane in image]), equal_nan=True)
@@ -58,11 +58,16 @@ def test_halving_averages_what_is_there(data: st.DataObject, dtype: str) -> None
 
 
 def test_levels_that_tiles_make_by_themselves(tmp_path: Path) -> None:
-    def draft(*starts: int) -> StagingRaster:
+    def staging(*starts: int) -> StagingRaster:
         return StagingRaster(tmp_path, (1, 5000, 5000), StoredType.named("int16"), 512, (starts, (0,)))
 
-    assert draft(0).levels == 4  # 5000 → 2500 → 1250 → 625 → 313
-    assert [draft(0).tile_levels, draft(0, 512, 1024).tile_levels, draft(0, 100).tile_levels, draft(0, 601).tile_levels] == [4, 4, 2, 0]
+    assert staging(0).levels == 4  # 5000 → 2500 → 1250 → 625 → 313
+    assert [staging(0).tile_levels, staging(0, 512, 1024).tile_levels, staging(0, 100).tile_levels, staging(0, 601).tile_levels] == [
+        4,
+        4,
+        2,
+        0,
+    ]
 
 
 def test_a_fingerprint_changes_with_the_file(tmp_path: Path) -> None:

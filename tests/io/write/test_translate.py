@@ -1,4 +1,4 @@
-"""GDAL's copy in a process of its own: the same file, ended when it is told to, and when its parent dies."""
+"""GDAL's copy in a process of its own: the same file, ended when it is asked to, and when its parent dies."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def test_a_process_of_its_own_writes_the_same_file(tmp_path: Path, monkeypatch: 
 
 
 def test_what_went_wrong_there_is_said_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(OSError, match=r"copying the draft failed: .*nowhere\.vrt"):
+    with pytest.raises(OSError, match=r"copying the staging raster failed: .*nowhere\.vrt"):
         translate(tmp_path / "nowhere.vrt", tmp_path / "out.tif", OPTIONS)
     monkeypatch.setattr(cog, "_COPY_HERE", 0)
-    monkeypatch.setattr(cog, "write_vrt", lambda draft, *_: draft.folder / "nowhere.vrt")
+    monkeypatch.setattr(cog, "write_vrt", lambda staging, *_: staging.folder / "nowhere.vrt")
     with pytest.raises(RunError, match="nowhere"):
         write_cog(small_cubes()[1], tmp_path / "a.tif", progress=False)

@@ -1,4 +1,4 @@
-"""A Zarr store as others read it: the numbers of the COG of the same cube at every level, complete or absent, gone on with."""
+"""A Zarr store as others read it: the numbers of the COG of the same cube at every level, complete or absent, resumed."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ class TestStopped:
 
         with monkeypatch.context() as patch:
             patch.setattr(module, "_window", window)
-            with pytest.raises(KeyboardInterrupt, match="go on from there"):
+            with pytest.raises(KeyboardInterrupt, match="resume from there"):
                 source.write(path)
         assert (tmp_path / ".a.zarr.geofuse" / "final.zarr" / "reflectance").is_dir()
         source.computed = 0
@@ -320,7 +320,7 @@ class TestInPlace:
     @pytest.mark.parametrize(
         ("name", "said"), [("a.tif", r"must end in \.zarr"), ("a", r"must end in \.zarr"), ("no/a.zarr", "does not exist")]
     )
-    def test_other_names_are_refused(self, name: str, said: str, tmp_path: Path) -> None:
+    def test_other_names_are_rejected(self, name: str, said: str, tmp_path: Path) -> None:
         with pytest.raises(InvalidOutput, match=said):
             geofuse.to_zarr(scene(1, 20, 20), tmp_path / name, progress=False)
         with pytest.raises(InvalidOutput, match="to_zarr"):
@@ -329,7 +329,7 @@ class TestInPlace:
 
     def test_a_full_disk_is_noticed_before(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-        with pytest.raises(InvalidOutput, match="make room"):
+        with pytest.raises(InvalidOutput, match="free some space"):
             write_zarr(scene(1, 100, 100), tmp_path / "a.zarr", progress=False)
 
     def test_without_the_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

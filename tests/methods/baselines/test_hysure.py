@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,22 +40,30 @@ def tiny_problem(observed: np.ndarray | None = None) -> Problem:
     hsi = torch.tensordot(torch.as_tensor(basis), operator.forward(truth), 1)
     msi = torch.tensordot(torch.as_tensor(mixing), truth, 1)
     hsi, msi = (a + 0.1 * torch.as_tensor(rng.normal(size=a.shape)) for a in (hsi, msi))
-    return Problem(hsi, msi, operator, basis, mixing, 1.3, 0.4)
+    weight = np.sqrt(1.3)  # of the fine image, in units of its noise
+    return Problem(hsi, weight * msi, operator, basis, weight * mixing, 0.4)
 
 
 def dense(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Matrix and right-hand side of both data terms, weights included, and the matrix of all differences (2 · K · n rows)."""
+    """Matrix and right-hand side of both data terms, and the matrix of all differences (2 · K · n rows)."""
     k, (height, width) = problem.basis.shape[1], problem.msi.shape[1:]
     unit = torch.eye(height * width, dtype=torch.float64).reshape(-1, height, width)
     psf = problem.operator.forward(unit).flatten(1).numpy().T
     observed = problem.operator.observed.numpy().ravel()
-    weight = np.sqrt(problem.msi_weight)
-    data = np.vstack([np.kron(problem.basis, psf), weight * np.kron(problem.mixing, np.eye(height * width))])
-    seen = np.concatenate([(problem.hsi.flatten(1).numpy() * observed).ravel(), weight * problem.msi.numpy().ravel()])
+    data = np.vstack([np.kron(problem.basis, psf), np.kron(problem.mixing, np.eye(height * width))])
+    seen = np.concatenate([(problem.hsi.flatten(1).numpy() * observed).ravel(), problem.msi.numpy().ravel()])
     down, right = np.eye(height, k=1) - np.eye(height), np.eye(width, k=1) - np.eye(width)
     down[-1], right[-1] = 0, 0
     slopes = np.vstack([np.kron(np.eye(k), np.kron(down, np.eye(width))), np.kron(np.eye(k), np.kron(np.eye(height), right))])
     return data, seen, slopes
+
+
+def objective(problem: Problem, coefficients: torch.Tensor) -> float:
+    """What is minimised, from the dense matrices."""
+    data, seen, slopes = dense(problem)
+    x = coefficients.numpy().ravel()
+    edges = (slopes @ x).reshape(-1, problem.msi[0].numel())
+    return float(((data @ x - seen) ** 2).sum() / 2 + problem.tv_weight * np.sqrt((edges**2).sum(0)).sum())
 
 
 def chambolle_pock(problem: Problem, rounds: int) -> np.ndarray:
@@ -75,23 +84,29 @@ def chambolle_pock(problem: Problem, rounds: int) -> np.ndarray:
     return x
 
 
-@pytest.mark.parametrize("gaps", [False, True])
-def test_the_minimiser_is_that_of_another_algorithm(gaps: bool) -> None:
+@cache
+def exact(gaps: bool) -> tuple[Problem, torch.Tensor]:
+    """A tiny problem, and its minimum to many digits."""
     observed = np.ones((4, 3), bool)
     observed[1, 2] = not gaps
     problem = tiny_problem(observed)
-    found = minimise(problem, tolerance=1e-8, max_iterations=20_000)
+    return problem, minimise(problem, tolerance=1e-8, max_iterations=20_000)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_minimiser_is_that_of_another_algorithm(gaps: bool) -> None:
+    problem, found = exact(gaps)
     expected = torch.as_tensor(chambolle_pock(problem, 10_000).reshape(found.shape))
-    assert problem.objective(found) <= problem.objective(expected) * (1 + 1e-9)
-    assert problem.objective(found) == pytest.approx(problem.objective(expected), rel=1e-6)
+    assert objective(problem, found) <= objective(problem, expected) * (1 + 1e-9)
+    assert objective(problem, found) == pytest.approx(objective(problem, expected), rel=1e-6)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-    assert problem.objective(found) < 0.9 * problem.objective(problem.start())
+    assert objective(problem, found) < 0.9 * objective(problem, problem.start())
 
 
 def test_the_default_tolerance_is_close_enough() -> None:
-    problem = tiny_problem()
-    best = problem.objective(minimise(problem, tolerance=1e-8, max_iterations=20_000))
-    assert best <= problem.objective(minimise(problem)) < best * (1 + 1e-4)
+    problem, found = exact(False)
+    best = objective(problem, found)
+    assert best <= objective(problem, minimise(problem)) < best * (1 + 1e-4)
 
 
 def test_without_total_variation_it_is_least_squares() -> None:
@@ -99,7 +114,7 @@ def test_without_total_variation_it_is_least_squares() -> None:
     data, seen, _ = dense(problem)
     least = np.linalg.lstsq(data, seen, rcond=None)[0]
     found = minimise(problem, tolerance=1e-9, max_iterations=5000)
-    assert problem.objective(found) == pytest.approx(0.5 * ((data @ least - seen) ** 2).sum(), rel=1e-6)
+    assert objective(problem, found) == pytest.approx(0.5 * ((data @ least - seen) ** 2).sum(), rel=1e-6)
 
 
 def test_much_total_variation_leaves_a_flat_image() -> None:

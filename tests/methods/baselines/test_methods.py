@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from geofuse.methods.base import KnowsNoise
 from geofuse.methods.baselines.methods import Baseline, FittedBaseline
+from geofuse.methods.baselines.mlp import mlp
 from geofuse.methods.registry import get_method, method_names
 from geofuse.pair.patch import Patch
 from tests.methods.baselines.pairs import random_pair
@@ -35,7 +37,8 @@ def baseline(name: str) -> Baseline:
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_every_baseline_fuses_a_patch_with_gaps_and_again_when_it_was_stored(name: str) -> None:
+def test_every_baseline_fuses_a_patch_with_gaps_and_again_when_it_was_stored(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geofuse.methods.baselines.methods.mlp", partial(mlp, steps=300))
     patch, srf, truth = with_gaps()
     fitted = FittedBaseline(baseline(name).make, srf, seed=3)
     fused = fitted.apply(patch)
@@ -60,7 +63,8 @@ def test_they_take_the_whole_scene_and_know_no_noise() -> None:
         assert not isinstance(fitted, KnowsNoise)
 
 
-def test_what_is_random_is_drawn_with_the_seed() -> None:
+def test_what_is_random_is_drawn_with_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geofuse.methods.baselines.methods.mlp", partial(mlp, steps=50))
     patch, srf, _ = with_gaps()
     first, same, other = (FittedBaseline(baseline("mlp").make, srf, seed).apply(patch) for seed in (0, 0, 1))
     assert torch.equal(first, same)

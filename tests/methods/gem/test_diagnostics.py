@@ -12,7 +12,7 @@ from geofuse.methods.gem.diagnostics import gem_warnings
 from geofuse.methods.gem.estimator import Gem
 from geofuse.methods.gem.method import FittedGem
 from geofuse.pair.prepare import PreparedPair, Settings, prepare_pair
-from geofuse.pipeline import read_sample
+from geofuse.pipeline.fit import read_sample
 from tests.crops import small_cubes, small_model
 
 NAMES = [f"band {k}" for k in range(177)]

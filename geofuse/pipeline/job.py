@@ -7,7 +7,8 @@ import hashlib
 import json
 import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ import dask
 import numpy as np
 import xarray as xr
 
-from geofuse import api
 from geofuse.cube.bands import BandTable
 from geofuse.cube.flags import shares
 from geofuse.cube.sampling import check_storable
@@ -36,11 +36,14 @@ from geofuse.io.write.space import check_space, disk_space
 from geofuse.io.write.vrt import software
 from geofuse.io.write.workspace import Workspace, folder_of, is_finished, recorded, together, workspace
 from geofuse.pair.scene import Scene
+from geofuse.pipeline import apply
+from geofuse.pipeline.pair import checked_pair, pair
+from geofuse.pipeline.plan import plan_scene
 from geofuse.redact import redacted
-from geofuse.reporting.report import Report
+from geofuse.reporting.report import Report, report_of
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
+from geofuse.run.scheduling import started
 from geofuse.run.usage import Clock, peak_rss_mb, versions
-from geofuse.scheduling import started
 from geofuse.stac.footprint import footprint
 from geofuse.stac.item import Processing, Source, make_item, write_item
 
@@ -73,7 +76,6 @@ class Job:
     progress: bool = True
     datetime: dt.datetime | tuple[dt.datetime, dt.datetime] | None = None
     titles: tuple[str | None, str | None] = (None, None)
-    extra_assets: dict[str, Path] = field(default_factory=dict)
     uncertainty: bool = False
     trust_input: bool = False
     """Open whatever GDAL knows."""
@@ -124,16 +126,16 @@ class Job:
         item = [self.destination.beside(self.item_path)] if self.stac else []
         return [*(self.destination.beside(path, self.format) for path in self.layers), *item]
 
-    @property
+    @cached_property
     def _hsi_files(self) -> list[str]:
         return files_of(self.hsi, self.hsi_bands)
 
-    @property
+    @cached_property
     def _msi_files(self) -> list[str]:
         return files_of(self.msi, self.msi_bands, self.msi_resolution)
 
-    def refuse(self) -> None:
-        """Refuse what cannot be written, before anything is read."""
+    def check(self) -> None:
+        """Reject what cannot be written, before anything is read."""
         if self.dtype not in DTYPES:
             raise InvalidInput(f"The output cannot be stored as {self.dtype!r}; expected {' or '.join(DTYPES)}.")
         if not names_a_format(self.output):
@@ -168,8 +170,8 @@ class Job:
 
     def plan(self) -> Plan:
         """The dry run."""
-        self.refuse()
-        return self._plan(*self._opened(), self._given_model())
+        self.check()
+        return self._plan(pair(*self._opened()), self._given_model())
 
     def run(self) -> tuple[xr.DataArray, Report]:
         """Fuse, write the COG or Zarr store, the reports and the STAC item; all of them appear, or none.
@@ -181,12 +183,11 @@ class Job:
         RunError
             Writing failed; nothing appeared, and it says whether another run can resume from what was finished.
         """
-        self.refuse()
+        self.check()
         check_files_seen([*self._hsi_files, *self._msi_files])
         clock, command = Clock(), self._command()
-        (hsi, msi), given = self._opened(), self._given_model()
-        scene = api.checked_pair(hsi, msi)
-        planned = self._plan(scene.hsi, scene.msi, given)
+        scene, given = checked_pair(*self._opened()), self._given_model()
+        planned = self._plan(scene, given)
         destination, run = self.destination, self._run(command)
         overwrite = self.overwrite or destination.private
         self._check_space(destination.target, planned)
@@ -202,7 +203,7 @@ class Job:
                 if self.uncertainty:
                     self._write_deviation(scene, model, planned, work)
                     clock.lap("uncertainty")
-                fused, flagged = api.flagged(scene, model, planned)
+                fused, flagged = apply.flagged(scene, model, planned)
                 staged = stage_tiles(fused, work, self.format, dtype=self.dtype, progress=self.progress, flagged=flagged)
             clock.lap("apply")
             receipt = staged.finish({RUN_TAG: run}, self.progress)
@@ -269,7 +270,7 @@ class Job:
         return {"device": planned.device, "shape": list(planned.shape), "tile": planned.tile, "halo": planned.halo}
 
     def _check_unchanged(self, command: dict[str, Any]) -> None:
-        """Refuse to publish what was made of inputs that are others by now; nothing of it is kept, because it cannot be told apart.
+        """Reject inputs that changed during the run: nothing is published or kept, because some tiles may be of the old ones.
 
         Raises
         ------
@@ -288,19 +289,19 @@ class Job:
         done, path = work.journal.get("uncertainty"), self.uncertainty_path
         if done is not None and path.exists() and content_sha256(path) == done["sha256"]:
             return
-        made = api.deviation(scene, model, planned, progress=self.progress)
+        made = apply.deviation(scene, model, planned, progress=self.progress)
         receipt = write_raster(made, path, self.format, dtype=self.dtype, overwrite=True, progress=self.progress, resume=self.resume)
         work.journal.append("uncertainty", sha256=receipt.sha256, size=receipt.size)
 
     def _fitted(self, scene: Scene, work: Workspace) -> Model:
         """The model that the workspace holds; fitted and put there where it does not."""
         from geofuse.model import Model
+        from geofuse.pipeline.fit import fit_scene, settings_of
 
         kept = work.folder / "model.safetensors"
         if "model" not in work.journal:
-            model = api.fit(
-                scene.hsi,
-                scene.msi,
+            settings = settings_of(
+                scene,
                 method=self.method,
                 srf=self.srf,
                 device=self.device,
@@ -308,6 +309,7 @@ class Job:
                 seed=self.seed,
                 uncertainty=self.uncertainty,
             )
+            model = fit_scene(scene, settings)
             model.save(kept)
             work.journal.append("model", sha256=file_sha256(kept))
         # read back even when it was fitted just now, so that a resumed run uses the very same numbers
@@ -322,11 +324,11 @@ class Job:
         check_storable(hsi, self.dtype, self.hsi)
         return hsi, open_msi(self.msi, bands=self.msi_bands, resolution=self.msi_resolution, trust_input=self.trust_input)
 
-    def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
+    def _plan(self, scene: Scene, model: Model | None) -> Plan:
         options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}
-        planned = api.plan(hsi, msi, model=model, memory=self.memory, **options)
+        planned = plan_scene(scene, model=model, memory=self.memory, **options)
         if self.stac:
-            footprint(api.pair(hsi, msi).pair.output_geobox)  # which refuses before the work what an item could not say after it
+            footprint(scene.pair.output_geobox)  # rejects before the work what an item could not say after it
         return planned
 
     def _given_model(self) -> Model | None:
@@ -351,7 +353,7 @@ class Job:
             "output": {"path": str(self.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
             "quality": {name: round(share, 6) for name, share in quality.items()},
         }
-        made = api.report(fused).to_dict()
+        made = report_of(fused).to_dict()
         if receipt.clipped:
             text = f"{receipt.clipped} values did not fit {self.dtype} and were set to its limit; --dtype float32 keeps them."
             about_run["warnings"] = [*made.get("warnings", []), warned("clipped", text)]
@@ -377,10 +379,7 @@ class Job:
             sources=sources,
             quality=report.summary(),
             datetime=self.datetime,
-            assets={"quality": self.quality_path}
-            | dict(written)
-            | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {})
-            | self.extra_assets,
+            assets={"quality": self.quality_path} | dict(written) | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {}),
             elsewhere=self.remote is not None,
         )
         write_item(item, self.item_path)

@@ -49,8 +49,8 @@ def run_demo(folder: Path, *, method: str = "auto", progress: bool = True) -> tu
         What was written, by kind, and the report.
     """
     from geofuse.io.read.open import open_hsi, open_msi
-    from geofuse.job import Job
-    from geofuse.pipeline import check_method
+    from geofuse.methods.registry import check_method
+    from geofuse.pipeline.job import Job
     from geofuse.view.quicklook import comparison
 
     check_method(method)

@@ -1,4 +1,4 @@
-"""Which dask scheduler runs the tiles: the ones that exist, never one of ours."""
+"""Which dask scheduler runs the tiles: dask's own, threads, processes or a cluster."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import dask
 import dask.base
 
+from geofuse.cube.compute import PROCESSES
 from geofuse.errors import InvalidInput
 
 LOCAL = ("threads", "processes", "synchronous")
@@ -47,7 +48,7 @@ class Engine:
 
     @property
     def given(self) -> bool:
-        """Whether the tasks at once are not ours to choose: the cluster is somebody else's."""
+        """Whether the tasks at once are given by a cluster that was started elsewhere."""
         return self.memory is not None
 
 
@@ -58,7 +59,7 @@ def engine() -> Engine:
         return Engine(2, _gpus())  # one tile is on the GPU while the other is read or written
     if own:
         return Engine(1, _cores())
-    if dask.config.get("scheduler", None) in ("processes", "multiprocessing"):
+    if dask.config.get("scheduler", None) in PROCESSES:
         return Engine(1, _cores(), packs=True)
     if dask.config.get("scheduler", None) in ("synchronous", "sync", "single-threaded"):
         return Engine(1)
@@ -125,7 +126,7 @@ def started(workers: int, memory: int) -> Iterator[None]:
         return
     from distributed import Client
 
-    # Spilling would fill a disk that nobody was asked for, and a paused worker may wait for ever: too much memory ends the worker alone.
+    # Spilling would fill a disk unasked, and a paused worker may wait for ever: too much memory ends the worker alone.
     fractions: dict[str, Any] = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
     processes = min(workers, engine().processes)
     options = {
@@ -148,7 +149,7 @@ def started(workers: int, memory: int) -> Iterator[None]:
 
 
 def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal, and the one that runs the others sees to it."""
+    """Ctrl-C reaches every process of a terminal, and the one that runs the others handles it."""
     with suppress(ValueError):  # a worker that is but a thread
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -164,7 +165,7 @@ def _kind(own: str) -> Any:
 
 
 def _check_own(name: str) -> None:
-    """Refuse a cluster that cannot be started."""
+    """Reject a cluster that cannot be started."""
     try:
         _kind(name)
     except ImportError as error:
@@ -193,7 +194,7 @@ def _connected(address: str) -> Iterator[Any]:
     try:
         # Not the default: a default client that does not come about stays it, and all later computing waits for it.
         client = Client(address, timeout="10s", set_as_default=False)
-    except (OSError, ValueError) as error:  # nobody there, or an address that is none
+    except (OSError, ValueError) as error:  # no scheduler there, or not an address
         raise InvalidInput(
             f"No dask scheduler answers at {address}: {error}. Start one with 'dask scheduler', or use --scheduler threads."
         ) from error

@@ -20,12 +20,12 @@ from rasterio.warp import Resampling, reproject
 from rio_cogeo.cogeo import cog_validate
 
 import geofuse
-from geofuse import api
 from geofuse.errors import InvalidInput, InvalidOutput, RunError
 from geofuse.io.read.fingerprint import content_sha256
-from geofuse.job import Job
-from geofuse.scheduling import scheduler_of
-from tests.crops import NODATA, Raster, small_files, small_model, small_pair
+from geofuse.pipeline import apply
+from geofuse.pipeline.job import Job
+from geofuse.run.scheduling import scheduler_of
+from tests.crops import NODATA, Raster, few_files, few_model, small_files, small_model, small_pair
 from tests.stac.conftest import validate as schemas
 
 validate = schemas  # the fixture
@@ -216,8 +216,8 @@ def psf_error(fused: np.ndarray, transform: Any, hsi: Raster, geometry: dict[str
 
 
 FAILING = [
-    "geofuse.job.write_item",
-    "geofuse.job.make_item",
+    "geofuse.pipeline.job.write_item",
+    "geofuse.pipeline.job.make_item",
     "geofuse.reporting.report.Report.to_html",
     "geofuse.reporting.report.Report.to_json",
 ]
@@ -245,7 +245,7 @@ def test_a_full_disk_or_an_interrupt_after_the_cog_keeps_the_work(
             job(folder, **given).run()
     assert listing(folder) == [".out.tif.geofuse"]
     with monkeypatch.context() as patch:
-        for done in ("geofuse.run.graph.fuse_tile", "geofuse.io.write.cog._compress", "geofuse.api.fit"):
+        for done in ("geofuse.run.graph.fuse_tile", "geofuse.io.write.cog._compress", "geofuse.pipeline.fit.fit_scene"):
             patch.setattr(done, failing(AssertionError("that had been done"), folder))
         job(folder, **given).run()
     assert listing(folder) == ["out.json", "out.tif", "out_quality.tif", "r.html", "r.json"]
@@ -255,7 +255,11 @@ def prepared(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """An empty folder, and a job with a model and all kinds of reports for it."""
     folder = tmp_path / "made"
     folder.mkdir()
-    return folder, {"model": small_model().save(tmp_path / "model.safetensors"), "reports": (folder / "r.json", folder / "r.html")}
+    return folder, {
+        "files": few_files(),
+        "model": few_model("gem").save(tmp_path / "model.safetensors"),
+        "reports": (folder / "r.json", folder / "r.html"),
+    }
 
 
 def failing(error: BaseException, folder: Path) -> Callable[..., None]:
@@ -267,14 +271,14 @@ def failing(error: BaseException, folder: Path) -> Callable[..., None]:
 
 
 def test_a_failure_never_removes_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small_model().save(tmp_path / "model.safetensors")
+    model = few_model("gem").save(tmp_path / "model.safetensors")
     folder = tmp_path / "made"
     folder.mkdir()
     for name in ("out.tif", "out.json", "r.html"):
         (folder / name).write_text("from an earlier run")
-    monkeypatch.setattr("geofuse.job.write_item", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr("geofuse.pipeline.job.write_item", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(RunError, match="No space"):
-        job(folder, model=model, reports=(folder / "r.json", folder / "r.html"), overwrite=True).run()
+        job(folder, files=few_files(), model=model, reports=(folder / "r.json", folder / "r.html"), overwrite=True).run()
     assert listing(folder) == [".out.tif.geofuse", "out.json", "out.tif", "r.html"]  # and not r.json, which is of this run
     assert (folder / "out.json").read_text() == "from an earlier run"
 
@@ -308,9 +312,9 @@ def test_overwriting_replaces_everything(tmp_path: Path) -> None:
 
 
 def test_without_an_item_the_one_beside_is_left_alone(tmp_path: Path) -> None:
-    model = small_model().save(tmp_path / "model.safetensors")
+    model = few_model("gem").save(tmp_path / "model.safetensors")
     (tmp_path / "out.json").write_text("mine")
-    job(tmp_path, model=model, stac=False).run()
+    job(tmp_path, files=few_files(), model=model, stac=False).run()
     assert (tmp_path / "out.json").read_text() == "mine"
 
 
@@ -319,20 +323,20 @@ def test_memory_limit_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.Mo
     import dask
 
     seen: list[Any] = []
-    genuine = api.flagged
+    genuine = apply.flagged
 
     def watched(*arguments: Any, **options: Any) -> Any:
         seen.append(dask.config.get("num_workers"))
         return genuine(*arguments, **options)
 
-    monkeypatch.setattr("geofuse.api.flagged", watched)
-    model = small_model().save(tmp_path / "model.safetensors")
+    monkeypatch.setattr("geofuse.pipeline.apply.flagged", watched)
+    model = few_model("gem").save(tmp_path / "model.safetensors")
     with dask.config.set(num_workers=6):
-        needed = job(tmp_path, model=model, tile=64).plan()
+        needed = job(tmp_path, files=few_files(), model=model, tile=64).plan()
         assert needed.workers > 1
         one = needed.memory - (needed.workers - 1) * needed.memory_per_task
-        job(tmp_path, model=model, tile=64, memory=one).run()
-        job(tmp_path, model=model, tile=64, memory=needed.memory, overwrite=True).run()
+        job(tmp_path, files=few_files(), model=model, tile=64, memory=one).run()
+        job(tmp_path, files=few_files(), model=model, tile=64, memory=needed.memory, overwrite=True).run()
     assert seen == [1, needed.workers]
 
 
@@ -421,7 +425,7 @@ def test_the_quality_layer_lies_beside_the_image(run: tuple[Job, Any], validate:
         assert len(file.tags()["flag_meanings"].split()) == 5
 
 
-def test_a_quality_layer_that_is_in_the_way_is_refused(tmp_path: Path) -> None:
+def test_a_quality_layer_that_is_in_the_way_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "out_quality.tif").write_text("mine")
     with pytest.raises(InvalidOutput, match=r"out_quality\.tif exists"):
         job(tmp_path).run()
@@ -429,31 +433,33 @@ def test_a_quality_layer_that_is_in_the_way_is_refused(tmp_path: Path) -> None:
 
 
 class TestRoomForBoth:
-    """Draft and output take at most twice 4/3 of the image, and of the standard deviations; only one draft is there at a time."""
+    """Staging raster and output take at most twice 4/3 of the image, and of the standard deviations; only one staging raster is there at a time."""
 
     ONE = 2 * 4 / 3 * 177 * 133 * 117 * 2
 
     def full(self, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
-        """A disk on which there is as much room as a share of what one of them takes."""
+        """A disk on which there is as much space as a share of what one of them takes."""
         monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": share * self.ONE})())
 
     def test_is_seen_to_before_anything_is_computed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("geofuse.api.fit", lambda *_, **__: pytest.fail("too late"))
+        monkeypatch.setattr("geofuse.pipeline.fit.fit_scene", lambda *_, **__: pytest.fail("too late"))
         self.full(monkeypatch, 1.45)
-        with pytest.raises(InvalidOutput, match=r"out_uncertainty\.tif and out\.tif takes up to 0\.02 GB.*0\.02 GB are free; make room"):
+        with pytest.raises(
+            InvalidOutput, match=r"out_uncertainty\.tif and out\.tif takes up to 0\.02 GB.*0\.02 GB are free; free some space"
+        ):
             job(tmp_path, uncertainty=True).run()
         assert listing(tmp_path) == []
 
     def test_suffices_and_is_not_asked_for_twice(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full(monkeypatch, 1.55)
         with monkeypatch.context() as patch:
-            patch.setattr("geofuse.job.together", lambda _: nullcontext())  # a run that is killed takes nothing back
-            patch.setattr("geofuse.api.flagged", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr("geofuse.pipeline.job.together", lambda _: nullcontext())  # a run that is killed takes nothing back
+            patch.setattr("geofuse.pipeline.apply.flagged", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 job(tmp_path, uncertainty=True).run()
         assert listing(tmp_path) == [".out.tif.geofuse", "out_uncertainty.tif"]
         self.full(monkeypatch, 1.05)
-        monkeypatch.setattr("geofuse.api.deviation", lambda *_, **__: pytest.fail("that had been done"))
+        monkeypatch.setattr("geofuse.pipeline.apply.deviation", lambda *_, **__: pytest.fail("that had been done"))
         job(tmp_path, uncertainty=True).run()
         assert listing(tmp_path) == ["out.json", "out.tif", "out_quality.tif", "out_uncertainty.tif"]
 
@@ -469,14 +475,14 @@ def test_uncertainty_needs_a_method_and_a_model_that_know_it(tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model("sylvester").save(tmp_path_factory.mktemp("model") / "m.safetensors")
+    return few_model().save(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 class TestZarr:
     """The other way out."""
 
     def run(self, folder: Path, name: str, **options: Any) -> Path:
-        replace(job(folder, **options), output=folder / name).run()
+        replace(job(folder, **({"files": few_files()} | options)), output=folder / name).run()
         return folder / name
 
     def test_the_numbers_are_those_of_the_cog(self, tmp_path: Path, validate: Callable[[dict[str, Any]], list[str]]) -> None:
@@ -500,15 +506,15 @@ class TestZarr:
         assert output["sha256"] == content_sha256(tmp_path / "zarr" / "out.zarr")
 
     def test_a_defect_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("geofuse.job.write_item", lambda *_: (_ for _ in ()).throw(ValueError("a defect")))
+        monkeypatch.setattr("geofuse.pipeline.job.write_item", lambda *_: (_ for _ in ()).throw(ValueError("a defect")))
         with pytest.raises(ValueError, match="a defect"):
             self.run(tmp_path, "out.zarr", uncertainty=True, reports=(tmp_path / "r.json",))
         assert listing(tmp_path) == []
 
     def test_an_interrupt_after_the_store_keeps_the_work(self, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("geofuse.job.write_item", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-            with pytest.raises(KeyboardInterrupt, match="go on from there"):
+            patch.setattr("geofuse.pipeline.job.write_item", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt, match="resume from there"):
                 self.run(tmp_path, "out.zarr", model=model)
         assert listing(tmp_path) == [".out.zarr.geofuse"]
         monkeypatch.setattr("geofuse.run.graph.fuse_tile", lambda *_: pytest.fail("that had been done"))
@@ -533,7 +539,7 @@ class TestZarr:
 
     def test_in_and_out(self, model: Path, tmp_path: Path) -> None:
         """Stores as inputs give what the files give that they were made of."""
-        stores = [geofuse.to_zarr(geofuse.open_msi(path), tmp_path / f"{path.stem}.zarr", progress=False) for path in small_files()]
+        stores = [geofuse.to_zarr(geofuse.open_msi(path), tmp_path / f"{path.stem}.zarr", progress=False) for path in few_files()]
         np.testing.assert_array_equal(
             zarr.open_array(self.run(tmp_path, "a.zarr", files=stores, model=model), path="reflectance", mode="r")[:],
             read(self.run(tmp_path, "b.tif", model=model))[0],

@@ -17,7 +17,7 @@ from distributed import LocalCluster, default_client
 
 import geofuse
 from geofuse.errors import InvalidInput
-from geofuse.scheduling import Engine, active_client, engine, scheduler_of, started
+from geofuse.run.scheduling import Engine, active_client, engine, scheduler_of, started
 from tests.crops import small_cubes, small_model
 
 
@@ -67,7 +67,7 @@ def test_a_cluster_gives_the_same_numbers() -> None:
 
 
 @pytest.mark.parametrize("name", ["cron", "", "Threads", "127.0.0.1:8786"])
-def test_unknown_names_are_refused(name: str) -> None:
+def test_unknown_names_are_rejected(name: str) -> None:
     with (
         pytest.raises(InvalidInput, match=r"expected threads, processes, synchronous, distributed, cuda, or an address"),
         scheduler_of(name),
@@ -75,7 +75,7 @@ def test_unknown_names_are_refused(name: str) -> None:
         pass
 
 
-def test_an_address_that_is_none_is_refused() -> None:
+def test_an_address_that_is_none_is_rejected() -> None:
     with pytest.raises(InvalidInput, match="No dask scheduler answers at carrier://pigeon"), scheduler_of("carrier://pigeon"):
         pass
     # Nobody waits for the pigeon afterwards.

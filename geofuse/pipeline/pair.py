@@ -1,0 +1,52 @@
+"""Two cubes become a scene. A run does this once, and every later stage takes the scene."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from geofuse.cube.schema import check_cube
+from geofuse.cube.sources import with_time
+from geofuse.io.read.open import cube_of
+from geofuse.pair.scene import Scene
+from geofuse.pair.selection import without_bands_beyond, without_constant_bands
+
+Cube = xr.DataArray | xr.Dataset
+
+
+def pair(hsi: Cube, msi: Cube) -> Scene:
+    """Check two cubes and pair their grids; metadata only, no pixel is read.
+
+    Parameters
+    ----------
+    hsi, msi : DataArray or Dataset
+        Hyperspectral (coarse) and multispectral (fine) image of one place.
+
+    Raises
+    ------
+    InvalidCube
+        One of them is not a usable cube.
+    InvalidPair
+        They do not form a pair.
+    """
+    cubes = with_time(cube_of(hsi, "HSI"), hsi), with_time(cube_of(msi, "MSI"), msi)
+    for cube, role in zip(cubes, ("HSI", "MSI"), strict=True):
+        check_cube(cube, role)
+    return without_bands_beyond(Scene.of(*cubes))
+
+
+def checked_pair(hsi: Cube, msi: Cube) -> Scene:
+    """Pair two cubes, as `pair`, and read a few of their pixels: bands that hold one and the same number are left out, with a warning.
+
+    Parameters
+    ----------
+    hsi, msi : DataArray or Dataset
+        As for `pair`.
+
+    Raises
+    ------
+    InvalidCube
+        One of them is not a usable cube.
+    InvalidPair
+        They do not form a pair.
+    """
+    return without_constant_bands(pair(hsi, msi))
