@@ -96,13 +96,14 @@ def plan(
     quality: bool = False,
     progress: bool = True,
     seed: int = 0,
+    train_seconds: float | None = None,
 ) -> Plan:
     """What `fuse` would do with the same arguments: grid, ratio, tiles, bytes, memory, device. No pixel is read.
 
     Parameters
     ----------
     hsi, msi : DataArray or Dataset
-    method, srf, model, tile, device, memory, uncertainty, quality, progress, seed
+    method, srf, model, tile, device, memory, uncertainty, quality, progress, seed, train_seconds
         As for `fuse`, which takes the same; there is no progress to show here.
 
     Raises
@@ -115,6 +116,7 @@ def plan(
 
     check_method(method, uncertainty and model is None)
     _check_seed(seed)
+    _check_train_seconds(train_seconds)
     scene = pair(hsi, msi)
     if model is None:
         response_table(srf, scene)
@@ -139,6 +141,7 @@ def fit(
     progress: bool = True,
     seed: int = 0,
     uncertainty: bool = False,
+    train_seconds: float | None = None,
 ) -> Model:
     """Estimate everything that fusion needs from a bounded sample of the scene, and freeze it.
 
@@ -146,7 +149,7 @@ def fit(
     ----------
     hsi, msi : DataArray or Dataset
         As for `fuse`.
-    method, srf, device, progress, seed
+    method, srf, device, progress, seed, train_seconds
         As for `fuse`.
     uncertainty : bool
         Estimate standard deviations too.
@@ -161,7 +164,16 @@ def fit(
     InvalidInput
         The images are no pair, hold no data, or have nothing in common.
     """
-    return _fit(checked_pair(hsi, msi), method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
+    return _fit(
+        checked_pair(hsi, msi),
+        method=method,
+        srf=srf,
+        device=device,
+        progress=progress,
+        seed=seed,
+        uncertainty=uncertainty,
+        train_seconds=train_seconds,
+    )
 
 
 def _fit(
@@ -173,20 +185,27 @@ def _fit(
     progress: bool,
     seed: int,
     uncertainty: bool = False,
+    train_seconds: float | None = None,
 ) -> Model:
     from geofuse.pair.prepare import Settings
     from geofuse.pipeline import fit_scene
     from geofuse.run.device import torch_device
 
     _check_seed(seed)
+    _check_train_seconds(train_seconds)
     table, name = response_table(srf, scene)
-    settings = Settings(method, table, name, seed, torch_device(device), progress, uncertainty=uncertainty)
+    settings = Settings(method, table, name, seed, torch_device(device), progress, train_seconds, uncertainty)
     return fit_scene(scene, settings)
 
 
 def _check_seed(seed: int) -> None:
     if not (isinstance(seed, int | np.integer) and seed >= 0):
         raise InvalidInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
+
+
+def _check_train_seconds(seconds: float | None) -> None:
+    if seconds is not None and not (isinstance(seconds, int | float | np.number) and 0 < seconds < np.inf):
+        raise InvalidInput(f"The seconds of training are {seconds!r}; expected a number above 0, or None for those of the method.")
 
 
 def fuse(
@@ -203,6 +222,7 @@ def fuse(
     quality: bool = False,
     progress: bool = True,
     seed: int = 0,
+    train_seconds: float | None = None,
 ) -> Any:
     """Fuse a hyperspectral and a multispectral image of one place.
 
@@ -213,8 +233,8 @@ def fuse(
     msi : DataArray or Dataset
         Multispectral cube: few bands, fine pixels; any CRS, origin and extent that overlaps.
     method : str
-        ``auto`` (the best estimator by validation on the scene), ``gem``, ``sylvester``, ``mossfuse-paper``, ``hysure``, ``cnmf``, ``gsa``,
-        ``regression``, ``mlp``, ``bicubic``, or one that an installed package declares; ``geofuse methods`` lists them.
+        ``auto`` (the best estimator by validation on the scene), ``gem``, ``sylvester``, ``mossfuse``, ``mossfuse-paper``, ``hysure``, ``cnmf``,
+        ``gsa``, ``regression``, ``mlp``, ``bicubic``, or one that an installed package declares; ``geofuse methods`` lists them.
     srf : str, path or ndarray
         ``auto`` estimates an effective response from the pair; else the name of a sensor (``Sentinel-2A``), a CSV file (wavelength in nm,
         one column a band), or a matrix (M, B).
@@ -227,7 +247,7 @@ def fuse(
     memory : int
         Bytes that the run may use; decides the size of tiles and how many are worked on at once.
     uncertainty : bool
-        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem`` and ``sylvester``);
+        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem``, ``mossfuse`` and ``sylvester``);
         the quality layer with it.
     quality : bool
         The quality layer too: what is to be said of each pixel (`geofuse.cube.flags`).
@@ -235,6 +255,8 @@ def fuse(
         Show progress.
     seed : int
         Same seed, same device, same result.
+    train_seconds : float, optional
+        Bound of the training of a network (methods ``mossfuse`` and ``mossfuse-paper``); by default 60, and 20 for ``mossfuse`` on a GPU.
 
     Returns
     -------
@@ -264,11 +286,21 @@ def fuse(
         memory=memory,
         uncertainty=uncertainty,
         seed=seed,
+        train_seconds=train_seconds,
     )
     if model is None:
         scene = without_constant_bands(scene)
         warn_of_scale(scene)
-        model = _fit(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
+        model = _fit(
+            scene,
+            method=method,
+            srf=srf,
+            device=device,
+            progress=progress,
+            seed=seed,
+            uncertainty=uncertainty,
+            train_seconds=train_seconds,
+        )
     if not (uncertainty or quality):
         return apply(scene, model, planned, progress=progress)
     fused, planes = flagged(scene, model, planned)
@@ -368,7 +400,14 @@ def _itself(tile: np.ndarray, top: int, left: int) -> np.ndarray:
 
 
 def evaluate(
-    hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | str | None = None, progress: bool = True, seed: int = 0, device: str = "auto"
+    hsi: Cube,
+    msi: Cube,
+    *,
+    methods: tuple[str, ...] | str | None = None,
+    progress: bool = True,
+    seed: int = 0,
+    device: str = "auto",
+    train_seconds: float | None = None,
 ) -> pd.DataFrame:
     """Which method is best on this very scene: Wald's protocol, one resolution step down, where the HSI is the truth.
 
@@ -377,6 +416,8 @@ def evaluate(
     hsi, msi : DataArray or Dataset
     methods : tuple of str, or str, optional
         Methods to compare; the usual ones by default.
+    progress, seed, device, train_seconds
+        As for `fuse`.
 
     Returns
     -------
@@ -400,11 +441,12 @@ def evaluate(
     chosen = tuple(name for name, method in all_methods().items() if method.role != "reproduction") if methods is None else methods
     for method in chosen:
         check_method(method)
+    _check_train_seconds(train_seconds)
     chosen = tuple(m for m in chosen if m != AUTO)  # which is one of the others
     if not chosen:
         raise InvalidInput("There is no method to compare; name at least one, such as 'gem'.")
     scene = checked_pair(hsi, msi)
-    settings = Settings(seed=seed, device=torch_device(device), progress=progress)
+    settings = Settings(seed=seed, device=torch_device(device), progress=progress, train_seconds=train_seconds)
     with guarded(), bar(len(chosen) + 4, desc="evaluating", unit="step", enabled=progress) as steps:
 
         def tick(step: str) -> None:

@@ -80,6 +80,7 @@ class Job:
     hsi_bands: str | None = None
     msi_bands: str | None = None
     msi_resolution: float | None = None
+    train_seconds: float | None = None
     remote: str | None = None
     """Address that the output goes to when it is complete, its item beside it; ``output`` is where it is made."""
 
@@ -251,6 +252,7 @@ class Job:
             "bands": [self.hsi_bands, self.msi_bands, self.msi_resolution],
             "method": self.method,
             "seed": self.seed,
+            "train_seconds": self.train_seconds,
             "dtype": self.dtype,
             "uncertainty": self.uncertainty,
         }
@@ -307,6 +309,7 @@ class Job:
                 progress=self.progress,
                 seed=self.seed,
                 uncertainty=self.uncertainty,
+                train_seconds=self.train_seconds,
             )
             model.save(kept)
             work.journal.append("model", sha256=file_sha256(kept))
@@ -323,7 +326,13 @@ class Job:
         return hsi, open_msi(self.msi, bands=self.msi_bands, resolution=self.msi_resolution, trust_input=self.trust_input)
 
     def _plan(self, hsi: xr.DataArray, msi: xr.DataArray, model: Model | None) -> Plan:
-        options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}
+        options: Any = {
+            "method": self.method,
+            "srf": self.srf,
+            "tile": self.tile,
+            "device": self.device,
+            "train_seconds": self.train_seconds,
+        }
         planned = api.plan(hsi, msi, model=model, memory=self.memory, **options)
         if self.stac:
             footprint(api.pair(hsi, msi).pair.output_geobox)  # which refuses before the work what an item could not say after it

@@ -147,7 +147,9 @@ def make_examples(gem: Gem, filters: Filters | None, patches: Sequence[Patch], s
         innovation = mix(as_like(components.axes.T, innovation), innovation)
         if filters is not None:
             innovation = innovation - criterion.shown(seen.psf, filters.change(draft.z, seen.m))
-        use = torch.where(complete > 0, torch.as_tensor(_dealt_out(seen.y.shape[1:], rng), device=complete.device), -1)
+        use = torch.where(
+            complete > 0, torch.as_tensor(_dealt_out((complete.shape[0], complete.shape[1]), rng), device=complete.device), -1
+        )
         examples.append(Example(draft.z, seen, innovation * complete, use))
     return examples, replace(criterion, belief=_belief(examples, criterion))
 

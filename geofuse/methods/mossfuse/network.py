@@ -78,7 +78,9 @@ class MossFuse(nn.Module):
     large-kernel block.
     """
 
-    def __init__(self, bands: int, msi_bands: int, width: int = 48, blocks: int = 1, heads: int = 8, kernels: Sequence[int] = (7, 0, 0)) -> None:
+    def __init__(
+        self, bands: int, msi_bands: int, width: int = 48, blocks: int = 1, heads: int = 8, kernels: Sequence[int] = (7, 0, 0)
+    ) -> None:
         super().__init__()
         self.channels = (bands, msi_bands, width)
         self.encode_msi = nn.Sequential(convolution(msi_bands, width), _attention(width, heads, blocks))
