@@ -100,7 +100,7 @@ def _network_warnings(outcome: Outcome | None) -> list[Warned]:
         if not outcome.planned:
             why = f"There are too few coarse pixels to train a network and to judge it ({outcome.pixels} could be held out)"
         else:
-            why = f"Of what the HSI says beyond the estimate the network explains {100 * outcome.gain:.1f} ± {100 * outcome.error:.1f} %"
+            why = f"Of what the HSI says beyond the estimate the network explains {100 * outcome.gain:.2f} ± {100 * outcome.error:.2f} %"
             why += f" in {outcome.pixels} coarse pixels held out from training, which does not confirm it"
         found.append(warned("network-not-confirmed", f"{why}: the result is that of 'gem'."))
     if outcome.cut_short:

@@ -33,6 +33,7 @@ MOST_STEPS = 200
 RESERVED = 0.15  # share of the seconds for what comes before and after
 RATE, RECONSTRUCTION_WEIGHT = 3e-3, 0.1
 SIDE, WINDOWS = 96, 16  # fine pixels along each side of a training window (more where the PSF is wide), and how many are drawn
+LITTLE = 1.5  # windows' worth of pixels up to which a sample is one window
 MIN_SQUARES = 6  # held-out squares of coarse pixels below which nothing is judged, and so nothing is learned
 
 
@@ -74,6 +75,11 @@ class Outcome:
     error: float = 0.0
     amplitude: float = 0.0
     pixels: int = 0
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the held-out pixels gain by more than chance gives them."""
+        return self.amplitude > 0 and self.gain > MARGIN * self.error
 
     @property
     def cut_short(self) -> bool:
@@ -148,9 +154,10 @@ def _judge(trained: SceneNetwork, examples: Sequence[Example], criterion: Criter
     )
     gain, error = Judged.crossed(tuning, judgement)
     amplitude = (tuning + judgement).amplitude
-    keep = amplitude > 0 and (gain > MARGIN * error or not judged)
-    scaling = replace(trained.scaling, change=amplitude * trained.scaling.change)
-    return replace(outcome, network=replace(trained, scaling=scaling) if keep else None, gain=gain, error=error, amplitude=amplitude)
+    outcome = replace(outcome, gain=gain, error=error, amplitude=amplitude)
+    if judged and not outcome.confirmed:
+        return outcome
+    return replace(outcome, network=replace(trained, scaling=replace(trained.scaling, change=amplitude * trained.scaling.change)))
 
 
 def _sum(parts: Sequence[Judged]) -> Judged:
@@ -193,7 +200,7 @@ def _windows(examples: Sequence[Example], patches: Sequence[Patch], rng: np.rand
     """Windows of the sample in which some coarse pixel is for training; a patch that is hardly larger than one is taken as it is."""
     builder = placed(patches[0])[0]
     side = max(SIDE, 2 * builder.reach + math.ceil(6 * builder.pair.ratio))
-    if sum(e.seen.pixels for e in examples) <= 2 * side**2:
+    if len(examples) == 1 and examples[0].seen.pixels <= LITTLE * side**2:
         found = list(examples)
     else:
         found = []
