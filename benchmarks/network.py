@@ -1,6 +1,6 @@
 """What `mossfuse` adds to `gem`, and what each part of its network does: parts switched off one at a time.
 
-Run from the repository root: ``python -m benchmarks.network [--seeds 5] [--ratios 4,8] [--scenes …] [--seconds 30]``. Every finished case is
+Run from the repository root: ``python -m benchmarks.network [--seeds 5] [--ratios 4,8] [--scenes …] [--steps 40]``. Every finished case is
 some lines of ``docs/benchmarks/network.csv``; a run that was stopped goes on where it was. ``--table`` prints the Markdown tables of what is
 there. True operators, noise 35/40 dB: geometry and response are the same for all, so that differences are the network's.
 
@@ -38,7 +38,7 @@ from geofuse.simulate import RESPONSES, SCENES, simulate
 
 TABLE = OUT / "network.csv"
 KEY = ("scene", "response", "ratio", "seed")
-FOUND = ("psnr_db", "sam_deg", "confirmed", "held_out_gain", "held_out_error", "amplitude", "steps", "planned_steps", "fit_s", "apply_s")
+FOUND = ("psnr_db", "sam_deg", "confirmed", "held_out_gain", "held_out_error", "amplitude", "steps", "fit_s", "apply_s")
 COLUMNS = (*KEY, "variant", *FOUND)
 CONTROL, WHOLE, BOTH_SIDES = "gem", "mossfuse", "not antisymmetric"
 SAME = 0.0005  # dB, below which nothing is gained or lost
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="draws of noise")
     parser.add_argument("--ratios", default=",".join(map(str, RATIOS)))
     parser.add_argument("--scenes", default=",".join(SCENES))
-    parser.add_argument("--seconds", type=float, default=30.0, help="of training, each variant")
+    parser.add_argument("--steps", type=int, default=40, help="of training: what 60 seconds are planned for")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if not options.table:
@@ -109,7 +109,7 @@ def main() -> None:
         with bar(len(cases), desc="network", unit="case") as progress, torch.no_grad():
             for case in cases:
                 if tuple(map(str, case)) not in done:
-                    _append([(*case, *found) for found in _run(*case, folder, options.seconds)])
+                    _append([(*case, *found) for found in _run(*case, folder, options.steps)])
                 progress.update()
     rows = _rows()
     for ratio in sorted({row["ratio"] for row in rows}):
@@ -117,7 +117,7 @@ def main() -> None:
         print(f"\n{by_variant(chosen, ratio)}\n\n{by_scene(chosen, ratio)}")
 
 
-def _run(name: str, kind: str, ratio: int, seed: int, folder: Path, seconds: float) -> list[tuple[Any, ...]]:
+def _run(name: str, kind: str, ratio: int, seed: int, folder: Path, steps: int) -> list[tuple[Any, ...]]:
     """(variant, what was found) of one case."""
     simulation = simulate(name, ratio, kind, folder, seed=seed)
     pair = known_pair(simulation)
@@ -125,7 +125,7 @@ def _run(name: str, kind: str, ratio: int, seed: int, folder: Path, seconds: flo
     plain = GEM.fit(pair, Settings(seed=seed, progress=False), lambda step: None)
     fitted = {CONTROL: (FittedMossFuse(**vars(plain)), time.perf_counter() - start)}
     for variant, design in DESIGNS.items():
-        outcome = fit_network(plain.gem, plain.filters, pair.patches, seconds=seconds, seed=seed, design=design)
+        outcome = fit_network(plain.gem, plain.filters, pair.patches, steps=steps, seed=seed, design=design)
         used = replace(fitted[CONTROL][0], network=outcome.network, outcome=outcome)
         fitted[variant] = used, outcome.seconds
     found = []
@@ -134,9 +134,9 @@ def _run(name: str, kind: str, ratio: int, seed: int, folder: Path, seconds: flo
         fused = method.apply(pair.patches[0]).numpy()
         took, scores = time.perf_counter() - start, score(simulation.truth, np.clip(fused, 0, 1), ratio)
         o = method.outcome
-        told = ["", "", "", "", "", ""]
+        told: list[Any] = [""] * 5
         if o is not None:
-            told = [int(o.confirmed), round(o.gain, 5), round(o.error, 5), round(o.amplitude, 3), len(o.losses), o.planned]  # type: ignore[list-item]
+            told = [int(o.confirmed), round(o.gain, 5), round(o.error, 5), round(o.amplitude, 3), len(o.losses)]
         found.append((variant, round(scores["psnr_db"], 4), round(scores["sam_deg"], 4), *told, round(spent, 2), round(took, 3)))
     return found
 

@@ -93,6 +93,7 @@ def fit_network(
     patches: Sequence[Patch],
     *,
     seconds: float | None = None,
+    steps: int | None = None,
     seed: int = 0,
     progress: bool = False,
     design: Design | None = None,
@@ -109,6 +110,8 @@ def fit_network(
         Their device is that of the training.
     seconds : float, optional
         Bound of the whole fit; by default 60 on a CPU and 20 on a GPU.
+    steps : int, optional
+        To make whatever time they take; by default as many as the seconds are meant for.
     seed : int
         For the use of the coarse pixels, the initial weights and the order of the windows.
     progress : bool
@@ -130,9 +133,9 @@ def fit_network(
         network = design.make(gem.coordinates.rank, len(gem.guide.scale)).to(patches[0].msi.device)
     scaling = _scaling(examples, criterion, design.scaling)
     loop = _Loop(network, windows, scaling, criterion, design, np.random.default_rng(seed))
-    planned = _steps(seconds, kind, max(w.seen.pixels for w in windows))
+    planned = _steps(seconds, kind, max(w.seen.pixels for w in windows)) if steps is None else steps
     with torch.enable_grad():
-        loop.run(planned, start + (1 - RESERVED) * seconds, progress)
+        loop.run(planned, math.inf if steps else start + (1 - RESERVED) * seconds, progress)
     outcome = Outcome(None, np.array(loop.losses), planned, pixels=held_out)
     if np.isfinite(loop.losses).all():
         with torch.no_grad():
