@@ -124,7 +124,7 @@ class MossFuseMethod(BayesianMethod):
 
     def cost(self, ratio: float) -> Cost:
         """See `geofuse.methods.base.FusionMethod`."""
-        return Cost(halo_of(ratio) + max(make_network(RANK, 4).reach - REACH, 0), images=16, channels=RANK, seconds=15e-6)
+        return Cost(halo_of(ratio) + max(make_network(RANK, 4).reach - REACH, 0), images=18, channels=RANK, seconds=11e-6)
 
     def estimator(self, prepared: PreparedPair, settings: Settings, tick: Tick) -> Gem:
         """Fit the estimator alone."""

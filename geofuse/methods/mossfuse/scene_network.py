@@ -98,7 +98,9 @@ class SceneNetwork:
 
     def change(self, z: Tensor, m: Tensor) -> Tensor:
         """What it adds to an estimate (K, H, W), beside the whitened MSI (M, H, W)."""
-        return self.scaling.outputs(self._network(z.device)(*self.scaling.inputs(z, m)), z)
+        network, (images, guides) = self._network(z.device), self.scaling.inputs(z, m)
+        # One way after the other: what the blocks hold meanwhile is most of the memory.
+        return self.scaling.outputs(torch.cat([network(images[k : k + 1], guides[k : k + 1]) for k in range(2)]), z)
 
     def _network(self, device: torch.device) -> MossFuse:
         if str(device) not in self._on:
