@@ -1,6 +1,6 @@
 """What `mossfuse` adds to `gem`, and what each part of its network does: parts switched off one at a time.
 
-Run from the repository root: ``python -m benchmarks.network [--seeds 5] [--ratios 4,8] [--scenes …] [--steps 40]``. Every finished case is
+Run from the repository root: ``python -m benchmarks.network [--seeds 5] [--ratios 4,8] [--scenes …] [--steps 20]``. Every finished case is
 some lines of ``docs/benchmarks/network.csv``; a run that was stopped goes on where it was. ``--table`` prints the Markdown tables of what is
 there. True operators, noise 35/40 dB: geometry and response are the same for all, so that differences are the network's.
 
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="draws of noise")
     parser.add_argument("--ratios", default=",".join(map(str, RATIOS)))
     parser.add_argument("--scenes", default=",".join(SCENES))
-    parser.add_argument("--steps", type=int, default=40, help="of training: what 60 seconds are planned for")
+    parser.add_argument("--steps", type=int, default=20, help="of training, each variant: what 30 seconds are planned for")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if not options.table:

@@ -29,9 +29,9 @@ from geofuse.progress import bar
 SECONDS = {"cpu": 60.0, "cuda": 20.0}  # by default
 # Pixels that a second of training gets through, both ways round: what a slow core manages, so that the clock need not end it.
 SPEED = {"cpu": 15_000.0, "cuda": 500_000.0}
-MOST_STEPS = 200
+MOST_STEPS = 100
 RESERVED = 0.15  # share of the seconds for what comes before and after
-RATE, RECONSTRUCTION_WEIGHT = 3e-3, 0.1
+RATE, RECONSTRUCTION_WEIGHT = 1e-2, 0.1
 SIDE, WINDOWS = 96, 16  # fine pixels along each side of a training window (more where the PSF is wide), and how many are drawn
 LITTLE = 1.5  # windows' worth of pixels up to which a sample is one window
 MIN_SQUARES = 6  # held-out squares of coarse pixels below which nothing is judged, and so nothing is learned

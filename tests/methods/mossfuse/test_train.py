@@ -25,8 +25,8 @@ def fitted(steps: int, seed: int = 0, gaps: bool = False) -> Outcome:
 
 def test_it_learns_what_lies_to_one_side() -> None:
     """Told by coarse pixels alone, and judged by such that it has not seen."""
-    outcome = fitted(12)
-    assert len(outcome.losses) == outcome.planned == 12
+    outcome = fitted(10)
+    assert len(outcome.losses) == outcome.planned == 10
     assert outcome.losses[-1] < outcome.losses[0] - 0.05
     assert outcome.confirmed
     assert outcome.network is not None
