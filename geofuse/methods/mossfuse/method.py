@@ -148,7 +148,11 @@ class MossFuseMethod(BayesianMethod):
         """Undo `FittedMossFuse.state`."""
         own = {name.removeprefix(PART): array for name, array in arrays.items() if name.startswith(PART)}
         plain = super().restore({name: array for name, array in arrays.items() if not name.startswith(PART)}, values)
-        return FittedMossFuse(**vars(plain), network=SceneNetwork.from_arrays(own) if own else None)
+        network = SceneNetwork.from_arrays(own) if own else None
+        expected = plain.gem.coordinates.rank, len(plain.gem.coordinates.srf)
+        if network is not None and (found := (len(network.scaling.z), len(network.scaling.m))) != expected:
+            raise ValueError(f"the network is for {found} coefficients and MSI bands; expected {expected}")
+        return FittedMossFuse(**vars(plain), network=network)
 
 
 MOSSFUSE = MossFuseMethod()

@@ -11,6 +11,7 @@ make it safe to ask it for a change:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -115,13 +116,30 @@ class SceneNetwork:
 
     @staticmethod
     def from_arrays(arrays: dict[str, np.ndarray]) -> SceneNetwork:
-        """Undo `arrays`; the size of the network is that of its arrays."""
+        """Undo `arrays`; raises ValueError where they do not make one network."""
         tensors = {name.removeprefix("network."): torch.as_tensor(np.array(a)) for name, a in arrays.items() if name.startswith("network.")}
         scaling = Scaling(**{name: arrays[f"scaling.{name}"] for name in ("z", "m", "change")})
-        network = make_network(len(scaling.z), len(scaling.m), len(tensors["merge.weight"]))
-        network.load_state_dict(network.state_dict() | tensors)
+        coefficients, bands, width = len(scaling.z), len(scaling.m), len(tensors["merge.weight"])
+        # By the arrays that are there, before a network of their word is made.
+        for name, shape in (
+            ("encode_hsi.0", (width, coefficients, 3, 3)),
+            ("encode_msi.0", (width, bands, 3, 3)),
+            ("merge", (width, 2 * width, 1, 1)),
+        ):
+            _check(name, tensors[f"{name}.weight"].shape, shape)
+        _check("change", scaling.change.shape, (coefficients, coefficients))
+        network = make_network(coefficients, bands, width)
+        own = network.state_dict()
+        for name in (own.keys() | tensors.keys()) - {name for name in own if name.startswith(TRAINING_ONLY)}:
+            _check(name, tensors[name].shape, own[name].shape)
+        network.load_state_dict(own | tensors)
         freeze(network)
         return SceneNetwork(network, scaling)
+
+
+def _check(name: str, found: Sequence[int], expected: Sequence[int]) -> None:
+    if tuple(found) != tuple(expected):
+        raise ValueError(f"{name} of the network has shape {tuple(found)}; expected {tuple(expected)}")
 
 
 def known_features(features: Features, known: Tensor) -> Features:

@@ -135,7 +135,7 @@ def fit_network(
     loop = _Loop(network, windows, scaling, criterion, design, np.random.default_rng(seed))
     planned = _steps(seconds, kind, max(w.seen.pixels for w in windows)) if steps is None else steps
     with torch.enable_grad():
-        loop.run(planned, math.inf if steps else start + (1 - RESERVED) * seconds, progress)
+        loop.run(planned, math.inf if steps is not None else start + (1 - RESERVED) * seconds, progress)
     outcome = Outcome(None, np.array(loop.losses), planned, pixels=held_out)
     if np.isfinite(loop.losses).all():
         with torch.no_grad():

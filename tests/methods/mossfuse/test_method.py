@@ -152,6 +152,13 @@ def test_stored_and_restored_it_gives_the_same_numbers(confirmed: bool) -> None:
             assert torch.equal(one, other), made
 
 
+def test_a_network_for_other_images_is_rejected() -> None:
+    arrays, values = with_network().state()
+    other = SceneNetwork(make_network(7, 4), Scaling(np.ones(7), np.ones(4), np.eye(7))).arrays()
+    with pytest.raises(ValueError, match=r"for \(7, 4\) coefficients and MSI bands"):
+        MOSSFUSE.restore(dict(arrays) | {f"mossfuse.{name}": a for name, a in other.items()}, values)
+
+
 def test_from_files_to_a_model_and_back(tmp_path: Path) -> None:
     """At 8.33 fine pixels to a coarse one; the shortest training there is."""
     hsi, msi = small_cubes()

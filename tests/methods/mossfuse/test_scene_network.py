@@ -86,6 +86,21 @@ def test_stored_and_restored_it_changes_the_same() -> None:
     assert not torch.equal(other.change(z, m), random_network().change(z, m)), "the frozen statistics are part of it"
 
 
+@pytest.mark.parametrize(
+    "name", ["network.merge.weight", "network.encode_hsi.0.weight", "network.decode.1.2.weight", "scaling.change", "scaling.z"]
+)
+def test_arrays_that_make_no_network_are_rejected(name: str) -> None:
+    """As a file from elsewhere may hold them; nothing is made of their word."""
+    arrays = random_network().arrays()
+    with pytest.raises(ValueError, match="has shape"):
+        SceneNetwork.from_arrays(arrays | {name: arrays[name][:-2]})
+    if name != "scaling.z":
+        with pytest.raises(LookupError):
+            SceneNetwork.from_arrays({n: a for n, a in arrays.items() if n != name})
+    with pytest.raises(LookupError):
+        SceneNetwork.from_arrays(arrays | {"network.other": arrays[name]})
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_it_answers_in_the_precision_that_it_is_asked_in(dtype: torch.dtype) -> None:
