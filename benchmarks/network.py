@@ -41,6 +41,7 @@ KEY = ("scene", "response", "ratio", "seed")
 FOUND = ("psnr_db", "sam_deg", "confirmed", "held_out_gain", "held_out_error", "amplitude", "steps", "fit_s", "apply_s")
 COLUMNS = (*KEY, "variant", *FOUND)
 CONTROL, WHOLE, BOTH_SIDES = "gem", "mossfuse", "not antisymmetric"
+MARGINS = (0, 1, 2, 3)
 SAME = 0.0005  # dB, below which nothing is gained or lost
 
 
@@ -114,7 +115,7 @@ def main() -> None:
     rows = _rows()
     for ratio in sorted({row["ratio"] for row in rows}):
         chosen = [row for row in rows if row["ratio"] == ratio]
-        print(f"\n{by_variant(chosen, ratio)}\n\n{by_scene(chosen, ratio)}")
+        print(f"\n{by_variant(chosen, ratio)}\n\n{by_margin(chosen, ratio)}\n\n{by_scene(chosen, ratio)}")
 
 
 def _run(name: str, kind: str, ratio: int, seed: int, folder: Path, steps: int) -> list[tuple[Any, ...]]:
@@ -154,6 +155,19 @@ def by_variant(rows: Sequence[dict[str, str]], ratio: str) -> str:
         lines.append([variant, used, *_spread(np.where(confirmed, gain, 0)), *_spread(gain), f"× {sam.mean():.3f}"])
     head = ["confirmed in", "PSNR, dB", "worst … best", "unjudged: PSNR, dB", "worst … best", "SAM"]
     return markdown([f"1:{ratio}, against `gem`", *head], lines)
+
+
+def by_margin(rows: Sequence[dict[str, str]], ratio: str) -> str:
+    """What is left of the whole network where it has to gain more, or less, than `geofuse.methods.mossfuse.criterion.MARGIN` standard errors."""
+    zero, lines = {key_of(row): row for row in rows if row["variant"] == CONTROL}, []
+    for variant in (WHOLE, BOTH_SIDES):
+        found = [(row, zero[key_of(row)]) for row in rows if row["variant"] == variant]
+        change = np.array([float(row["psnr_db"]) - float(z["psnr_db"]) for row, z in found])
+        gain, error = (np.array([float(row[c]) for row, _ in found]) for c in ("held_out_gain", "held_out_error"))
+        for margin in MARGINS:
+            confirmed = gain > margin * error
+            lines.append([f"{variant}, {margin}", f"{confirmed.sum()} of {len(found)}", *_spread(np.where(confirmed, change, 0))])
+    return markdown([f"1:{ratio}, standard errors", "confirmed in", "PSNR, dB", "worst … best"], lines)
 
 
 def by_scene(rows: Sequence[dict[str, str]], ratio: str) -> str:

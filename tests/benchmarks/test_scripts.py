@@ -95,6 +95,10 @@ def test_of_a_network_that_is_not_confirmed_nothing_is_left() -> None:
     judged = "+0.500 | +0.000 … +1.000; gains 50 %, loses 0 %"
     unjudged = "+0.250 | -0.500 … +1.000; gains 50 %, loses 50 %"
     assert network.by_variant(rows, "4").splitlines()[2:] == [f"| mossfuse | 1 of 2 | {judged} | {unjudged} | × 1.000 |"]
+    rows += [of_network(0, network.BOTH_SIDES, 39.0, "1")]
+    margins = [line.split(" | ")[:3] for line in network.by_margin(rows, "4").splitlines()[2:]]
+    assert margins[0] == ["| mossfuse, 0", "2 of 2", "+0.250"]
+    assert margins[-1] == [f"| {network.BOTH_SIDES}, 3", "1 of 1", "-1.000"]
     scene = "| jasper, qb4 | 35.00 / 2.00 | +0.250 / × 1.000 | +1.00 ± 0.20 % | 1 of 2 | 15 s | × 1.0 |"
     assert network.by_scene(rows, "4").splitlines()[2:] == [scene]
 
