@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from geofuse.methods.gem.filters import fit_filters
 from geofuse.methods.mossfuse import train
 from geofuse.methods.mossfuse.criterion import TRAINING, Criterion, Example, make_examples
+from geofuse.methods.mossfuse.method import Together
 from geofuse.methods.mossfuse.scene_network import make_network
 from geofuse.methods.mossfuse.statistics import statistics
 from geofuse.methods.mossfuse.train import MOST_STEPS, Design, Outcome, fit_network
@@ -23,18 +25,22 @@ def fitted(steps: int, seed: int = 0, gaps: bool = False) -> Outcome:
     return fit_network(estimator(), None, [pair.patch()], steps=steps, seed=seed)
 
 
-def test_it_learns_what_lies_to_one_side() -> None:
-    """Told by coarse pixels alone, and judged by such that it has not seen."""
-    outcome = fitted(10)
+def test_it_learns_what_filters_cannot_say() -> None:
+    """From coarse pixels alone, and confirmed by such that it has not seen; measured +0.59 dB."""
+    gem, patch = estimator(), scene().patch()
+    with torch.no_grad():
+        filters = fit_filters(gem, [patch]).filters
+        outcome = fit_network(gem, filters, [patch], steps=10)
     assert len(outcome.losses) == outcome.planned == 10
     assert outcome.losses[-1] < outcome.losses[0] - 0.05
     assert outcome.confirmed
     assert outcome.network is not None
     assert not outcome.cut_short
+    together = Together(tuple(part for part in (filters, outcome.network) if part is not None))
     with torch.no_grad():
-        gem, patch = estimator(), scene().patch()
-        with_it, without = (gem.coordinates.decode(gem.apply(patch, f)).numpy() for f in (outcome.network, None))
-    assert psnr(scene().truth[20:], with_it[20:]) > psnr(scene().truth[20:], without[20:]) + 0.1
+        with_it, without = (gem.coordinates.decode(gem.apply(patch, f)).numpy() for f in (together, filters))
+    gain = psnr(scene().truth[20:], with_it[20:]) - psnr(scene().truth[20:], without[20:])
+    assert gain > 0.3
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:
@@ -54,7 +60,7 @@ def test_what_is_learned_from_noise_is_not_kept(monkeypatch: pytest.MonkeyPatch)
         return [replace(e, innovation=a) for e, a in zip(examples, asked, strict=True)], criterion
 
     monkeypatch.setattr(train, "make_examples", noise)
-    outcome = fitted(8)
+    outcome = fitted(6)
     assert outcome.losses[-1] < outcome.losses[0]
     assert not outcome.confirmed
     assert outcome.network is None
