@@ -13,6 +13,7 @@ import torch
 
 import geofuse
 from geofuse.job import Job
+from geofuse.methods.gem.estimator import Gem
 from geofuse.methods.gem.filters import ComplementaryFilters
 from geofuse.methods.gem.method import GEM, FittedGem
 from geofuse.methods.mossfuse import method as module
@@ -55,18 +56,22 @@ def prepared(made: Pair) -> PreparedPair:
     return PreparedPair(made.grids, [made.sample], [made.patch()], Registration(made.sigma, made.shift, 0.0), response, 0.0, [])
 
 
-@cache
 @torch.no_grad()
-def with_network(ratio: float = 4.0, side: int = 24, zero: bool = False) -> FittedMossFuse:
+def some_network(gem: Gem, patch: Patch, zero: bool = False) -> SceneNetwork:
     """A network with random weights, or one as it is before it is trained."""
-    fitted, patch = plain(ratio, side), pair(ratio, side).patch()
-    rank, seen = fitted.gem.coordinates.rank, fitted.gem.observe(patch)
-    scaling = Scaling(np.full(rank, 10.0), fitted.gem.guide.scale, 3 * np.eye(rank))
-    network = make_network(rank, 4) if zero else shaken(make_network(rank, 4))
+    rank, seen = gem.coordinates.rank, gem.observe(patch)
+    scaling = Scaling(np.full(rank, 10.0), gem.guide.scale, 3 * np.eye(rank))
+    network = make_network(rank, len(scaling.m)) if zero else shaken(make_network(rank, len(scaling.m)))
     with recording(network):
-        network(*scaling.inputs(fitted.gem.run(seen), seen.m))
+        network(*scaling.inputs(gem.run(seen), seen.m))
     freeze(network)
-    return FittedMossFuse(**vars(fitted), network=SceneNetwork(network, scaling))
+    return SceneNetwork(network, scaling)
+
+
+@cache
+def with_network(ratio: float = 4.0, side: int = 24, zero: bool = False) -> FittedMossFuse:
+    fitted = plain(ratio, side)
+    return FittedMossFuse(**vars(fitted), network=some_network(fitted.gem, pair(ratio, side).patch(), zero))
 
 
 @torch.no_grad()
@@ -159,16 +164,29 @@ def test_a_network_for_other_images_is_rejected() -> None:
         MOSSFUSE.restore(dict(arrays) | {f"mossfuse.{name}": a for name, a in other.items()}, values)
 
 
-def test_from_files_to_a_model_and_back(tmp_path: Path) -> None:
+def test_from_files_to_a_report() -> None:
     """At 8.33 fine pixels to a coarse one; the shortest training there is."""
-    hsi, msi = small_cubes()
-    model = geofuse.fit(hsi, msi, method="mossfuse", progress=False, train_seconds=1e-3)
+    model = geofuse.fit(*small_cubes(), method="mossfuse", progress=False, train_seconds=1e-3)
     assert model.method == "mossfuse"
     found = json.loads(json.dumps(model.report))["network"]
     assert len(found["loss"]) == found["steps"] == 1
+    assert any(warning["code"] == "network-not-confirmed" for warning in model.report["warnings"])
+
+
+def test_a_confirmed_network_goes_to_a_file_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit_network(gem: Gem, filters: object, patches: list[Patch], **_: object) -> Outcome:
+        return Outcome(some_network(gem, patches[0]), np.ones(3), 3, 1.0, 0.02, 0.001, 1.0, 200)
+
+    monkeypatch.setattr(module, "fit_network", fit_network)
+    hsi, msi = small_cubes()
+    model = geofuse.fit(hsi, msi, method="mossfuse", progress=False)
+    assert model.report["network"]["used"]
     again = geofuse.Model.load(model.save(tmp_path / "m.safetensors"))
-    one, other = (geofuse.fuse(hsi, msi, model=m, progress=False) for m in (model, again))
-    assert np.array_equal(one, other, equal_nan=True)
+    whole, other, tiled = (geofuse.fuse(hsi, msi, model=m, tile=t, progress=False) for m, t in ((model, 200), (again, 200), (again, 50)))
+    assert np.array_equal(whole, other, equal_nan=True)
+    assert float(abs(whole - tiled).max()) < TILE_REQUIREMENT
+    without = geofuse.fuse(hsi, msi, model=replace(model, fitted=replace(model.fitted, network=None)), tile=200, progress=False)  # type: ignore[type-var]
+    assert float(abs(whole - without).max()) > 0.005
 
 
 def test_the_seconds_of_training_decide_about_the_result(berlin: tuple[Path, Path]) -> None:

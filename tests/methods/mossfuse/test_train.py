@@ -40,6 +40,7 @@ def test_it_learns_what_filters_cannot_say() -> None:
     with torch.no_grad():
         with_it, without = (gem.coordinates.decode(gem.apply(patch, f)).numpy() for f in (together, filters))
     gain = psnr(scene().truth[20:], with_it[20:]) - psnr(scene().truth[20:], without[20:])
+    print(f"{gain:+.2f} dB")
     assert gain > 0.3
 
 
