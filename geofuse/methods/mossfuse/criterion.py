@@ -3,7 +3,7 @@
 The innovation is what the HSI says beyond its own upsampling, the MSI and the learned filters. Under the estimator's model it is Gaussian
 with a known covariance, and a change of the prior mean is worth what it takes away from its square in that metric
 (`geofuse.methods.gem.evidence`). Squares of coarse pixels are dealt out to three uses that share none: training, tuning of the
-amplitude, and the judgement.
+amplitude, and the judgement. The filters were learned on all of them: what they explain a network cannot claim.
 """
 
 from __future__ import annotations
