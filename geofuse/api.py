@@ -49,13 +49,14 @@ def plan(
     quality: bool = False,
     progress: bool = True,
     seed: int = 0,
+    train_seconds: float | None = None,
 ) -> Plan:
     """What `fuse` would do with the same arguments: grid, ratio, tiles, bytes, memory, device. No pixel is read.
 
     Parameters
     ----------
     hsi, msi : DataArray or Dataset
-    method, srf, model, tile, device, memory, uncertainty, quality, progress, seed
+    method, srf, model, tile, device, memory, uncertainty, quality, progress, seed, train_seconds
         As for `fuse`, which takes the same; there is no progress to show here.
 
     Raises
@@ -64,7 +65,16 @@ def plan(
         Whatever `fuse` would reject before it reads pixels.
     """
     return plan_scene(
-        pair(hsi, msi), method=method, srf=srf, model=model, tile=tile, device=device, memory=memory, uncertainty=uncertainty, seed=seed
+        pair(hsi, msi),
+        method=method,
+        srf=srf,
+        model=model,
+        tile=tile,
+        device=device,
+        memory=memory,
+        uncertainty=uncertainty,
+        seed=seed,
+        train_seconds=train_seconds,
     )
 
 
@@ -78,6 +88,7 @@ def fit(
     progress: bool = True,
     seed: int = 0,
     uncertainty: bool = False,
+    train_seconds: float | None = None,
 ) -> Model:
     """Estimate everything that fusion needs from a bounded sample of the scene, and freeze it.
 
@@ -85,7 +96,7 @@ def fit(
     ----------
     hsi, msi : DataArray or Dataset
         As for `fuse`.
-    method, srf, device, progress, seed
+    method, srf, device, progress, seed, train_seconds
         As for `fuse`.
     uncertainty : bool
         Estimate standard deviations too.
@@ -103,9 +114,17 @@ def fit(
     from geofuse.pipeline.fit import fit_scene, settings_of
 
     scene = checked_pair(hsi, msi)
-    return fit_scene(
-        scene, settings_of(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
+    settings = settings_of(
+        scene,
+        method=method,
+        srf=srf,
+        device=device,
+        progress=progress,
+        seed=seed,
+        uncertainty=uncertainty,
+        train_seconds=train_seconds,
     )
+    return fit_scene(scene, settings)
 
 
 def fuse(
@@ -122,6 +141,7 @@ def fuse(
     quality: bool = False,
     progress: bool = True,
     seed: int = 0,
+    train_seconds: float | None = None,
 ) -> Any:
     """Fuse a hyperspectral and a multispectral image of one place.
 
@@ -132,8 +152,8 @@ def fuse(
     msi : DataArray or Dataset
         Multispectral cube: few bands, fine pixels; any CRS, origin and extent that overlaps.
     method : str
-        ``auto`` (the best estimator by validation on the scene), ``gem``, ``sylvester``, ``mossfuse-paper``, ``hysure``, ``cnmf``, ``gsa``,
-        ``regression``, ``mlp``, ``bicubic``, or one that an installed package declares; ``geofuse methods`` lists them.
+        ``auto`` (the best estimator by validation on the scene), ``gem``, ``sylvester``, ``mossfuse``, ``mossfuse-paper``, ``hysure``, ``cnmf``,
+        ``gsa``, ``regression``, ``mlp``, ``bicubic``, or one that an installed package declares; ``geofuse methods`` lists them.
     srf : str, path or ndarray
         ``auto`` estimates an effective response from the pair; else the name of a sensor (``Sentinel-2A``), a CSV file (wavelength in nm,
         one column a band), or a matrix (M, B).
@@ -146,7 +166,7 @@ def fuse(
     memory : int
         Bytes that the run may use; decides the size of tiles and how many are worked on at once.
     uncertainty : bool
-        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem`` and ``sylvester``);
+        Standard deviation per pixel and band too, calibrated on the scene one resolution step down (methods ``gem``, ``mossfuse`` and ``sylvester``);
         the quality layer with it.
     quality : bool
         The quality layer too: what is to be said of each pixel (`geofuse.cube.flags`).
@@ -154,6 +174,8 @@ def fuse(
         Show progress.
     seed : int
         Same seed, same device, same result.
+    train_seconds : float, optional
+        Bound of the training of a network (methods ``mossfuse`` and ``mossfuse-paper``); by default 60, and 20 for ``mossfuse`` on a GPU.
 
     Returns
     -------
@@ -173,22 +195,47 @@ def fuse(
     """
     scene = pair(hsi, msi) if model is None else checked_pair(hsi, msi)
     planned = plan_scene(
-        scene, method=method, srf=srf, model=model, tile=tile, device=device, memory=memory, uncertainty=uncertainty, seed=seed
+        scene,
+        method=method,
+        srf=srf,
+        model=model,
+        tile=tile,
+        device=device,
+        memory=memory,
+        uncertainty=uncertainty,
+        seed=seed,
+        train_seconds=train_seconds,
     )
     if model is None:
         from geofuse.pipeline.fit import fit_scene, settings_of
 
         scene = without_constant_bands(scene)
         warn_of_scale(scene)
-        asked = settings_of(scene, method=method, srf=srf, device=device, progress=progress, seed=seed, uncertainty=uncertainty)
-        model = fit_scene(scene, asked)
+        settings = settings_of(
+            scene,
+            method=method,
+            srf=srf,
+            device=device,
+            progress=progress,
+            seed=seed,
+            uncertainty=uncertainty,
+            train_seconds=train_seconds,
+        )
+        model = fit_scene(scene, settings)
     if not (uncertainty or quality):
         return apply(scene, model, planned, progress=progress)
     return apply_with_layers(scene, model, planned, uncertainty=uncertainty, progress=progress)
 
 
 def evaluate(
-    hsi: Cube, msi: Cube, *, methods: tuple[str, ...] | str | None = None, progress: bool = True, seed: int = 0, device: str = "auto"
+    hsi: Cube,
+    msi: Cube,
+    *,
+    methods: tuple[str, ...] | str | None = None,
+    progress: bool = True,
+    seed: int = 0,
+    device: str = "auto",
+    train_seconds: float | None = None,
 ) -> pd.DataFrame:
     """Which method is best on this very scene: Wald's protocol, one resolution step down, where the HSI is the truth.
 
@@ -197,6 +244,8 @@ def evaluate(
     hsi, msi : DataArray or Dataset
     methods : tuple of str, or str, optional
         Methods to compare; the usual ones by default.
+    progress, seed, device, train_seconds
+        As for `fuse`.
 
     Returns
     -------
@@ -221,7 +270,9 @@ def evaluate(
     if not chosen:
         raise InvalidInput("There is no method to compare; name at least one, such as 'gem'.")
     scene = checked_pair(hsi, msi)
-    frame = pd.DataFrame(score_methods(scene, settings_of(scene, seed=seed, device=device, progress=progress), chosen))
+    frame = pd.DataFrame(
+        score_methods(scene, settings_of(scene, seed=seed, device=device, progress=progress, train_seconds=train_seconds), chosen)
+    )
     return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
 
 

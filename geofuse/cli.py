@@ -23,6 +23,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
+TrainSeconds = Annotated[
+    float | None,
+    typer.Option(help="Bound of the training of a network (mossfuse, mossfuse-paper); by default 60, or 20 for mossfuse on a GPU."),
+]
 TrustInput = Annotated[
     bool, typer.Option("--trust-input", help="Open whatever GDAL knows, with all that it names: VRT, netCDF, HDF5, WMS, ….")
 ]
@@ -164,6 +168,7 @@ def fuse(
         Path | None, typer.Option(help="Apply this model instead of fitting one: a file that Model.save wrote in Python.")
     ] = None,
     seed: Seed = 0,
+    train_seconds: TrainSeconds = None,
     resume: Annotated[bool, typer.Option(help="Resume an interrupted run of the same command.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run, and stop.")] = False,
@@ -186,7 +191,7 @@ def fuse(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
         reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume,
         progress=not quiet, remote=remote, uncertainty=uncertainty, trust_input=trust_input, hsi_bands=hsi_bands, msi_bands=msi_bands,
-        msi_resolution=msi_resolution, datetime=None if datetime is None else parse_time(datetime),
+        msi_resolution=msi_resolution, train_seconds=train_seconds, datetime=None if datetime is None else parse_time(datetime),
     )  # fmt: skip
     keep_freed_memory()
     if not plan and job.is_done():
@@ -211,6 +216,7 @@ def evaluate(
     msi_resolution: Resolution = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
+    train_seconds: TrainSeconds = None,
     device: Device = "auto",
     trust_input: TrustInput = False,
     quiet: Quiet = False,
@@ -226,7 +232,7 @@ def evaluate(
         open_hsi(hsi, bands=hsi_bands, trust_input=trust_input),
         open_msi(msi, bands=msi_bands, resolution=msi_resolution, trust_input=trust_input),
     )
-    table = api.evaluate(*cubes, methods=chosen, seed=seed, device=device, progress=not quiet)
+    table = api.evaluate(*cubes, methods=chosen, seed=seed, device=device, progress=not quiet, train_seconds=train_seconds)
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     if json is not None:
         _write_json({row["method"]: {k: v for k, v in row.items() if k != "method"} for row in to_plain(table.to_dict("records"))}, json)

@@ -20,6 +20,7 @@ STANDARD = "gem"
 # The one list of methods; what they are is said where they are.
 _OWN = {
     "gem": "geofuse.methods.gem.method:GEM",
+    "mossfuse": "geofuse.methods.mossfuse.method:MOSSFUSE",
     "mossfuse-paper": "geofuse.methods.mossfuse.paper_method:PAPER",
     "sylvester": "geofuse.methods.sylvester:SYLVESTER",
     "hysure": "geofuse.methods.baselines.methods:HYSURE",

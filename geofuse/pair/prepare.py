@@ -24,13 +24,15 @@ from geofuse.pair.screen import Screen
 GEOMETRIC = 0.25
 # A constant near ±0.1 between the sensors is Sentinel-2's processing-baseline offset, applied twice or not at all.
 BASELINE_OFFSET = (0.06, 0.14)
-TRAIN_SECONDS = 60.0
 MAP_SIDE = 64  # cells along the longer side of the map of disagreement
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a fit is asked to do; see `geofuse.fit`. Where ``srf`` or ``geometry`` is given it is taken as it is, and not estimated."""
+    """What a fit is asked to do; see `geofuse.fit`. Where ``srf`` or ``geometry`` is given it is taken as it is, and not estimated.
+
+    ``train_seconds`` bounds the training of a network; None: the method's own bound.
+    """
 
     method: str = "auto"
     srf: np.ndarray | None = None
@@ -38,7 +40,7 @@ class Settings:
     seed: int = 0
     device: str = "cpu"
     progress: bool = True
-    train_seconds: float = TRAIN_SECONDS
+    train_seconds: float | None = None
     uncertainty: bool = False
     geometry: Registration | None = None
 

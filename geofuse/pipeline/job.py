@@ -82,6 +82,7 @@ class Job:
     hsi_bands: str | None = None
     msi_bands: str | None = None
     msi_resolution: float | None = None
+    train_seconds: float | None = None
     remote: str | None = None
     """Address that the output goes to when it is complete, its item beside it; ``output`` is where it is made."""
 
@@ -252,6 +253,7 @@ class Job:
             "bands": [self.hsi_bands, self.msi_bands, self.msi_resolution],
             "method": self.method,
             "seed": self.seed,
+            "train_seconds": self.train_seconds,
             "dtype": self.dtype,
             "uncertainty": self.uncertainty,
         }
@@ -308,6 +310,7 @@ class Job:
                 progress=self.progress,
                 seed=self.seed,
                 uncertainty=self.uncertainty,
+                train_seconds=self.train_seconds,
             )
             model = fit_scene(scene, settings)
             model.save(kept)
@@ -325,7 +328,13 @@ class Job:
         return hsi, open_msi(self.msi, bands=self.msi_bands, resolution=self.msi_resolution, trust_input=self.trust_input)
 
     def _plan(self, scene: Scene, model: Model | None) -> Plan:
-        options: Any = {"method": self.method, "srf": self.srf, "tile": self.tile, "device": self.device}
+        options: Any = {
+            "method": self.method,
+            "srf": self.srf,
+            "tile": self.tile,
+            "device": self.device,
+            "train_seconds": self.train_seconds,
+        }
         planned = plan_scene(scene, model=model, memory=self.memory, **options)
         if self.stac:
             footprint(scene.pair.output_geobox)  # rejects before the work what an item could not say after it

@@ -29,13 +29,14 @@ def plan_scene(
     memory: int = DEFAULT_MEMORY,
     uncertainty: bool = False,
     seed: int = 0,
+    train_seconds: float | None = None,
 ) -> Plan:
     """Plan the fusion of a scene.
 
     Parameters
     ----------
     scene : Scene
-    method, srf, model, tile, device, memory, uncertainty, seed
+    method, srf, model, tile, device, memory, uncertainty, seed, train_seconds
         As for `geofuse.fuse`.
 
     Raises
@@ -48,6 +49,7 @@ def plan_scene(
 
     check_method(method, uncertainty and model is None)
     check_seed(seed)
+    check_train_seconds(train_seconds)
     if model is None:
         response_table(srf, scene)
     else:
@@ -70,6 +72,17 @@ def check_seed(seed: int) -> None:
     """
     if not (isinstance(seed, int | np.integer) and seed >= 0):
         raise InvalidInput(f"The seed is {seed!r}; expected a whole number, 0 or more.")
+
+
+def check_train_seconds(seconds: float | None) -> None:
+    """Reject what bounds no training.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if seconds is not None and not (isinstance(seconds, int | float | np.number) and 0 < seconds < np.inf):
+        raise InvalidInput(f"The seconds of training are {seconds!r}; expected a number above 0, or None for those of the method.")
 
 
 def check_knows_errors(model: Model) -> None:

@@ -29,7 +29,7 @@ def summary_sentences(report: Mapping[str, Any]) -> list[str]:
     >>> summary_sentences({"method": "gem", "bands": {"names": ["a", "b"]}, "geometry": {"ratio": 4.0}})
     ['Fused with gem: 2 bands, on pixels 4 times finer than those of the hyperspectral image.']
     """
-    parts = (_what, _geometry, _coregistration, _disagreement, _learned, _residuals, _uncertainty, _validation, _cost)
+    parts = (_what, _geometry, _coregistration, _disagreement, _learned, _network, _residuals, _uncertainty, _validation, _cost)
     written = [part(report) for part in parts]
     return [sentence for sentence in written if sentence]
 
@@ -90,6 +90,14 @@ def _learned(report: Mapping[str, Any]) -> str:
     if weights:
         return f"{weights:.0f} weights of filters were learned from the scene, and coarse pixels held out from learning confirmed them."
     return "Coarse pixels held out from learning did not confirm what filters learned from the scene: they were left out."
+
+
+def _network(report: Mapping[str, Any]) -> str:
+    gain, error = _number(report, "network", "held_out_gain"), _number(report, "network", "held_out_gain_error")
+    if gain is None or error is None:
+        return ""
+    text = f"Of what coarse pixels held out from its training say beyond the estimate, a network explains {100 * gain:.2f} ± {100 * error:.2f} %: "
+    return text + ("it was used." if report["network"].get("used") else "it was left out, and the result is that of gem.")
 
 
 def _uncertainty(report: Mapping[str, Any]) -> str:

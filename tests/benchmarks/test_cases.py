@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.cases import DEFAULT_METHODS, METHODS, REFERENCE, Case, all_cases, is_random, quick_cases
+from benchmarks.cases import DEFAULT_METHODS, METHODS, REFERENCE, SLOW, Case, all_cases, is_random, quick_cases
 from geofuse.methods.registry import get_method, method_names
 from geofuse.simulate import SCENES
 
@@ -12,13 +12,14 @@ def test_every_combination_once() -> None:
     assert len(set(cases)) == len(cases)
     noisy = [case for case in cases if case.noise == "noisy"]
     # scenes × ratios × responses × operators × seeds × (methods + the reference)
-    assert len(noisy) == len(SCENES) * 2 * 2 * 2 * 3 * (len(METHODS) - 1 + 1)
+    assert len(noisy) == len(SCENES) * 2 * 2 * 2 * 3 * (len(METHODS) - len(SLOW) + 1)
     assert set(quick_cases()) <= set(cases)
 
 
 def test_methods_are_those_of_the_package() -> None:
     assert set(METHODS) == {"auto", *method_names()}
-    assert set(DEFAULT_METHODS) == {"auto", *(name for name in method_names() if get_method(name).role != "reproduction")}
+    assert set(DEFAULT_METHODS) == {"auto", *method_names()} - set(SLOW)
+    assert not any(get_method(name).quick for name in SLOW)
     assert {c.method for c in all_cases(methods=["mossfuse-paper"])} == {REFERENCE, "mossfuse-paper"}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import ablation, compression
+from benchmarks import ablation, compression, network
 from benchmarks.robustness import psnr
 from geofuse.io.write.cog import write_cog
 from tests.crops import few_cubes
@@ -82,6 +82,44 @@ def test_a_stopped_ablation_goes_on(tiny_data: Path, tmp_path: Path, monkeypatch
         monkeypatch.setattr(sys, "argv", ["ablation", "--ratios", "4", "--seeds", seeds])
         ablation.main()
     assert asked == [0] * 12 + [1] * 12
+
+
+def of_network(seed: int, variant: str, psnr_db: float, confirmed: str = "", seconds: float = 2.0) -> dict[str, str]:
+    values = ("jasper", "qb4", "4", str(seed), variant, str(psnr_db), "2.0", confirmed, "0.01", "0.002", "0.5", "20", str(seconds), "1.5")
+    return dict(zip(network.COLUMNS, values, strict=True))
+
+
+def test_of_a_network_that_is_not_confirmed_nothing_is_left() -> None:
+    rows = [of_network(0, network.CONTROL, 40.0), of_network(0, network.WHOLE, 41.0, "1", 10.0)]
+    rows += [of_network(1, network.CONTROL, 30.0), of_network(1, network.WHOLE, 29.5, "0", 20.0)]
+    judged = "+0.500 | +0.000 … +1.000; gains 50 %, loses 0 %"
+    unjudged = "+0.250 | -0.500 … +1.000; gains 50 %, loses 50 %"
+    assert network.by_variant(rows, "4").splitlines()[2:] == [f"| mossfuse | 1 of 2 | {judged} | {unjudged} | × 1.000 |"]
+    rows += [of_network(0, network.BOTH_SIDES, 39.0, "1")]
+    margins = [line.split(" | ")[:3] for line in network.by_margin(rows, "4").splitlines()[2:]]
+    assert margins[0] == ["| mossfuse, 0", "2 of 2", "+0.250"]
+    assert margins[-1] == [f"| {network.BOTH_SIDES}, 3", "1 of 1", "-1.000"]
+    scene = "| jasper, qb4 | 35.00 / 2.00 | +0.250 / × 1.000 | +1.00 ± 0.20 % | 1 of 2 | 15 s | × 1.0 |"
+    assert network.by_scene(rows, "4").splitlines()[2:] == [scene]
+
+
+def test_the_network_is_measured_part_by_part(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not again where it was."""
+    monkeypatch.setenv("GEOFUSE_BENCHMARK_DATA", str(tiny_data))
+    monkeypatch.setattr(network, "TABLE", tmp_path / "network.csv")
+    monkeypatch.setattr(network, "RESPONSES", ("qb4",))
+    arguments = ["--scenes", "jasper", "--ratios", "4", "--seeds", "1", "--steps", "1"]
+    monkeypatch.setattr(sys, "argv", ["network", *arguments])
+    network.main()
+    rows = network._rows()
+    assert [row["variant"] for row in rows] == [network.CONTROL, *network.DESIGNS]
+    assert {row["steps"] for row in rows[1:]} == {"1"}
+    assert len({row["held_out_gain"] for row in rows[1:]}) > 3, "each is another network"
+    monkeypatch.setattr(network, "_run", None)
+    network.main()
+    assert "nan" not in capsys.readouterr().out
 
 
 def test_psnr_of_some_pixels() -> None:

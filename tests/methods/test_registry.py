@@ -23,7 +23,7 @@ from geofuse.pair.patch import Patch
 from geofuse.pair.prepare import PreparedPair, Settings
 from tests.crops import few_cubes
 
-OWN = {"gem", "mossfuse-paper", "sylvester", "hysure", "cnmf", "gsa", "regression", "mlp", "bicubic"}
+OWN = {"gem", "mossfuse", "mossfuse-paper", "sylvester", "hysure", "cnmf", "gsa", "regression", "mlp", "bicubic"}
 Declare = Callable[..., None]
 
 
@@ -115,10 +115,12 @@ def test_a_name_that_is_none_is_rejected_with_those_that_are() -> None:
 
 def test_uncertainty_is_of_methods_that_know_their_errors() -> None:
     able = {name for name in OWN if isinstance(get_method(name), CalibratesErrors)}
-    assert able == {"gem", "sylvester"}
+    assert able == {"gem", "mossfuse", "sylvester"}
     for name in able | {"auto"}:
         check_method(name, uncertainty=True)
-    with pytest.raises(InvalidInput, match=r"'gsa' says nothing about its errors; expected one of auto, gem, sylvester with uncertainty"):
+    with pytest.raises(
+        InvalidInput, match=r"'gsa' says nothing about its errors; expected one of auto, gem, mossfuse, sylvester with uncertainty"
+    ):
         check_method("gsa", uncertainty=True)
 
 
@@ -166,7 +168,10 @@ def test_a_broken_package_is_named_where_its_method_is_asked_for(value: str, dec
 def test_a_broken_package_spoils_no_command(declare: Declare, capsys: pytest.CaptureFixture[str]) -> None:
     """What names all methods works without it, and says so."""
     declare(broken="geofuse_no_such_package:METHOD")
-    with pytest.warns(UserWarning, match="'broken' cannot be imported"), pytest.raises(InvalidInput, match=r"auto, gem, sylvester with"):
+    with (
+        pytest.warns(UserWarning, match="'broken' cannot be imported"),
+        pytest.raises(InvalidInput, match=r"auto, gem, mossfuse, sylvester with"),
+    ):
         check_method("gsa", uncertainty=True)
     with pytest.raises(SystemExit) as ended:
         main(["methods"])

@@ -375,6 +375,8 @@ def test_nothing_heavy_is_imported_and_pyplot_is_left_alone() -> None:
         ({"coregistration": {"largest_px": 0.01}}, ""),
         ({"learned": {"weights": 1216}}, "1216 weights .* confirmed them"),
         ({"learned": {"weights": 0}}, "did not confirm"),
+        ({"network": {"used": True, "held_out_gain": 0.0123, "held_out_gain_error": 0.002}}, "explains 1.23 ± 0.20 %: it was used"),
+        ({"network": {"used": False, "held_out_gain": -0.001, "held_out_gain_error": 0.002}}, "left out, and the result is that of gem"),
         ({"network": {"steps": 10}}, ""),  # the published network
         ({"uncertainty": {"factor": 1.051}}, r"by 1\.05"),
     ],

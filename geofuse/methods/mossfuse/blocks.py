@@ -107,7 +107,7 @@ class TransposedAttention(nn.Module):
         def products() -> Tensor:
             query, key = self.query_key(x).chunk(2, 1)
             query = gate_query(query) if gate_query else query
-            q, k = (t.unflatten(1, (self.heads, -1)).flatten(3) for t in (query, key))
+            q, k = (self.products.counted(t).unflatten(1, (self.heads, -1)).flatten(3) for t in (query, key))
             energies = torch.stack([(q * q).sum(-1), (k * k).sum(-1)], -1)
             return torch.cat([q @ k.transpose(-1, -2), energies], -1)
 
@@ -196,7 +196,7 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the gate."""
-        return x * self.gate(self.mean(lambda: x.sum((-2, -1)), _pixels(x)))[..., None, None]
+        return x * self.gate(self.mean(lambda: self.mean.counted(x).sum((-2, -1)), _pixels(x)))[..., None, None]
 
 
 class ResponseNorm(nn.Module):
@@ -210,7 +210,7 @@ class ResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise."""
-        amplitude = (self.energy(lambda: (x * x).sum((-2, -1)), _pixels(x)) + 1e-12).sqrt()
+        amplitude = (self.energy(lambda: self.energy.counted(x * x).sum((-2, -1)), _pixels(x)) + 1e-12).sqrt()
         relative = amplitude / (amplitude.mean(1, keepdim=True) + 1e-6)
         return x + self.gamma * (x * relative[..., None, None]) + self.beta
 
@@ -268,7 +268,7 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh the channels."""
-        return self.gate(self.mean(lambda: x.sum((-2, -1)), _pixels(x))[..., None, None])
+        return self.gate(self.mean(lambda: self.mean.counted(x).sum((-2, -1)), _pixels(x))[..., None, None])
 
 
 class Aggregation(nn.Module):

@@ -6,6 +6,7 @@ arXiv:2412.04802. The network knows nothing of reflectance: it runs on all bands
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,8 +44,8 @@ def _attention(width: int, heads: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*(TransposedAttentionBlock(width, heads) for _ in range(blocks)))
 
 
-def _large_kernels(width: int) -> nn.Sequential:
-    return nn.Sequential(*(LargeKernelBlock(width, kernel) for kernel in (7, 0, 0)))
+def _large_kernels(width: int, kernels: Sequence[int]) -> nn.Sequential:
+    return nn.Sequential(*(LargeKernelBlock(width, kernel) for kernel in kernels))
 
 
 def _head(width: int, outputs: int, bias: bool) -> nn.Sequential:
@@ -64,6 +65,8 @@ class MossFuse(nn.Module):
         Transposed-attention blocks per stage.
     heads : int
         Attention heads.
+    kernels : sequence of int
+        Of the large-kernel blocks in a head, one after the other.
 
     Notes
     -----
@@ -75,14 +78,16 @@ class MossFuse(nn.Module):
     large-kernel block.
     """
 
-    def __init__(self, bands: int, msi_bands: int, width: int = 48, blocks: int = 1, heads: int = 8) -> None:
+    def __init__(
+        self, bands: int, msi_bands: int, width: int = 48, blocks: int = 1, heads: int = 8, kernels: Sequence[int] = (7, 0, 0)
+    ) -> None:
         super().__init__()
         self.channels = (bands, msi_bands, width)
         self.encode_msi = nn.Sequential(convolution(msi_bands, width), _attention(width, heads, blocks))
-        self.shared_from_msi = nn.Sequential(_large_kernels(width), _attention(width, heads, 1))
-        self.spatial_from_msi = _large_kernels(width)
+        self.shared_from_msi = nn.Sequential(_large_kernels(width, kernels), _attention(width, heads, 1))
+        self.spatial_from_msi = _large_kernels(width, kernels)
         self.encode_hsi = nn.Sequential(convolution(bands, width), _attention(width, heads, blocks))
-        self.shared_from_hsi = nn.Sequential(_attention(width, heads, 1), _large_kernels(width))
+        self.shared_from_hsi = nn.Sequential(_attention(width, heads, 1), _large_kernels(width, kernels))
         self.spectral_from_hsi = _attention(width, heads, 1)
         self.merge = pointwise(2 * width, width)
         self.add_spatial = SpatialAggregation(width, heads)

@@ -19,6 +19,7 @@ from geofuse.pair.patch import Patch
 from geofuse.pair.prepare import PreparedPair, Settings
 
 TRAINING_ONLY = "training_decoders."
+TRAIN_SECONDS = 60.0  # by default
 UPSAMPLING = 3  # coarse pixels that interpolation of the HSI reaches, gaps filled from their neighbours included
 
 
@@ -111,7 +112,7 @@ class PaperMethod:
             prepared.patches,
             prepared.response.matrix,
             scale=scale,
-            seconds=settings.train_seconds,
+            seconds=TRAIN_SECONDS if settings.train_seconds is None else settings.train_seconds,
             seed=settings.seed,
             device=settings.device,
             progress=settings.progress,

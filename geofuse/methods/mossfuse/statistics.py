@@ -35,6 +35,7 @@ class PixelMean(nn.Module):
     def __init__(self, *shape: int) -> None:
         super().__init__()
         self.mode: Mode = "live"
+        self.known: Tensor | None = None
         self.register_buffer("value", torch.zeros(shape))
         self.register_buffer("pixels", torch.zeros(()))
 
@@ -44,7 +45,7 @@ class PixelMean(nn.Module):
         Parameters
         ----------
         total : callable
-            Computes the sum over pixels of every sample, shape (n, *shape); not called when frozen.
+            Computes the sum over pixels of every sample, shape (n, *shape), of what `counted` leaves; not called when frozen.
         pixels : int
             Pixels in a sample.
         """
@@ -54,16 +55,21 @@ class PixelMean(nn.Module):
             raise RunError(
                 "a frozen network met a statistic that was never recorded: pass an image through within recording(network) first"
             )
-        mean = total() / pixels
+        sums = total()
+        count = sums.new_full((len(sums),), pixels) if self.known is None else self.known.sum((1, 2, 3)).clamp(min=1)
+        mean = sums / count.reshape(-1, *[1] * (sums.ndim - 1))
         if self.mode == "record":
-            self._add(mean.detach(), pixels)
+            self._add(sums.detach().sum(0), count.sum())
         return mean
 
-    def _add(self, mean: Tensor, pixels: int) -> None:
+    def counted(self, x: Tensor) -> Tensor:
+        """An image (n, C, H, W) with zeros where it does not count (see `counting`)."""
+        return x if self.known is None else x * self.known
+
+    def _add(self, sums: Tensor, new: Tensor) -> None:
         """Update the running mean, every pixel of every call weighing the same."""
-        new = len(mean) * pixels
         self.pixels += new
-        self.value += (mean.mean(0) - self.value) * (new / self.pixels)
+        self.value += (sums / new - self.value) * (new / self.pixels)
 
 
 def statistics(module: nn.Module) -> list[PixelMean]:
@@ -87,6 +93,18 @@ def recording(module: nn.Module) -> Iterator[None]:
             yield
     finally:
         thaw(module)
+
+
+@contextmanager
+def counting(module: nn.Module, known: Tensor | None) -> Iterator[None]:
+    """Count only known pixels in the statistics of this block: 1 or 0, shape (n, 1, H, W); None: all of them."""
+    for statistic in statistics(module):
+        statistic.known = known
+    try:
+        yield
+    finally:
+        for statistic in statistics(module):
+            statistic.known = None
 
 
 def freeze(module: nn.Module) -> None:

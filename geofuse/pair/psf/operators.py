@@ -66,7 +66,10 @@ def _expanded(coarse_rows: Tensor, height: int, stripes: list[tuple[slice, slice
     """Apply a striped matrix along the rows: (c, n, W) to (c, H, W)."""
     out = coarse_rows.new_zeros(len(coarse_rows), height, coarse_rows.shape[2])
     for stripe, near, matrix in stripes:
-        torch.matmul(matrix, coarse_rows[:, near], out=out[:, stripe])
+        if coarse_rows.requires_grad:  # a network is trained through it: autograd knows no `out`
+            out[:, stripe] = matrix @ coarse_rows[:, near]
+        else:
+            torch.matmul(matrix, coarse_rows[:, near], out=out[:, stripe])
     return out
 
 
