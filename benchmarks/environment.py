@@ -16,8 +16,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "benchmarks"  # where results go that no one sends elsewhere
-# Rooms that make files and pictures change no figure.
-WITHOUT = ("accessors", "cli", "demo", "io", "job", "stac", "view", "__main__")
+# Modules that make files and pictures change no figure.
+WITHOUT = ("accessors", "cli", "demo", "io", "stac", "view", "__main__")
 MEASURING = ("benchmarks/measure.py",)
 LIBRARIES = ("torch", "numpy", "scipy", "xarray", "dask", "geofuse")
 
@@ -25,7 +25,7 @@ LIBRARIES = ("torch", "numpy", "scipy", "xarray", "dask", "geofuse")
 def code_version(root: Path = ROOT, without: tuple[str, ...] = WITHOUT) -> str:
     """Twelve hexadecimal digits that change when the code behind the figures does, and not with comments, docstrings or layout.
 
-    ``without`` names the rooms that change no figure.
+    ``without`` names the modules that change no figure.
     """
     package = [
         p for p in sorted((root / "geofuse").rglob("*.py")) if p.relative_to(root / "geofuse").parts[0].removesuffix(".py") not in without

@@ -93,7 +93,7 @@ def check_name(name: str) -> None:
 
 
 def check_method(name: str, uncertainty: bool = False) -> None:
-    """Reject a method that does not exist, and one that knows nothing of its errors where these are asked for.
+    """Reject a method that does not exist, and one that does not estimate its errors where these are asked for.
 
     Raises
     ------
@@ -105,5 +105,5 @@ def check_method(name: str, uncertainty: bool = False) -> None:
     if uncertainty and not isinstance(get_method(name), CalibratesErrors):
         able = [other for other, method in all_methods().items() if isinstance(method, CalibratesErrors)]
         raise InvalidInput(
-            f"The method {name!r} says nothing about its errors; expected one of {', '.join((AUTO, *able))} with uncertainty."
+            f"The method {name!r} does not estimate its errors; expected one of {', '.join((AUTO, *able))} with uncertainty."
         )

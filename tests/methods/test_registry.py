@@ -119,7 +119,7 @@ def test_uncertainty_is_of_methods_that_know_their_errors() -> None:
     for name in able | {"auto"}:
         check_method(name, uncertainty=True)
     with pytest.raises(
-        InvalidInput, match=r"'gsa' says nothing about its errors; expected one of auto, gem, mossfuse, sylvester with uncertainty"
+        InvalidInput, match=r"'gsa' does not estimate its errors; expected one of auto, gem, mossfuse, sylvester with uncertainty"
     ):
         check_method("gsa", uncertainty=True)
 

@@ -1,11 +1,11 @@
-"""How far the two images contradict each other, and whom to believe.
+"""How far the two images contradict each other, and which one decides.
 
 Seen through the other's operator both images should be the same: L y ≈ A m up to noise. What is left beyond noise is measured by
 
     ρ² = excess variance of L y - A m, relative to the prior variance tr(L Σ Lᵀ).
 
 ρ near zero: the pair is consistent. ρ above 0.05: the geometry is wrong, or the sensors saw different things. The HSI is then
-believed in its radiometry and the MSI in its detail: the MSI is *harmonised* by a smooth field that carries the significant part
+taken for radiometry and the MSI for detail: the MSI is *harmonised* by a smooth field that carries the significant part
 of the contradiction, and the HSI noise is inflated by what contradiction remains.
 """
 

@@ -35,7 +35,7 @@ def _contradiction(prepared: PreparedPair, gem: Gem) -> list[Warned]:
             warned(
                 "contradiction",
                 f"The two images contradict each other (rho {rho:.2f}, above {WARNING_RHO}) beyond noise and geometry: other light, other date or other "
-                "calibration. The HSI is believed in its radiometry and the MSI in its detail.",
+                "calibration. Radiometry is taken from the HSI and detail from the MSI.",
             )
         )
     if gem.geometry is not None:

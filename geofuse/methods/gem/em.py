@@ -1,7 +1,7 @@
 """Expectation-maximisation: prior covariances and MSI noise from the two images themselves.
 
 Each round solves for the MAP image and sets every covariance to the scatter of that image around its prior mean plus the
-posterior covariance, which keeps the prior from shrinking to what the solver already believes. Posterior covariances use the
+posterior covariance, which keeps the prior from shrinking to the solution at hand. Posterior covariances use the
 spectrum of AAᵀ: of the N fine pixels, as many combinations as there are coarse pixels are seen by the HSI, the others not.
 """
 

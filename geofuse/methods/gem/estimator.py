@@ -91,7 +91,7 @@ class Gem:
     Attributes
     ----------
     coordinates : Coordinates
-    trust : Consistency
+    consistency : Consistency
         How far the two images contradict each other, and how the MSI is harmonised to the HSI.
     classes : Classes or None
         None: one class.
@@ -191,7 +191,7 @@ class Gem:
         """All that was learned, by dotted names, for storage."""
         parts: dict[str, dict[str, np.ndarray]] = {
             "coordinates": self.coordinates.arrays(),
-            "trust": self.consistency.arrays(),
+            "consistency": self.consistency.arrays(),
             "guide": {"scale": self.guide.scale, "sigma": np.array(self.guide.sigma), "ridge": np.array(self.guide.ridge)},
         }
         if self.classes is not None:
@@ -215,7 +215,7 @@ class Gem:
         stages = sorted(part for part in parts if part.startswith("stage"))
         return Gem(
             Coordinates(**parts["coordinates"]),
-            Consistency.from_arrays(parts["trust"]),
+            Consistency.from_arrays(parts["consistency"]),
             Classes.from_arrays(parts["classes"]) if "classes" in parts else None,
             GuidedFilter(guide["scale"], float(guide["sigma"]), float(guide["ridge"])),
             tuple(Stage(part.split("-", 1)[1], Prior(**parts[part])) for part in stages),
@@ -262,20 +262,20 @@ def fit_gem(
     seed : int
         For the classes.
     tick : callable
-        Oracle the name of each step when it begins.
+        Is given the name of each step when it begins.
     """
     tick("noise and subspace")
     start = start_coordinates(patches, srf, msi_offset)
     tick("prior covariance")
     coordinates, covariance = _calibrated(patches, start, ratio)
-    tick("trust")
-    told = measure_consistency([encode(p, coordinates) for p in patches], coordinates, covariance, harmonise)
-    geometry, consistency = correct_geometry(patches, coordinates), told
+    tick("cross-sensor consistency")
+    measured = measure_consistency([encode(p, coordinates) for p in patches], coordinates, covariance, harmonise)
+    geometry, consistency = correct_geometry(patches, coordinates), measured
     if geometry is not None:  # what was calibrated under the wrong one is of no use
         patches = [p.at(geometry) for p in patches]
         coordinates, covariance = _calibrated(patches, start, ratio)
         right = measure_consistency([encode(p, coordinates) for p in patches], coordinates, covariance, harmonise)
-        consistency = replace(right, rho=told.rho)
+        consistency = replace(right, rho=measured.rho)
     coordinates, covariance = inflate_hsi_noise(coordinates, covariance, consistency.left)
     coordinates, covariance = calibrate(patches, coordinates, covariance, rounds=8)
     seen = [harmonised(encode(p, coordinates), coordinates, consistency) for p in patches]

@@ -89,7 +89,7 @@ def normal_equations(
         found.append([_whitened_products(s, shown, innovation[u], float(v)) for u, v in enumerate(components.value)])
         count += float(mask.sum())
     gram, right, power = (np.sum([[component[i] for component in patch] for patch in found], axis=0) for i in range(3))
-    # An innovation larger than the model expects is not believed at its word.
+    # An innovation larger than the model expects counts for less.
     consistency = 1 / np.maximum(power / max(count, 1), 1)
     return Equations(gram * consistency[:, None, None], right * consistency[:, None], power * consistency)
 

@@ -1,11 +1,11 @@
 """A geometry that the two images contradict, put right before anything rests on it.
 
-What the estimator is told of PSF width and shift may be wrong: a sensor's nominal figures, another scene's, a PSF that no Gaussian fits. Every
+The given PSF width and shift may be wrong: a sensor's nominal figures, another scene's, a PSF that no Gaussian fits. Every
 stage would then explain blur and displacement by spectra. Seen through the right PSF the MSI is what the HSI shows in its bands, so
 
     χ²(σy, σx, dy, dx) = | L y - A m |²     in units of its own noise, gain and constant of every band left free
 
-is made small by Gauss-Newton steps from the geometry that was told. The outcome replaces it only where it explains far more than chance would:
+is made small by Gauss-Newton steps from the given geometry. The outcome replaces it only where it explains far more than chance would:
 a geometry that was right is kept to the last digit.
 """
 
@@ -49,8 +49,8 @@ def correct_geometry(patches: Sequence[Patch], coordinates: Coordinates) -> np.n
         return None
     seen = [encode(p, coordinates) for p in patches]
     builder = place[0]
-    told, ratio = np.array([*builder.sigma, *builder.shift]), builder.pair.ratio
-    used = [_always_complete(p, s, told, ratio) for p, s in zip(patches, seen, strict=True)]
+    given, ratio = np.array([*builder.sigma, *builder.shift]), builder.pair.ratio
+    used = [_always_complete(p, s, given, ratio) for p, s in zip(patches, seen, strict=True)]
     if sum(int(u.sum()) for u in used) < MIN_PIXELS:
         return None
     whiten = np.linalg.inv(np.linalg.cholesky(_expected(seen, coordinates.mixing)))
@@ -58,13 +58,13 @@ def correct_geometry(patches: Sequence[Patch], coordinates: Coordinates) -> np.n
     def error(geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _errors(patches, seen, used, coordinates.mixing, geometry)
 
-    best, (left, shown) = told, error(told)
+    best, (left, shown) = given, error(given)
     first = best_value = _squares(left, shown, whiten)
     for _ in range(STEPS):
         slopes = [(error(best + d)[0] - left) / (PROBE * ratio) for d in PROBE * ratio * np.eye(4)]
         x = np.stack([(whiten @ _free(s, shown)).ravel() for s in slopes])
         step = -np.linalg.lstsq(x.T, (whiten @ _free(left, shown)).ravel(), rcond=None)[0]
-        tried = np.clip(best + step, told - FARTHEST * ratio, told + FARTHEST * ratio)
+        tried = np.clip(best + step, given - FARTHEST * ratio, given + FARTHEST * ratio)
         tried[:2] = np.maximum(tried[:2], NARROWEST * ratio)
         new, new_shown = error(tried)
         value = _squares(new, new_shown, whiten)
@@ -76,10 +76,10 @@ def correct_geometry(patches: Sequence[Patch], coordinates: Coordinates) -> np.n
     return best if beyond_chance and explained > WORTHWHILE * first else None
 
 
-def _always_complete(patch: Patch, seen: Observation, told: np.ndarray, ratio: float) -> np.ndarray:
+def _always_complete(patch: Patch, seen: Observation, given: np.ndarray, ratio: float) -> np.ndarray:
     """Coarse pixels that any geometry in question sees whole."""
     far = FARTHEST * ratio
-    corners = [told + np.array([far, far, sign * far, sign * far]) for sign in (-1, 0, 1)]
+    corners = [given + np.array([far, far, sign * far, sign * far]) for sign in (-1, 0, 1)]
     return np.logical_and.reduce([(replace(seen, psf=patch.at(g).psf).complete > 0).cpu().numpy() for g in corners])
 
 

@@ -22,7 +22,7 @@ from geofuse.pair.prepare import PreparedPair, Settings
 
 # Beyond this many fine pixels a coarse pixel changes nothing that int16 reflectance could show (docs/explanation/tiles.md).
 HALO_COARSE, HALO_FINE = 8.0, 56
-RANK = 28  # coefficients at most, with up to ten MSI bands
+RANK = 30  # coefficients at most, with up to ten MSI bands
 
 
 def halo_of(ratio: float) -> int:

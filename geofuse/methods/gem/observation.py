@@ -69,7 +69,7 @@ def encode(patch: Patch, coordinates: Coordinates) -> Observation:
     m = coordinates.encode_msi(patch.msi)
     valid = known = None
     if not bool(patch.msi_valid.all()):
-        # Where the MSI is silent it is given what the HSI predicts, for whoever looks at it; the solver believes nothing there.
+        # Gaps of the MSI are given what the HSI predicts, for the filters; the solver does not use them.
         m = torch.where(patch.msi_valid, m, mix(mixing, patch.psf.upsample(y)))
         valid = known = patch.msi_valid
     if not bool(patch.hsi_valid.all()):

@@ -15,7 +15,7 @@ from geofuse.pair.patch import Patch
 from geofuse.pair.psf.weights import cubic_matrix, psf_matrix
 
 # Noise of the MSI that a direction outside the subspace adds to its bands, where it is as strong as the noise of the HSI: below this it is left out.
-SEEN_BY_MSI = 0.3
+SEEN_BY_MSI = 0.15
 
 
 def start_coordinates(patches: Sequence[Patch], srf: np.ndarray, msi_offset: np.ndarray, rank: int | None = None) -> Coordinates:

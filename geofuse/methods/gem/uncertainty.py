@@ -1,6 +1,6 @@
 """How far the fused spectra may be off: a standard deviation per pixel and band.
 
-The estimator is Bayesian and knows its posterior covariance in every class. Two things keep it from being believed at its word. The
+The estimator is Bayesian and knows its posterior covariance in every class. Two things make it too small. The
 last stage stands around a mean drawn from the observations themselves and calls itself too certain; the first stands around the
 upsampled HSI alone and calls itself too uncertain: the geometric mean of both variances is taken. And a model is only a model: one
 factor, found where the truth is known, one resolution step down on the same scene, makes nine tenths of its pixels lie within the
@@ -8,7 +8,7 @@ interval that says nine tenths. To that comes what the subspace leaves out, whic
 
 Where the MSI is far from what was to be expected the variance is scaled by how far (`geofuse.methods.gem.innovation`): spectra are extrapolated there.
 
-Where only one image is believed, since the other shows a cloud, the variance is that of what remains unknown: of the detail that the HSI does
+Where only one image is used, since the other shows a cloud, the variance is that of what remains unknown: of the detail that the HSI does
 not resolve, or of all that the scene's spectra may be when their values in the MSI's bands are known.
 """
 
@@ -30,7 +30,7 @@ from geofuse.pair.patch import Patch
 
 NOMINAL, NORMAL_QUANTILE = 0.9, 1.6449  # nine tenths of a normal distribution lie within so many standard deviations
 # Natural logarithm of the factor: half of what the reduced scene says, which has few pixels and another ratio, and not beyond limits.
-BELIEVED, FURTHEST = 0.5, 1.5
+WEIGHT_OF_REDUCED, FURTHEST = 0.5, 1.5
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Uncertainty:
     floor : ndarray, shape (B,)
         Variance that the subspace leaves out, reflectance squared.
     hsi_only, msi_only : ndarray, shape (B,)
-        Variance where the other image is silent, reflectance squared.
+        Variance where the other image is left out, reflectance squared.
     factor : float
         Calibration of ``variance``.
     """
@@ -63,7 +63,7 @@ class Uncertainty:
         weights : Tensor, shape (J, H, W)
             Soft class weights.
         valid, known : Tensor of bool, shape (H, W), optional
-            Pixels where the MSI, and where both images are believed; None: all of them.
+            Pixels where the MSI, and where both images are used; None: all of them.
         factor : Tensor, shape (H, W), optional
             Of the variance where the MSI is far from what was to be expected (see `Gem.widening`).
         """
@@ -147,7 +147,7 @@ def calibration(gem: Gem, patch: Patch, fused: np.ndarray, truth: np.ndarray, no
     def excess(log_factor: float) -> float:
         return float((error < NORMAL_QUANTILE**2 * (np.exp(log_factor) * variance + floor)).mean()) - NOMINAL
 
-    limit = FURTHEST / BELIEVED
+    limit = FURTHEST / WEIGHT_OF_REDUCED
     if excess(-limit) >= 0 or excess(limit) <= 0:
         return float(np.exp(-FURTHEST if excess(-limit) >= 0 else FURTHEST))
-    return float(np.exp(BELIEVED * brentq(excess, -limit, limit, xtol=1e-3)))
+    return float(np.exp(WEIGHT_OF_REDUCED * brentq(excess, -limit, limit, xtol=1e-3)))

@@ -65,7 +65,7 @@ class Criterion:
     ----------
     components : Components
     belief : ndarray, shape (U,)
-        At most 1: an innovation larger than the model expects is not believed at its word.
+        At most 1: an innovation larger than the model expects counts for less.
     """
 
     components: Components

@@ -133,7 +133,7 @@ def test_stages() -> None:
     assert [s.kind for s in few.stages] == ["upsample", "upsample", "guided", "mixed"]
     assert [s.kind for s in many.stages] == ["upsample", "upsample", "guided"]
     assert [s.kind for s in fitted(made_up(msi_bands=FEW_BANDS)).stages][-1] == "mixed"
-    assert names[:5] == ["noise and subspace", "prior covariance", "trust", "stage upsample", "displacement of the bands"]
+    assert names[:5] == ["noise and subspace", "prior covariance", "cross-sensor consistency", "stage upsample", "displacement of the bands"]
     assert names[5:] == ["stage upsample", "stage guided", "stage mixed"]
     for stage in few.stages:
         assert stage.prior.share.sum() == pytest.approx(1)
@@ -282,7 +282,7 @@ def test_few_coarse_pixels(coarse: int, bands: int) -> None:
         gem = fitted(pair, fit)
         fused = applied(gem, pair)
         assert np.isfinite(fused).all()
-        assert gem.coordinates.rank <= max(1, coarse**2 // 4)
+        assert gem.coordinates.rank <= max(1, coarse**2 // 4) + 4  # what the MSI sees besides
         patch = pair.patch()
         assert psnr(pair.truth, fused) > psnr(pair.truth, patch.psf.upsample(patch.hsi).numpy()) + 3
 
