@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geofuse.methods.gem.evidence import most_probable, normal_equations, unseen_components
+from geofuse.methods.gem.evidence import Regression, most_probable, unseen_components
 from geofuse.methods.gem.observation import Observation
 from geofuse.methods.gem.posterior import Prior
 from geofuse.pair.images import as_like, gradients, mix_gradients
@@ -78,16 +78,17 @@ def fit_band_shifts(
         Left inverse of ``basis``.
     """
     components, waves = unseen_components(prior, mixing), _waves(len(basis))
-    slopes = [torch.cat(gradients(z)) for z in images]
+    regression = Regression(seen, [torch.cat(gradients(z)) for z in images], weights, prior, mixing, components)
     size, rank = waves.shape[1], basis.shape[1]
     # Coefficient j of the displacements moves component u by (∇z)ᵀ maps[u, j].
     maps = np.einsum("ub,bj,bk->ujk", components.axes.T @ analysis, waves, basis)
 
     def equations(used: Sequence[Tensor] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        found = normal_equations(seen, slopes, weights, prior, mixing, components, used)
-        gram = np.einsum("ujk,uakbl,uml->ajbm", maps, found.gram.reshape(-1, 2, rank, 2, rank), maps, optimize=True)
-        right = np.einsum("ujk,uak->aj", maps, found.right.reshape(-1, 2, rank), optimize=True)
-        return gram.reshape(2 * size, 2 * size), right.ravel()
+        found = regression.equations(used)
+        gram = found.gram.reshape(-1, 2, rank, 2, rank)
+        blocks = [[np.tensordot(maps @ gram[:, i, :, j], maps, ((0, 2), (0, 2))) for j in range(2)] for i in range(2)]
+        right = [np.tensordot(maps, found.right.reshape(-1, 2, rank)[:, i], ((0, 2), (0, 1))) for i in range(2)]
+        return np.block(blocks), np.concatenate(right)
 
     def learn(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
         axis = np.repeat([0, 1], size)

@@ -58,16 +58,8 @@ class Equations:
         return float(2 * (coefficients * self.right).sum() - fitted)
 
 
-def normal_equations(
-    seen: Sequence[Observation],
-    features: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    prior: Prior,
-    mixing: np.ndarray,
-    components: Components,
-    used: Sequence[Tensor] | None = None,
-) -> Equations:
-    """Regress the innovation on features.
+class Regression:
+    """Regression of the innovation on features, as often as asked for with other coarse pixels.
 
     Parameters
     ----------
@@ -77,21 +69,37 @@ def normal_equations(
         Of the first stage, around the upsampled HSI.
     mixing : ndarray, shape (M, K)
     components : Components
-    used : sequence of Tensor, optional
-        Per patch: coarse pixels that count, 1 or 0, shape (h, w).
     """
-    found, count = [], 0.0
-    for k, (s, f, w) in enumerate(zip(seen, features, weights, strict=True)):
-        mask = s.complete if used is None else s.complete * used[k]
-        innovation = mix(as_like(components.axes.T, f), (s.y - s.psf.forward(expected_given_msi(s, w, prior, mixing))) * mask)
-        # The upsampled HSI, around which the prior stands, holds the coarse part of it already.
-        shown = s.psf.forward(f - s.psf.upsample(s.psf.forward(f))) * mask
-        found.append([_whitened_products(s, shown, innovation[u], float(v)) for u, v in enumerate(components.value)])
-        count += float(mask.sum())
-    gram, right, power = (np.sum([[component[i] for component in patch] for patch in found], axis=0) for i in range(3))
-    # An innovation larger than the model expects counts for less.
-    consistency = 1 / np.maximum(power / max(count, 1), 1)
-    return Equations(gram * consistency[:, None, None], right * consistency[:, None], power * consistency)
+
+    def __init__(
+        self,
+        seen: Sequence[Observation],
+        features: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        prior: Prior,
+        mixing: np.ndarray,
+        components: Components,
+    ) -> None:
+        self._seen, self._value = seen, components.value
+        self._innovation, self._shown = [], []
+        for s, f, w in zip(seen, features, weights, strict=True):
+            left = s.y - s.psf.forward(expected_given_msi(s, w, prior, mixing))
+            self._innovation.append(mix(as_like(components.axes.T, f), left * s.complete))
+            # The upsampled HSI, around which the prior stands, holds the coarse part of it already.
+            self._shown.append(s.psf.forward(f - s.psf.upsample(s.psf.forward(f))) * s.complete)
+
+    def equations(self, used: Sequence[Tensor] | None = None) -> Equations:
+        """Normal equations of all coarse pixels, or of those that are 1 in ``used``, one mask (h, w) per patch."""
+        found, count = [], 0.0
+        for k, s in enumerate(self._seen):
+            mask = torch.ones_like(s.complete) if used is None else used[k]
+            shown, innovation = self._shown[k] * mask, self._innovation[k] * mask
+            found.append([_whitened_products(s, shown, innovation[u], float(v)) for u, v in enumerate(self._value)])
+            count += float((s.complete * mask).sum())
+        gram, right, power = (np.sum([[component[i] for component in patch] for patch in found], axis=0) for i in range(3))
+        # An innovation larger than the model expects counts for less.
+        share = 1 / np.maximum(power / max(count, 1), 1)
+        return Equations(gram * share[:, None, None], right * share[:, None], power * share)
 
 
 def most_probable(gram: np.ndarray, right: np.ndarray, unit: np.ndarray, groups: np.ndarray, largest: float) -> np.ndarray:

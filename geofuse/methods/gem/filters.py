@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from geofuse.methods.gem.estimator import Gem
-from geofuse.methods.gem.evidence import most_probable, normal_equations, unseen_components
+from geofuse.methods.gem.evidence import Regression, most_probable, unseen_components
 from geofuse.methods.gem.observation import Observation
 from geofuse.pair.images import as_like, blur, gradients, mix_gradients
 from geofuse.pair.patch import Patch
@@ -124,14 +124,16 @@ def fit_filters(gem: Gem, patches: Sequence[Patch], seed: int = 0, *, mask: np.n
     bands, coefficients = len(scale), gem.coordinates.rank
     groups = np.concatenate([np.repeat(np.arange(4), coefficients), 4 + np.repeat(np.arange(4), bands)])
 
-    def learn(used: Sequence[Tensor] | None) -> np.ndarray:
-        found = normal_equations(seen, images, weights, first.prior, mixing, components, used)
+    regression = Regression(seen, images, weights, first.prior, mixing, components)
+
+    def learn(used: Sequence[Tensor] | None = None) -> np.ndarray:
+        found = regression.equations(used)
         return most_probable(found.gram, found.right, components.value, groups, LARGEST)
 
     held = _held_out(seen, seed)
-    check = normal_equations(seen, images, weights, first.prior, mixing, components, held)
+    check = regression.equations(held)
     gain = check.gain(learn([1 - h for h in held])) / max(float(check.power.sum()), 1e-12)
-    filters = ComplementaryFilters(components.axes @ learn(None) / spread, scale) if gain > 0 or not judged else None
+    filters = ComplementaryFilters(components.axes @ learn() / spread, scale) if gain > 0 or not judged else None
     return Learned(filters, gain, int(sum(float(s.complete.sum()) for s in seen)))
 
 

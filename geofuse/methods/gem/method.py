@@ -16,7 +16,7 @@ from geofuse.methods.gem.diagnostics import gem_warnings
 from geofuse.methods.gem.estimator import Gem, fit_gem
 from geofuse.methods.gem.filters import REACH, ComplementaryFilters, Learned, fit_filters
 from geofuse.methods.gem.innovation import is_far
-from geofuse.methods.gem.uncertainty import Uncertainty, calibration, posterior_uncertainty
+from geofuse.methods.gem.uncertainty import UNCHECKED, Uncertainty, calibration, posterior_uncertainty
 from geofuse.pair.patch import Patch
 from geofuse.pair.prepare import PreparedPair, Settings
 
@@ -168,7 +168,7 @@ class BayesianMethod(ABC):
         self, fitted: FittedGem, prepared: PreparedPair, reduced: tuple[PreparedPair, np.ndarray] | None, settings: Settings
     ) -> FittedGem:
         """The fitted method with standard deviations; see `geofuse.methods.base.CalibratesErrors`."""
-        uncertainty = posterior_uncertainty(fitted.gem, prepared.patches)
+        uncertainty = replace(posterior_uncertainty(fitted.gem, prepared.patches), factor=UNCHECKED)
         if reduced is not None:
             pair, truth = reduced
             gem = self.estimator(pair, settings, lambda step: None)

@@ -29,8 +29,10 @@ from geofuse.pair.images import as_like, mix
 from geofuse.pair.patch import Patch
 
 NOMINAL, NORMAL_QUANTILE = 0.9, 1.6449  # nine tenths of a normal distribution lie within so many standard deviations
-# Natural logarithm of the factor: half of what the reduced scene says, which has few pixels and another ratio, and not beyond limits.
-WEIGHT_OF_REDUCED, FURTHEST = 0.5, 1.5
+# Natural logarithm of the factor: half of what the reduced scene says, which has few pixels and another ratio, and not beyond limits. Intervals that
+# are too narrow mislead more than those that are too wide.
+WEIGHT_OF_REDUCED, NARROWEST, WIDEST = 0.5, -0.35, 1.5
+UNCHECKED = 2.5  # the factor of a scene that is too small to be reduced: its covariance rests on few coarse pixels
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def calibration(gem: Gem, patch: Patch, fused: np.ndarray, truth: np.ndarray, no
     def excess(log_factor: float) -> float:
         return float((error < NORMAL_QUANTILE**2 * (np.exp(log_factor) * variance + floor)).mean()) - NOMINAL
 
-    limit = FURTHEST / WEIGHT_OF_REDUCED
-    if excess(-limit) >= 0 or excess(limit) <= 0:
-        return float(np.exp(-FURTHEST if excess(-limit) >= 0 else FURTHEST))
-    return float(np.exp(WEIGHT_OF_REDUCED * brentq(excess, -limit, limit, xtol=1e-3)))
+    low, high = NARROWEST / WEIGHT_OF_REDUCED, WIDEST / WEIGHT_OF_REDUCED
+    if excess(low) >= 0 or excess(high) <= 0:
+        return float(np.exp(NARROWEST if excess(low) >= 0 else WIDEST))
+    return float(np.exp(WEIGHT_OF_REDUCED * brentq(excess, low, high, xtol=1e-3)))

@@ -133,7 +133,13 @@ def test_stages() -> None:
     assert [s.kind for s in few.stages] == ["upsample", "upsample", "guided", "mixed"]
     assert [s.kind for s in many.stages] == ["upsample", "upsample", "guided"]
     assert [s.kind for s in fitted(made_up(msi_bands=FEW_BANDS)).stages][-1] == "mixed"
-    assert names[:5] == ["noise and subspace", "prior covariance", "cross-sensor consistency", "stage upsample", "displacement of the bands"]
+    assert names[:5] == [
+        "noise and subspace",
+        "prior covariance",
+        "cross-sensor consistency",
+        "stage upsample",
+        "displacement of the bands",
+    ]
     assert names[5:] == ["stage upsample", "stage guided", "stage mixed"]
     for stage in few.stages:
         assert stage.prior.share.sum() == pytest.approx(1)

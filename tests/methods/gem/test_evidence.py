@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from geofuse.methods.gem.evidence import Equations, apart_from, most_probable, normal_equations, unseen_components
+from geofuse.methods.gem.evidence import Equations, Regression, apart_from, most_probable, unseen_components
 from geofuse.methods.gem.observation import Observation
 from geofuse.methods.gem.posterior import Prior
 from tests.pairs import bell_responses, made_up_scene, naive_operator, simulated, tensor
@@ -38,7 +38,9 @@ def test_equations_by_dense_algebra() -> None:
     shown = (features - features @ blur.T @ up.T) @ blur.T
 
     components = unseen_components(prior, mixing)
-    found = normal_equations([seen], [tensor(features.reshape(3, 20, 20))], [torch.ones(1, 20, 20).double()], prior, mixing, components)
+    found = Regression(
+        [seen], [tensor(features.reshape(3, 20, 20))], [torch.ones(1, 20, 20).double()], prior, mixing, components
+    ).equations()
     assert components.axes.shape == (RANK, RANK - BANDS)
     assert np.abs(mixing @ components.axes).max() < 1e-9
     for u, axis in enumerate(components.axes.T):
@@ -57,7 +59,7 @@ def test_held_out_pixels_do_not_count() -> None:
     other = Observation(seen.y.clone(), seen.m, seen.psf)
     components = unseen_components(prior, mixing)
     features, weights = [torch.randn(2, 20, 20).double()], [torch.ones(1, 20, 20).double()]
-    nothing = normal_equations([other], features, weights, prior, mixing, components, [torch.zeros(COARSE, COARSE).double()])
+    nothing = Regression([other], features, weights, prior, mixing, components).equations([torch.zeros(COARSE, COARSE).double()])
     assert not nothing.gram.any()
     assert not nothing.right.any()
 

@@ -14,7 +14,7 @@ import torch
 
 from geofuse import api
 from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
-from geofuse.methods.gem.uncertainty import FURTHEST, Uncertainty, calibration, posterior_uncertainty
+from geofuse.methods.gem.uncertainty import NARROWEST, WIDEST, Uncertainty, calibration, posterior_uncertainty
 from geofuse.simulate import TROUBLES, cloud, cubes, simulate
 from tests.pairs import Pair, bell_responses, made_up_scene, simulated
 
@@ -94,7 +94,7 @@ def test_calibration_finds_half_the_way_to_the_true_factor(times: float) -> None
 def test_calibration_has_limits() -> None:
     pair, gem = made_up()
     with torch.no_grad():
-        for error, expected in ((0.0, math.exp(-FURTHEST)), (1e3, math.exp(FURTHEST))):
+        for error, expected in ((0.0, math.exp(NARROWEST)), (1e3, math.exp(WIDEST))):
             found = calibration(gem, pair.patch(), pair.truth + error, pair.truth, np.zeros(40))
             assert found == pytest.approx(expected)
 
