@@ -465,7 +465,7 @@ class TestRoomForBoth:
 
 
 def test_uncertainty_needs_a_method_and_a_model_that_know_it(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="nothing about its errors"):
+    with pytest.raises(InvalidInput, match="does not estimate its errors"):
         job(tmp_path, method="gsa", uncertainty=True).run()
     small_model().save(tmp_path / "m.safetensors")
     with pytest.raises(InvalidInput, match="without uncertainty"):
