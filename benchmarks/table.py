@@ -159,7 +159,7 @@ def _elsewhere(shown: pd.DataFrame) -> list[str]:
         ]
         if cells:
             lines.append(
-                f"{'On the scenes with which the constants of `gem` were chosen' if chosen else 'On the others'}: {'; '.join(cells)}."
+                f"{'On the scenes with which most constants of `gem` were chosen' if chosen else 'On the others'}: {'; '.join(cells)}."
             )
     return [" ".join(lines)] if len(lines) == 2 else []
 

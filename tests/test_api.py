@@ -345,7 +345,7 @@ def test_evaluate() -> None:
         (lambda h, m: geofuse.fuse(h, m, device="abacus"), "'abacus' cannot be used: torch knows no device of that name"),
         (lambda h, m: geofuse.fuse(h, m, srf=np.ones((3, 5))), r"shape \(3, 5\); expected \(4, 177\)"),
         (lambda h, m: geofuse.fuse(h, m, srf="Hubble"), "Hubble"),
-        (lambda h, m: geofuse.fuse(h, m, method="gsa", uncertainty=True), "nothing about its errors"),
+        (lambda h, m: geofuse.fuse(h, m, method="gsa", uncertainty=True), "does not estimate its errors"),
         (lambda h, m: geofuse.fuse(m, h), "more bands in the HSI"),
         (lambda h, m: geofuse.fuse(h.values, m), "DataArray"),
         (lambda h, m: geofuse.fuse(h.drop_vars("spatial_ref"), m), "no CRS"),

@@ -41,8 +41,8 @@ def calibrate(
         Starting prior covariance.
     rounds : int
     held : int
-        Of these, so many first rounds leave the noise as it is: the residual of a covariance that is still too small is no noise, and once
-        taken for it hardly comes back.
+        Of these, so many first rounds leave the noise as it is: what a covariance that is still too small does not explain is no noise, and noise
+        that has grown stays large.
 
     Returns
     -------

@@ -14,7 +14,7 @@ from geofuse.pair.grid import Axis
 from geofuse.pair.patch import Patch
 from geofuse.pair.psf.weights import cubic_matrix, psf_matrix
 
-# Noise of the MSI that a direction outside the subspace adds to its bands, where it is as strong as the noise of the HSI: below this it is left out.
+# A direction outside the principal subspace is added where a signal in it that is as strong as the HSI's noise changes the MSI by this much of its noise.
 SEEN_BY_MSI = 0.15
 
 
