@@ -8,7 +8,6 @@ True operators, noise 35/40 dB: geometry and response are the same for all, so t
 from __future__ import annotations
 
 import argparse
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import torch
 from benchmarks.cases import RATIOS, data_folder
 from benchmarks.environment import OUT
 from benchmarks.known import known_patch
+from benchmarks.results import append_rows, read_rows
 from benchmarks.table import markdown
 from geofuse.evaluation.metrics import score
 from geofuse.methods.gem.estimator import Gem, fit_gem
@@ -39,15 +39,15 @@ def main() -> None:
     options = parser.parse_args()
     if not options.table:
         torch.set_num_threads(1)
-        folder, done = data_folder(), {_key(row) for row in _rows()}
+        folder, done = data_folder(), {_key(row) for row in read_rows(TABLE)}
         ratios = [int(r) for r in options.ratios.split(",")]
         cases = [(s, k, r, seed) for seed in range(options.seeds) for r in ratios for s in SCENES for k in RESPONSES]
         with bar(len(cases), desc="ablation", unit="case") as progress, torch.no_grad():
             for case in cases:
                 if tuple(map(str, case)) not in done:
-                    _append([(*case, *found) for found in _run(*case, folder)])
+                    append_rows(TABLE, COLUMNS, [(*case, *found) for found in _run(*case, folder)])
                 progress.update()
-    rows = _rows()
+    rows = read_rows(TABLE)
     for ratio in sorted({row["ratio"] for row in rows}):
         chosen = [row for row in rows if row["ratio"] == ratio]
         print(f"\n{by_variant(chosen, ratio)}\n\n{by_scene(chosen, ratio)}")
@@ -117,23 +117,6 @@ def by_scene(rows: list[dict[str, str]], ratio: str) -> str:
 
 def _key(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row[c] for c in COLUMNS[:4])
-
-
-def _rows() -> list[dict[str, str]]:
-    if not TABLE.exists():
-        return []
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _append(rows: list[tuple[object, ...]]) -> None:
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    new = not TABLE.exists()
-    with TABLE.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(COLUMNS)
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

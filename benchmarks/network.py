@@ -1,7 +1,7 @@
 """What `mossfuse` adds to `gem`, and what each part of its network does: parts switched off one at a time.
 
 Run from the repository root: ``python -m benchmarks.network [--seeds 5] [--ratios 4,8] [--scenes …] [--steps 20]``. Every finished case is
-some lines of ``docs/benchmarks/network.csv``; a run that was stopped goes on where it was. ``--table`` prints the Markdown tables of what is
+some lines of ``docs/benchmarks/network.csv``; an interrupted run resumes. ``--table`` prints the Markdown tables of what is
 there. True operators, noise 35/40 dB: geometry and response are the same for all, so that differences are the network's.
 
 Each variant is trained anew and measured as it is, whatever the held-out coarse pixels say of it; the tables show what is left when they decide.
@@ -10,7 +10,6 @@ Each variant is trained anew and measured as it is, whatever the held-out coarse
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from benchmarks.cases import RATIOS, data_folder
 from benchmarks.environment import OUT
 from benchmarks.known import known_pair
+from benchmarks.results import append_rows, read_rows
 from benchmarks.table import markdown
 from geofuse.evaluation.metrics import score
 from geofuse.methods.gem.method import GEM
@@ -104,15 +104,15 @@ def main() -> None:
     options = parser.parse_args()
     if not options.table:
         torch.set_num_threads(1)
-        folder, done = data_folder(), {key_of(row) for row in _rows()}
+        folder, done = data_folder(), {key_of(row) for row in read_rows(TABLE)}
         ratios, scenes = [int(r) for r in options.ratios.split(",")], options.scenes.split(",")
         cases = [(s, k, r, seed) for seed in range(options.seeds) for r in ratios for s in scenes for k in RESPONSES]
         with bar(len(cases), desc="network", unit="case") as progress, torch.no_grad():
             for case in cases:
                 if tuple(map(str, case)) not in done:
-                    _append([(*case, *found) for found in _run(*case, folder, options.steps)])
+                    append_rows(TABLE, COLUMNS, [(*case, *found) for found in _run(*case, folder, options.steps)])
                 progress.update()
-    rows = _rows()
+    rows = read_rows(TABLE)
     for ratio in sorted({row["ratio"] for row in rows}):
         chosen = [row for row in rows if row["ratio"] == ratio]
         print(f"\n{by_variant(chosen, ratio)}\n\n{by_margin(chosen, ratio)}\n\n{by_scene(chosen, ratio)}")
@@ -135,10 +135,10 @@ def _run(name: str, kind: str, ratio: int, seed: int, folder: Path, steps: int) 
         fused = method.apply(pair.patches[0]).numpy()
         took, scores = time.perf_counter() - start, score(simulation.truth, np.clip(fused, 0, 1), ratio)
         o = method.outcome
-        told: list[Any] = [""] * 5
+        judged: list[Any] = [""] * 5
         if o is not None:
-            told = [int(o.confirmed), round(o.gain, 5), round(o.error, 5), round(o.amplitude, 3), len(o.losses)]
-        found.append((variant, round(scores["psnr_db"], 4), round(scores["sam_deg"], 4), *told, round(spent, 2), round(took, 3)))
+            judged = [int(o.confirmed), round(o.gain, 5), round(o.error, 5), round(o.amplitude, 3), len(o.losses)]
+        found.append((variant, round(scores["psnr_db"], 4), round(scores["sam_deg"], 4), *judged, round(spent, 2), round(took, 3)))
     return found
 
 
@@ -200,23 +200,6 @@ def _mean(rows: Iterable[dict[str, str]], variant: str, column: str) -> float:
 def key_of(row: dict[str, str]) -> tuple[str, ...]:
     """What names a case."""
     return tuple(row[c] for c in KEY)
-
-
-def _rows() -> list[dict[str, str]]:
-    if not TABLE.exists():
-        return []
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _append(rows: list[tuple[Any, ...]]) -> None:
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    new = not TABLE.exists()
-    with TABLE.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(COLUMNS)
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,25 @@ from geofuse.errors import InvalidInput
 KEY = (*(f.name for f in fields(Case)), "code")
 PROVENANCE = ("commit", "environment", "finished")
 COLUMNS = (*KEY, *MEASURED, *PROVENANCE)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """All lines of a file of results, oldest first; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Add lines to a file of results, which the first of them makes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(columns)
+        writer.writerows(rows)
 
 
 class Results:
@@ -49,10 +68,7 @@ class Results:
 
     def rows(self) -> list[dict[str, str]]:
         """All lines, oldest first; empty text where there is no value."""
-        if not self.path.exists():
-            return []
-        with self.path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return read_rows(self.path)
 
     def finished(self, code: str, *, failed: bool = True) -> set[Case]:
         """Cases measured with this code; with ``failed=False`` those with scores only."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import ablation, compression, network
+from benchmarks.results import read_rows
 from benchmarks.robustness import psnr
 from geofuse.io.write.cog import write_cog
 from tests.crops import few_cubes
@@ -113,7 +114,7 @@ def test_the_network_is_measured_part_by_part(
     arguments = ["--scenes", "jasper", "--ratios", "4", "--seeds", "1", "--steps", "1"]
     monkeypatch.setattr(sys, "argv", ["network", *arguments])
     network.main()
-    rows = network._rows()
+    rows = read_rows(network.TABLE)
     assert [row["variant"] for row in rows] == [network.CONTROL, *network.DESIGNS]
     assert {row["steps"] for row in rows[1:]} == {"1"}
     assert len({row["held_out_gain"] for row in rows[1:]}) > 3, "each is another network"

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geofuse.methods.gem.evidence import Regression, most_probable, unseen_components
+from geofuse.methods.gem.evidence import Regression, in_squares, most_probable, unseen_components
 from geofuse.methods.gem.observation import Observation
 from geofuse.methods.gem.posterior import Prior
 from geofuse.pair.images import as_like, gradients, mix_gradients
@@ -109,12 +109,11 @@ def _parts(seen: Sequence[Observation]) -> list[list[Tensor]]:
     rng = np.random.default_rng(0)
     parts: list[list[Tensor]] = [[] for _ in range(FOLDS)]
     for s in seen:
-        h, w = s.y.shape[1:]
-        squares = -(-h // SQUARE), -(-w // SQUARE)
-        number = rng.permutation(np.arange(squares[0] * squares[1]) % FOLDS).reshape(squares)
-        number = np.kron(number, np.ones((SQUARE, SQUARE), int))[:h, :w]
+        number = in_squares(
+            lambda shape: rng.permutation(np.arange(shape[0] * shape[1]) % FOLDS).reshape(shape), SQUARE, (s.y.shape[1], s.y.shape[2])
+        )
         for k, part in enumerate(parts):
-            part.append(as_like(np.asarray(number == k, float), s.y))
+            part.append(as_like(number == k, s.y))
     return parts
 
 

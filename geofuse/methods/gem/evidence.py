@@ -8,7 +8,7 @@ is found by maximising the evidence (MacKay 1992, doi:10.1162/neco.1992.4.3.415)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from geofuse.methods.gem.observation import Observation
 from geofuse.methods.gem.posterior import Prior, expected_given_msi, given_msi
 from geofuse.pair.images import as_like, mix
+from geofuse.pair.psf.builder import Psf
 
 SEEN = 1.0  # singular values of the mixing beyond which the MSI sees a direction better than its noise
 ROUNDS = 40
@@ -58,6 +59,29 @@ class Equations:
         return float(2 * (coefficients * self.right).sum() - fitted)
 
 
+def innovation_of(seen: Observation, weights: Tensor, prior: Prior, mixing: np.ndarray, components: Components) -> Tensor:
+    """What the HSI says beyond its own upsampling and the MSI, in the components that the MSI does not see; shape (U, h, w)."""
+    left = seen.y - seen.psf.forward(expected_given_msi(seen, weights, prior, mixing))
+    return mix(as_like(components.axes.T, left), left)
+
+
+def beyond_upsampling(psf: Psf, image: Tensor) -> Tensor:
+    """What a change of the prior mean (c, H, W) shows to the HSI, (c, h, w), less its coarse part, which the upsampled HSI holds already."""
+    return psf.forward(image - psf.upsample(psf.forward(image)))
+
+
+def plausible(power: np.ndarray, count: float) -> np.ndarray:
+    """Weight of every component, at most 1: an innovation whose mean square is larger than the model expects counts for less."""
+    weight: np.ndarray = 1 / np.maximum(power / max(count, 1), 1)
+    return weight
+
+
+def in_squares(number: Callable[[tuple[int, int]], np.ndarray], side: int, shape: tuple[int, int]) -> np.ndarray:
+    """An image of a shape (h, w) that is constant over squares; ``number`` makes one value a square, of the shape that it is given."""
+    values = number((-(-shape[0] // side), -(-shape[1] // side)))
+    return np.kron(values, np.ones((side, side), values.dtype))[: shape[0], : shape[1]]
+
+
 class Regression:
     """Regression of the innovation on features, as often as asked for with other coarse pixels.
 
@@ -83,10 +107,8 @@ class Regression:
         self._seen, self._value = seen, components.value
         self._innovation, self._shown = [], []
         for s, f, w in zip(seen, features, weights, strict=True):
-            left = s.y - s.psf.forward(expected_given_msi(s, w, prior, mixing))
-            self._innovation.append(mix(as_like(components.axes.T, f), left * s.complete))
-            # The upsampled HSI, around which the prior stands, holds the coarse part of it already.
-            self._shown.append(s.psf.forward(f - s.psf.upsample(s.psf.forward(f))) * s.complete)
+            self._innovation.append(innovation_of(s, w, prior, mixing, components) * s.complete)
+            self._shown.append(beyond_upsampling(s.psf, f) * s.complete)
 
     def equations(self, used: Sequence[Tensor] | None = None) -> Equations:
         """Normal equations of all coarse pixels, or of those that are 1 in ``used``, one mask (h, w) per patch."""
@@ -97,9 +119,8 @@ class Regression:
             found.append([_whitened_products(s, shown, innovation[u], float(v)) for u, v in enumerate(self._value)])
             count += float((s.complete * mask).sum())
         gram, right, power = (np.sum([[component[i] for component in patch] for patch in found], axis=0) for i in range(3))
-        # An innovation larger than the model expects counts for less.
-        share = 1 / np.maximum(power / max(count, 1), 1)
-        return Equations(gram * share[:, None, None], right * share[:, None], power * share)
+        weight = plausible(power, count)
+        return Equations(gram * weight[:, None, None], right * weight[:, None], power * weight)
 
 
 def most_probable(gram: np.ndarray, right: np.ndarray, unit: np.ndarray, groups: np.ndarray, largest: float) -> np.ndarray:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from geofuse.methods.gem.estimator import Gem
-from geofuse.methods.gem.evidence import Regression, most_probable, unseen_components
+from geofuse.methods.gem.evidence import Regression, in_squares, most_probable, unseen_components
 from geofuse.methods.gem.observation import Observation
 from geofuse.pair.images import as_like, blur, gradients, mix_gradients
 from geofuse.pair.patch import Patch
@@ -147,8 +147,7 @@ def _held_out(seen: Sequence[Observation], seed: int) -> list[Tensor]:
     rng = np.random.default_rng(seed)
     out = []
     for s in seen:
-        h, w = s.y.shape[1:]
-        squares = rng.random((-(-h // SQUARE), -(-w // SQUARE))) < HELD_OUT
-        squares.flat[0] = True
-        out.append(as_like(np.kron(squares, np.ones((SQUARE, SQUARE)))[:h, :w], s.y))
+        squares = in_squares(lambda shape: rng.random(shape) < HELD_OUT, SQUARE, (s.y.shape[1], s.y.shape[2]))
+        squares[:SQUARE, :SQUARE] = True
+        out.append(as_like(squares, s.y))
     return out

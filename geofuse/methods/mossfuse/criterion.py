@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geofuse.methods.gem.estimator import Filters, Gem
-from geofuse.methods.gem.evidence import Components, unseen_components
+from geofuse.methods.gem.evidence import Components, beyond_upsampling, in_squares, innovation_of, plausible, unseen_components
 from geofuse.methods.gem.observation import Observation
-from geofuse.methods.gem.posterior import expected_given_msi
 from geofuse.pair.grid import Window
 from geofuse.pair.images import as_like, mix
 from geofuse.pair.patch import Patch, part_of, placed
@@ -64,23 +63,21 @@ class Criterion:
     Attributes
     ----------
     components : Components
-    belief : ndarray, shape (U,)
-        At most 1: an innovation larger than the model expects counts for less.
+    weight : ndarray, shape (U,)
+        Of every component; see `geofuse.methods.gem.evidence.plausible`.
     """
 
     components: Components
-    belief: np.ndarray
+    weight: np.ndarray
 
     def shown(self, psf: Psf, change: Tensor) -> Tensor:
         """What a change of the prior mean (K, H, W) takes from the innovation, (U, h, w)."""
-        moved = mix(as_like(self.components.axes.T, change), change)
-        # The upsampled HSI, around which the prior stands, holds the coarse part of it already.
-        return psf.forward(moved - psf.upsample(psf.forward(moved)))
+        return beyond_upsampling(psf, mix(as_like(self.components.axes.T, change), change))
 
     def product(self, psf: Psf, one: Tensor, other: Tensor) -> Tensor:
         """Inner product of two innovations (U, h, w) in the metric, pixel by pixel, (h, w)."""
-        weight, belief = as_like(self.components.value, other), as_like(self.belief, other)
-        return (one * belief[:, None, None] * psf.inverse(other, weight)).sum(0)
+        value, weight = as_like(self.components.value, other), as_like(self.weight, other)
+        return (one * weight[:, None, None] * psf.inverse(other, value)).sum(0)
 
     def judged(self, example: Example, change: Tensor, use: int) -> Judged:
         """What a change is worth on the coarse pixels of one use."""
@@ -143,29 +140,22 @@ def make_examples(gem: Gem, filters: Filters | None, patches: Sequence[Patch], s
         draft = gem.draft("upsample", observed, gem.run(observed))
         seen = draft.seen
         complete = _surrounded(seen.complete)
-        innovation = seen.y - seen.psf.forward(expected_given_msi(seen, gem.weights(observed), prior, mixing))
-        innovation = mix(as_like(components.axes.T, innovation), innovation)
+        innovation = innovation_of(seen, gem.weights(observed), prior, mixing, components)
         if filters is not None:
             innovation = innovation - criterion.shown(seen.psf, filters.change(draft.z, seen.m))
-        use = torch.where(
-            complete > 0, torch.as_tensor(_dealt_out((complete.shape[0], complete.shape[1]), rng), device=complete.device), -1
-        )
+        dealt = in_squares(lambda shape: rng.choice(len(SHARES), size=shape, p=SHARES), SQUARE, (complete.shape[0], complete.shape[1]))
+        use = torch.where(complete > 0, torch.as_tensor(dealt, device=complete.device), -1)
         examples.append(Example(draft.z, seen, innovation * complete, use))
-    return examples, replace(criterion, belief=_belief(examples, criterion))
+    return examples, replace(criterion, weight=_weight(examples, criterion))
 
 
-def _dealt_out(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    squares = rng.choice(len(SHARES), size=[-(-n // SQUARE) for n in shape], p=SHARES)
-    return np.kron(squares, np.ones((SQUARE, SQUARE), int))[: shape[0], : shape[1]]
-
-
-def _belief(examples: Sequence[Example], criterion: Criterion) -> np.ndarray:
-    power, count = np.zeros(len(criterion.belief)), 0.0
+def _weight(examples: Sequence[Example], criterion: Criterion) -> np.ndarray:
+    power, count = np.zeros(len(criterion.weight)), 0.0
     for e in examples:
         value = as_like(criterion.components.value, e.innovation)
         power += (e.innovation * e.seen.psf.inverse(e.innovation, value)).sum((1, 2)).double().cpu().numpy()
         count += float((e.use >= 0).sum())
-    return 1 / np.maximum(power / max(count, 1), 1)
+    return plausible(power, count)
 
 
 def _surrounded(complete: Tensor) -> Tensor:

@@ -55,8 +55,8 @@ def test_the_gain_is_what_the_change_takes_from_the_square_of_the_innovation() -
     units = torch.eye(size, dtype=torch.float64).reshape(size, *mask.shape)
     square = psf.square(units).flatten(1).numpy()
     expected = 0.0
-    for value, belief, asked, s in zip(criterion.components.value, criterion.belief, example.innovation * mask, shown, strict=True):
-        metric = belief * np.linalg.inv(value * square + np.eye(size))
+    for value, weight, asked, s in zip(criterion.components.value, criterion.weight, example.innovation * mask, shown, strict=True):
+        metric = weight * np.linalg.inv(value * square + np.eye(size))
         before, after = asked.flatten().numpy(), (asked - s).flatten().numpy()
         expected += before @ metric @ before - after @ metric @ after
     gains = criterion.judged(example, change, JUDGEMENT).gains(1.0)
