@@ -75,3 +75,11 @@ def test_gradients_of_a_plane() -> None:
     down, right = gradients(torch.as_tensor((2 * rows - 3 * cols)[None]))
     assert down[:, 1:-1].numpy() == pytest.approx(2)
     assert right[:, :, 1:-1].numpy() == pytest.approx(-3)
+
+
+def test_what_other_pixels_do_not_confirm_is_no_displacement() -> None:
+    """The evidence alone finds a little here; cross-validation leaves all of it out."""
+    gem = fitted(pair_with(0.0, 0.0))
+    assert gem.shifts is not None
+    assert not gem.shifts.shift.any()
+    assert not gem.shifts.transfer.any()

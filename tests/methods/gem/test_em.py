@@ -203,3 +203,15 @@ def test_sums() -> None:
     np.testing.assert_allclose(mean_square(tensor(image), torch.as_tensor(valid)), (image[:, valid] ** 2).mean(1))
     lopsided = rng.normal(size=(3, 3))
     np.testing.assert_allclose(symmetric(lopsided), (lopsided + lopsided.T) / 2 + JITTER * np.eye(3))
+
+
+def test_held_rounds_leave_the_noise_and_let_the_covariance_grow() -> None:
+    rng = np.random.default_rng(3)
+    problem = drawn(rng.normal(size=(3, 2)), (8, 8), 2, 3, 4 * np.eye(2), np.array([0.3, 0.6, 1.2]))
+    start = frame_of(problem.mixing, np.array([0.3, 0.6, 1.2]))
+    small = 1e-2 * np.eye(2)
+    held, covariance = calibrate([patch_of(problem)], start, small, rounds=5, held=5)
+    assert np.array_equal(held.msi_sigma, start.msi_sigma)
+    assert np.trace(covariance) > 10 * np.trace(small)
+    free, _ = calibrate([patch_of(problem)], start, small, rounds=5)
+    assert (free.msi_sigma / start.msi_sigma).max() > 2  # what the small covariance does not explain went into the noise

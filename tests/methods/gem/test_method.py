@@ -102,6 +102,9 @@ def test_a_reduced_scene_calibrates_the_deviation() -> None:
     assert close is not None
     assert far is not None
     assert far.factor > 3 * close.factor
+    unchecked = SYLVESTER.with_deviation(plain, prepared(), None, settings).uncertainty
+    assert unchecked is not None
+    assert unchecked.factor > 1 > close.factor  # wider where no reduced scene confirms it
 
 
 @pytest.mark.parametrize("name", ["gem.coordinates.sigma", "gem.coordinates.msi_sigma", "gem.coordinates.srf"])

@@ -147,3 +147,10 @@ def test_bands_that_are_copies_of_each_other() -> None:
         sigma, _ = hsi_noise(np.repeat(pixels[: bands // 2 or 1], 2, axis=0))
         assert np.isfinite(sigma).all()
         assert (sigma > 0).all()
+
+
+def test_rank_of_fewer_pixels_than_twice_the_bands() -> None:
+    """Twelve materials, far above the noise, in 100 pixels of 60 bands: what is left is noise, and stays out of the subspace."""
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(size=(BANDS, 12)) @ rng.normal(size=(12, 100)) + 0.2 * rng.normal(size=(BANDS, 100))
+    assert hsi_noise(pixels)[1] == pytest.approx(12, abs=1)
