@@ -11,9 +11,9 @@ from typing import Any
 from benchmarks.environment import ROOT
 from geofuse.errors import InvalidInput
 from geofuse.methods.registry import AUTO, method_names
-from geofuse.simulate import RESPONSES, SCENES
+from geofuse.simulate import DRAWN, RESPONSES, SCENES
 
-NAMES = {key: scene.title for key, scene in SCENES.items()}
+NAMES = {key: scene.title for key, scene in SCENES.items()} | {key: scene.title for key, scene in DRAWN.items()}
 BANDS = {"qb4": "4 bands", "s2": "10 bands"}
 RATIOS = (4, 8)
 NOISES = ("noisy", "clean")  # 35 dB (HSI) and 40 dB (MSI); none
@@ -37,7 +37,7 @@ class Case:
     Attributes
     ----------
     scene, response : str
-        Of `geofuse.simulate.SCENES` and `geofuse.simulate.RESPONSES`.
+        Of `geofuse.simulate.SCENES` or `geofuse.simulate.DRAWN`, and of `geofuse.simulate.RESPONSES`.
     ratio : int
         Coarse over fine pixel size.
     noise : str
@@ -141,7 +141,7 @@ def data_folder(scenes: Iterable[str] = tuple(SCENES)) -> Path:
         One of them is not there.
     """
     folder = Path(os.environ.get("GEOFUSE_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
-    if absent := [SCENES[name].file for name in sorted(set(scenes)) if not SCENES[name].path(folder).exists()]:
+    if absent := [SCENES[name].file for name in sorted(set(scenes) - set(DRAWN)) if not SCENES[name].path(folder).exists()]:
         raise InvalidInput(
             f"The benchmark scenes {', '.join(absent)} are not in {folder}. They may not be redistributed; docs/benchmarks/README.md says where "
             "they come from. Put them in a folder and name it in GEOFUSE_BENCHMARK_DATA, or choose others with --scenes."

@@ -18,7 +18,7 @@ from geofuse.simulate import Simulation, cubes
 def known_pair(case: Simulation, device: str = "cpu") -> PreparedPair:
     """The whole of a pair, prepared with its true PSF, shift and response: nothing is estimated."""
     grids = api.pair(*cubes(case)).pair
-    geometry = Registration((case.ratio / 2,) * 2, case.shift, 0.0)
+    geometry = Registration(case.sigma, case.shift, 0.0)
     nothing = np.zeros(len(case.srf))
     sample = Sample(case.hsi, case.msi, grids.fine_window, grids.coarse_window)
     pair = PreparedPair(grids, [sample], [], geometry, EffectiveResponse(case.srf, nothing, nothing, "known"), 0.0, [])

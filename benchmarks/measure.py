@@ -58,7 +58,7 @@ def settings_of(case: Case, pair: Simulation) -> Settings:
     asked = {"method": case.method, "seed": case.seed, "device": case.device, "progress": False}
     if case.operators == "estimated":
         return Settings(**asked)  # type: ignore[arg-type]
-    geometry = Registration((pair.ratio / 2,) * 2, pair.shift, float("nan"))
+    geometry = Registration(pair.sigma, pair.shift, float("nan"))
     return Settings(**asked, srf=pair.srf, srf_name="known", geometry=geometry)  # type: ignore[arg-type]
 
 

@@ -34,7 +34,7 @@ from benchmarks.measure import measure
 from benchmarks.results import Results, set_aside
 from geofuse.errors import InvalidInput
 from geofuse.progress import bar
-from geofuse.simulate import SCENES
+from geofuse.simulate import DRAWN, SCENES
 
 QUICK_OUT = environment.ROOT / "bench-quick"
 QUICK_MINUTES = 2.4
@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=parse, default=list(default), metavar="A,B,…", help=f"default: {','.join(default)}")
 
     several("methods", DEFAULT_METHODS)
-    several("scenes", tuple(SCENES), tuple(SCENES))
+    several("scenes", tuple(SCENES), (*SCENES, *DRAWN))
     several("responses", tuple(BANDS), tuple(BANDS))
     several("noise", NOISES, NOISES)
     several("operators", OPERATORS, OPERATORS)

@@ -45,6 +45,8 @@ class Simulation:
         Coarse over fine pixel size.
     shift : tuple of float
         Displacement (dy, dx) of the centre of the PSF, in fine pixels.
+    width : tuple of float
+        Standard deviations of the PSF (rows, columns), in units of the nominal one.
     """
 
     truth: np.ndarray
@@ -58,6 +60,12 @@ class Simulation:
     msi_noise: np.ndarray
     ratio: int
     shift: tuple[float, float]
+    width: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def sigma(self) -> tuple[float, float]:
+        """Standard deviations of the PSF (rows, columns), in fine pixels."""
+        return self.width[0] * self.ratio / 2, self.width[1] * self.ratio / 2
 
 
 def srf(wavelength: np.ndarray, kind: str) -> np.ndarray:
@@ -88,7 +96,7 @@ def srf(wavelength: np.ndarray, kind: str) -> np.ndarray:
     return response / response.sum(1, keepdims=True)
 
 
-def psf_matrix(size: int, ratio: int, shift: float = 0.0) -> np.ndarray:
+def psf_matrix(size: int, ratio: int, shift: float = 0.0, width: float = 1.0) -> np.ndarray:
     """Blur and sample along one axis.
 
     Parameters
@@ -99,6 +107,8 @@ def psf_matrix(size: int, ratio: int, shift: float = 0.0) -> np.ndarray:
         Coarse over fine pixel size.
     shift : float
         Displacement of the centre, in fine pixels.
+    width : float
+        Standard deviation, in units of the nominal one.
 
     Returns
     -------
@@ -110,7 +120,7 @@ def psf_matrix(size: int, ratio: int, shift: float = 0.0) -> np.ndarray:
     >>> psf_matrix(8, 2).round(2)[1]
     array([0.02, 0.13, 0.35, 0.35, 0.13, 0.02, 0.  , 0.  ])
     """
-    sigma = ratio / 2
+    sigma = width * ratio / 2
     radius = int(np.ceil(4 * sigma))
     offset = np.arange(-radius, radius + ratio)
     weight = np.exp(-0.5 * ((offset - (ratio - 1) / 2 - shift) / sigma) ** 2)
@@ -190,6 +200,8 @@ def simulate_pair(
     shift: tuple[float, float] = (0.0, 0.0),
     seed: int = 0,
     spread: PointSpread | None = None,
+    snr: tuple[float, float] = (HSI_SNR_DB, MSI_SNR_DB),
+    width: tuple[float, float] = (1.0, 1.0),
 ) -> Simulation:
     """Simulate the two images of a truth.
 
@@ -204,13 +216,17 @@ def simulate_pair(
     kind : str
         Responses of the MSI, see `srf`.
     noise : bool
-        White noise, 35 dB (HSI) and 40 dB (MSI) of each band's own root mean square.
+        White noise.
     shift : tuple of float
         Displacement (dy, dx) of the centre of the PSF, in fine pixels.
     seed : int
         Of the noise.
     spread : callable, optional
         Another PSF than the Gaussian (`gaussian`, `airy`, `box`); ``dh`` and ``dw`` are still those of the Gaussian.
+    snr : tuple of float
+        Of HSI and MSI, dB of each band's own root mean square.
+    width : tuple of float
+        Standard deviations of the Gaussian (rows, columns), in units of the nominal one.
 
     Returns
     -------
@@ -235,15 +251,15 @@ def simulate_pair(
     if truth.shape[1] % ratio or truth.shape[2] % ratio:
         raise InvalidInput(f"The truth has {truth.shape[1]} x {truth.shape[2]} pixels; expected multiples of the ratio {ratio}: crop it.")
     response = srf(wavelength, kind)
-    dh, dw = psf_matrix(truth.shape[1], ratio, shift[0]), psf_matrix(truth.shape[2], ratio, shift[1])
+    dh, dw = (psf_matrix(size, ratio, *way) for size, *way in zip(truth.shape[1:], shift, width, strict=True))
     hsi = dh @ truth @ dw.T if spread is None else blurred(truth, ratio, spread, shift)
     msi = np.tensordot(response, truth, 1)
-    hsi_noise, msi_noise = _noise(hsi, HSI_SNR_DB) * noise, _noise(msi, MSI_SNR_DB) * noise
+    hsi_noise, msi_noise = _noise(hsi, snr[0]) * noise, _noise(msi, snr[1]) * noise
     rng = np.random.default_rng(seed)
     if noise:
         hsi = hsi + rng.normal(size=hsi.shape) * hsi_noise[:, None, None]
         msi = msi + rng.normal(size=msi.shape) * msi_noise[:, None, None]
-    return Simulation(truth, hsi, msi, wavelength, response, dh, dw, hsi_noise, msi_noise, ratio, shift)
+    return Simulation(truth, hsi, msi, wavelength, response, dh, dw, hsi_noise, msi_noise, ratio, shift, width)
 
 
 def _noise(image: np.ndarray, snr_db: float) -> np.ndarray:

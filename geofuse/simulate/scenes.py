@@ -1,6 +1,6 @@
-"""Wald's protocol on benchmark scenes: a real cube is the truth.
+"""Wald's protocol on benchmark scenes: a real cube is the truth, or one that is drawn.
 
-The truth is the scene's first pixels without the bands that are empty there, divided by their 99.9th percentile and clipped to 0 … 1.
+Of a real cube the truth is the first pixels without the bands that are empty there, divided by their 99.9th percentile and clipped to 0 … 1.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
+from geofuse.simulate.drawn import DRAWN, draw
 from geofuse.simulate.pairs import PointSpread, Simulation, simulate_pair
 
 PACKAGED = Path(__file__).resolve().parent.parent / "demo" / "data"
@@ -47,7 +48,7 @@ def load(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     name : str
-        Of `SCENES`.
+        Of `SCENES`, or of `DRAWN`.
     folder : pathlib.Path
         Where the ``.npz`` files are.
 
@@ -69,6 +70,8 @@ def load(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     >>> truth.shape, truth.min() >= 0, truth.max()
     ((177, 80, 56), np.True_, np.float64(1.0))
     """
+    if name in DRAWN:
+        return draw(DRAWN[name])
     scene = SCENES[name]
     cube, wavelength = (_read_npz if scene.file.endswith(".npz") else _read_raster)(scene.path(folder), scene.key)
     cube = np.clip(cube[:, : scene.rows, : scene.cols], 0, None)
@@ -101,10 +104,16 @@ def simulate(
 ) -> Simulation:
     """Simulate the pair of one scene; see `load` for ``name`` and ``folder``, and `simulate_pair` for the rest.
 
+    Drawn scenes have noise and a PSF of their own.
+
     Examples
     --------
     >>> pair = simulate("berlin", 4, "qb4", Path())
     >>> pair.hsi.shape, pair.msi.shape
     ((177, 20, 14), (4, 80, 56))
     """
-    return simulate_pair(*load(name, folder), ratio, kind, noise=noise, shift=shift, seed=seed, spread=spread)
+    truth, wavelength = load(name, folder)
+    if name not in DRAWN:
+        return simulate_pair(truth, wavelength, ratio, kind, noise=noise, shift=shift, seed=seed, spread=spread)
+    snr, width = (DRAWN[name].hsi_snr, DRAWN[name].msi_snr), DRAWN[name].width
+    return simulate_pair(truth, wavelength, ratio, kind, noise=noise, shift=shift, seed=seed, spread=spread, snr=snr, width=width)
