@@ -364,7 +364,7 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         ratio=float(header["ratio"]),
         bands=tuple(header["bands"]),
         geometry=Registration(tuple(geometry["sigma"]), tuple(geometry["shift"]), geometry["unexplained"], geometry["at_limit"]),
-        response=EffectiveResponse(**part("response."), method=header["response"]),
+        response=EffectiveResponse(arrays["response.matrix"], arrays["response.offset"], arrays["response.residual"], header["response"]),
         fitted=get_method(header["method"]).restore(part("fitted."), header["fitted"]),
         noise=arrays["noise"],
         clouds=Clouds(**part("clouds.")) if part("clouds.") else None,

@@ -15,6 +15,7 @@ from geofuse.pair.prepare import PreparedPair, colocated
 
 # Elongation of the PSF, gain and offset of a band.
 ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 1.1, 0.05, 0.01
+MOST_MOVED = 0.5  # share of a band's response that may lie elsewhere than the files say
 LARGEST_GAP, SHOWN = 0.01, 8  # share of the area that a band may lack without a word; names in a list
 
 
@@ -26,6 +27,7 @@ def pair_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned]:
         *_geometry_warnings(prepared),
         *_clouds_warnings(prepared),
         *_table_warnings(prepared),
+        *_prior_warnings(prepared),
     ]
     if len(prepared.response.matrix) < 3:
         found.append(
@@ -128,6 +130,23 @@ def _table_warnings(prepared: PreparedPair) -> list[Warned]:
             "gain-or-offset",
             f"With the response {prepared.response.method} the MSI bands differ from the HSI in gain or offset: {listed}. Check the calibration of both, "
             "or use srf='auto', which takes the difference into the response.",
+        )
+    ]
+
+
+def _prior_warnings(prepared: PreparedPair) -> list[Warned]:
+    """Bands whose response the pair puts elsewhere than the files do."""
+    response = prepared.response
+    moved = np.zeros(0) if response.moved is None else np.nan_to_num(response.moved)
+    far = np.flatnonzero(moved > MOST_MOVED)
+    if not len(far):
+        return []
+    listed = ", ".join(f"{k + 1} ({100 * moved[k]:.0f} %)" for k in far)
+    return [
+        warned(
+            "response-elsewhere",
+            f"MSI bands that respond elsewhere than their {response.prior} says, with the share of their weight: {listed}. The pair was followed. "
+            "Check the order and the wavelengths of the MSI's bands.",
         )
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ MAP_SIDE = 64  # cells along the longer side of the map of disagreement
 class Settings:
     """What a fit is asked to do; see `geofuse.fit`. Where ``srf`` or ``geometry`` is given it is taken as it is, and not estimated.
 
+    ``srf_prior`` (M, B) is what the files say of the response, which is estimated around it, and ``srf_source`` where that comes from.
     ``train_seconds`` bounds the training of a network; None: the method's own bound.
     """
 
@@ -43,6 +44,8 @@ class Settings:
     train_seconds: float | None = None
     uncertainty: bool = False
     geometry: Registration | None = None
+    srf_prior: np.ndarray | None = None
+    srf_source: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def prepare_pair(
     surveyed = [patch(s) for s in survey]
     hsi, msi = colocated(surveyed)
     response = (
-        estimate_response(hsi, msi, good, settings.seed)
+        replace(estimate_response(hsi, msi, good, settings.seed, settings.srf_prior), prior=settings.srf_source)
         if settings.srf is None
         else scaled_table(settings.srf, hsi, msi, settings.srf_name)
     )

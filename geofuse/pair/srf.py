@@ -46,6 +46,30 @@ def response_table(srf: Any, scene: Scene) -> tuple[np.ndarray | None, str]:
     return _checked(_onto_bands(*_from_sensor(str(srf), msi), bands), str(srf)), str(srf)
 
 
+def nominal_response(scene: Scene) -> tuple[np.ndarray | None, str]:
+    """What the files say of the response, the prior of one that is estimated: (M, B) with rows of zeros where nothing is known, and its name.
+
+    That is the sensor's table where the reader of the MSI named a sensor that has one, else Gaussians of the centre and FWHM of each band;
+    None, and an empty name, where no band of the MSI has both, or the HSI has no wavelengths.
+    """
+    bands, msi = scene.bands, BandTable.from_cube(scene.msi)
+    if not bands.has_wavelength or not (centred := np.isfinite(msi.wavelength)).any():
+        return None, ""
+    sensor = str(scene.msi.encoding.get("sensor", ""))
+    name = next((table for start, table in _TABLE_OF.items() if sensor.startswith(start)), "")
+    if name and centred.all():
+        weight = _onto_bands(*_from_sensor(name, msi), bands)
+    else:
+        name, known = "centre and FWHM", centred & (np.nan_to_num(msi.fwhm) > 0)
+        wavelength = np.arange(np.nanmin(bands.wavelength) - _BEYOND, np.nanmax(bands.wavelength) + _BEYOND)
+        width = np.where(known, msi.fwhm, 1.0) * FWHM_TO_SIGMA
+        curves = np.exp(-0.5 * ((wavelength - np.where(known, msi.wavelength, 0.0)[:, None]) / width[:, None]) ** 2)
+        weight = _onto_bands(wavelength, curves * known[:, None], bands)
+    total = weight.sum(1, keepdims=True)
+    weight = np.where(total > _SEEN * weight.max(initial=0.0), weight / np.maximum(total, 1e-30), 0.0)
+    return (weight, name) if weight.any() else (None, "")
+
+
 def _matrix(srf: Any, expected: tuple[int, int], scene: Scene) -> np.ndarray:
     try:
         matrix = kept_rows(np.asarray(srf, float), scene.msi)
@@ -112,6 +136,12 @@ _SENSORS = {
     "landsat-8": ("Landsat-8", "OLI_TIRS"),
     "landsat-9": ("Landsat-9", "OLI_TIRS"),
 }
+
+
+_TABLE_OF = {"Sentinel-2": "sentinel-2a", "Landsat 8": "landsat-8", "Landsat 9": "landsat-9", "Landsat 7": "landsat-7"}
+_BEYOND = 100.0  # nm, more than a band of an HSI reaches beyond its centre
+# Of the largest weight, what a band must have in all for the HSI to see it.
+_SEEN = 1e-3
 
 
 def _checked(matrix: np.ndarray, name: str) -> np.ndarray:

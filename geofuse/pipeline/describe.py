@@ -41,6 +41,7 @@ def describe(prepared: PreparedPair, model: Model) -> dict[str, Any]:
             "matrix": _plain(_among(used["hsi"], _among(used["msi"], response.matrix, 0.0, axis=0), 0.0)),
             "offset": PerBand("msi", response.offset),
             "method": response.method,
+            **({"prior": response.prior, "moved": PerBand("msi", response.moved)} if response.moved is not None else {}),
         },
         "residuals": residuals_of(prepared, model),
         "disagreement": _disagreement(prepared),

@@ -28,7 +28,7 @@ from geofuse.pair.prepare import PreparedPair, Settings, prepare_pair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.scene import Sample, Scene, usable
 from geofuse.pair.screen import fit_screen
-from geofuse.pair.srf import response_table
+from geofuse.pair.srf import nominal_response, response_table
 from geofuse.pipeline.describe import describe, picture
 from geofuse.pipeline.plan import check_seed, check_train_seconds
 from geofuse.progress import bar
@@ -61,7 +61,9 @@ def settings_of(
     check_seed(seed)
     check_train_seconds(train_seconds)
     table, name = response_table(srf, scene)
-    return Settings(method, table, name, seed, torch_device(device), progress, train_seconds, uncertainty)
+    prior, source = (None, "") if table is not None else nominal_response(scene)
+    asked = Settings(method, table, name, seed, torch_device(device), progress, train_seconds, uncertainty)
+    return replace(asked, srf_prior=prior, srf_source=source)
 
 
 def fit_scene(scene: Scene, settings: Settings) -> Model:
@@ -151,8 +153,9 @@ def prepare(scene: Scene, settings: Settings, tick: Callable[[str], None], *, wh
     sample = read_sample(scene, whole=whole)
     tick("gaps and outliers")
     screen = fit_screen(survey)
-    if settings.srf is not None:
-        settings = replace(settings, srf=settings.srf[np.ix_(screen.msi_bands, screen.hsi_bands)])
+    kept = np.ix_(screen.msi_bands, screen.hsi_bands)
+    srf, prior = (None if table is None else table[kept] for table in (settings.srf, settings.srf_prior))
+    settings = replace(settings, srf=srf, srf_prior=prior)
     good = scene.bands.good[screen.hsi_bands]
     cleared = [usable([screen.clear(s) for s in part]) for part in (survey, sample)]
     prepared = prepare_pair(scene.pair, cleared[0], cleared[1], settings, tick, good, settings.geometry)

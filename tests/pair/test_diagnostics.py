@@ -48,6 +48,15 @@ def test_warnings(prepared: PreparedPair) -> None:
     assert "few-msi-bands" not in warned(with_response(prepared, 3))
 
 
+def test_a_response_elsewhere_than_the_files_say_is_warned(prepared: PreparedPair) -> None:
+    def with_moved(*moved: float) -> PreparedPair:
+        return replace(prepared, response=replace(prepared.response, prior="centre and FWHM", moved=np.array(moved)))
+
+    assert "response-elsewhere" in warned(with_moved(0.1, 0.6, np.nan, 0.1))
+    assert "response-elsewhere" not in warned(with_moved(0.1, 0.4, np.nan, 0.1))
+    assert "response-elsewhere" not in warned(prepared)
+
+
 def test_every_code_is_a_word_for_programs() -> None:
     """Lower case and hyphens, one kind of warning each, and no warning without a code."""
     source = "".join(Path(module.__file__).read_text() for module in (diagnostics, gem_diagnostics))

@@ -124,3 +124,38 @@ def test_jasper(shared_data: Path, kind: str) -> None:
     assert (found.matrix >= 0).all()
     assert not found.offset.any()
     assert (found.residual < 1.15 * noise).all()
+
+
+def misplaced(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Share of every band's weight that lies elsewhere than that of the truth."""
+    return np.asarray(np.abs(found / found.sum(1, keepdims=True) - truth / truth.sum(1, keepdims=True)).sum(1) / 2)
+
+
+def test_a_right_prior_is_kept_and_the_gain_is_that_of_the_data() -> None:
+    _, hsi, _, msi = spectra(gain=1.25)
+    truth = bell_responses(BANDS, COUNT)
+    found, without = estimate_response(hsi, msi, prior=7 * truth), estimate_response(hsi, msi)
+    assert misplaced(found.matrix, truth).max() < 1e-3 < misplaced(without.matrix, truth).min()
+    assert found.matrix.sum(1) == pytest.approx(1.25 * truth.sum(1), rel=0.01)
+    assert found.moved == pytest.approx(misplaced(found.matrix, truth), abs=1e-9)
+    assert without.moved is None
+
+
+def test_a_wrong_prior_gives_way() -> None:
+    """Bands in reversed order: the MSI is reproduced as well as without, and the report can say which bands moved."""
+    clean, hsi, seen, msi = spectra()
+    found = estimate_response(hsi, msi, prior=bell_responses(BANDS, COUNT)[::-1])
+    error = np.sqrt(((found.matrix @ clean + found.offset[:, None] - seen) ** 2).mean(1))
+    assert error.max() < 2 * MSI_NOISE
+    assert found.moved is not None
+    assert found.moved.min() > 0.5
+
+
+def test_bands_that_nothing_is_known_of_are_estimated_as_without() -> None:
+    _, hsi, _, msi = spectra()
+    prior = bell_responses(BANDS, COUNT)
+    prior[1] = 0
+    found = estimate_response(hsi, msi, prior=prior)
+    np.testing.assert_array_equal(found.matrix[1], estimate_response(hsi, msi).matrix[1])
+    assert found.moved is not None
+    np.testing.assert_array_equal(np.isnan(found.moved), [False, True, False, False])

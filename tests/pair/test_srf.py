@@ -11,7 +11,7 @@ from affine import Affine
 from geofuse.cube.schema import wrap
 from geofuse.errors import InvalidInput
 from geofuse.pair.scene import Scene
-from geofuse.pair.srf import response_table
+from geofuse.pair.srf import nominal_response, response_table
 
 WAVELENGTH = np.arange(420.0, 1000.0, 10.0)
 FWHM = 12.0
@@ -20,13 +20,17 @@ TO_SIGMA = 1 / 2.3548200450309493
 
 
 def scene_of(
-    hsi_wavelength: np.ndarray | None = WAVELENGTH, msi_wavelength: np.ndarray | None = CENTRES, fwhm: float | None = FWHM
+    hsi_wavelength: np.ndarray | None = WAVELENGTH,
+    msi_wavelength: np.ndarray | None = CENTRES,
+    fwhm: float | None = FWHM,
+    msi_fwhm: np.ndarray | None = None,
 ) -> Scene:
     bands = len(WAVELENGTH)
     width = None if fwhm is None else np.full(bands, fwhm)
     transform = Affine(30, 0, 4e5, 0, -30, 5.8e6)
     hsi = wrap(np.ones((bands, 4, 4)), transform=transform, crs=32633, names=[""] * bands, wavelength=hsi_wavelength, fwhm=width)
-    msi = wrap(np.ones((4, 12, 12)), transform=Affine(10, 0, 4e5, 0, -10, 5.8e6), crs=32633, names=list("bgrn"), wavelength=msi_wavelength)
+    fine = Affine(10, 0, 4e5, 0, -10, 5.8e6)
+    msi = wrap(np.ones((4, 12, 12)), transform=fine, crs=32633, names=list("bgrn"), wavelength=msi_wavelength, fwhm=msi_fwhm)
     return Scene.of(hsi, msi)
 
 
@@ -113,3 +117,29 @@ def test_refused_tables(tmp_path: Path, bad: str) -> None:
 def test_rejected(srf: object, scene: Scene, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         response_table(srf, scene)
+
+
+def test_centre_and_fwhm_are_the_prior() -> None:
+    found, name = nominal_response(scene_of(msi_fwhm=WIDTHS))
+    assert found is not None
+    assert name == "centre and FWHM"
+    np.testing.assert_allclose(found, gaussians(FWHM), atol=1e-3)
+
+
+def test_bands_without_width_have_no_prior() -> None:
+    found, _ = nominal_response(scene_of(msi_fwhm=np.where([True, False, True, True], WIDTHS, np.nan)))
+    assert found is not None
+    np.testing.assert_array_equal(found.any(1), [True, False, True, True])
+
+
+@pytest.mark.parametrize("scene", [scene_of(), scene_of(msi_wavelength=None), scene_of(hsi_wavelength=None, msi_fwhm=WIDTHS)])
+def test_no_prior_where_nothing_is_known(scene: Scene) -> None:
+    assert nominal_response(scene) == (None, "")
+
+
+def test_a_known_sensor_brings_its_table() -> None:
+    scene = scene_of(msi_fwhm=WIDTHS)
+    scene.msi.encoding["sensor"] = "Sentinel-2 L2A"
+    found, name = nominal_response(scene)
+    assert name == "sentinel-2a"
+    np.testing.assert_array_equal(found, response_table("Sentinel-2A", scene)[0])
