@@ -1,7 +1,7 @@
 """The guided step: the current estimate, redrawn along the structures that the MSI shows.
 
 A guided filter (He, Sun and Tang 2013, doi:10.1109/TPAMI.2012.213) regresses the coefficients on the MSI bands in a Gaussian
-window around every pixel; a bilateral average mixes each pixel with the neighbours that look like it to the MSI.
+window around every pixel.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from geofuse.methods.gem.lattice import Lattice
-from geofuse.pair.images import STRIPE, as_like
+from geofuse.pair.images import as_like
 
 TRUNCATE = 2.5  # standard deviations
 # Standard deviation of the window in steps of the lattice, at least. With 1.3 instead no score of twelve Wald tests moves by 0.002 dB.
 FINENESS = 1.0
-BILATERAL_REACH, BILATERAL_SIGMA, BILATERAL_RANGE = 2, 1.2, 0.2
 
 
 @dataclass(frozen=True)
@@ -121,33 +119,3 @@ def solve_spd_(upper: Sequence[Tensor], right: Tensor, ridge: float) -> None:
         for j in range(i + 1, size):
             right[i].addcmul_(right[j], upper[i][j - i], value=-1)
         right[i] /= upper[i][0]
-
-
-def bilateral(image: Tensor, features: Tensor) -> Tensor:
-    """Average of the neighbours that look alike, the pixel itself left out.
-
-    Parameters
-    ----------
-    image : Tensor, shape (K, H, W)
-    features : Tensor, shape (C, H, W)
-        What "alike" is measured in.
-    """
-    reach = BILATERAL_REACH
-    height, width = image.shape[1:]
-    padded, around = (F.pad(t[None], (reach,) * 4, mode="replicate")[0] for t in (image, features))
-    out = torch.empty_like(image)
-    for top in range(0, height, STRIPE):  # one stripe after the other, so that its sums stay in the cache
-        rows = min(STRIPE, height - top)
-        centre = features[:, top : top + rows]
-        total, weight_sum = image.new_zeros(len(image), rows, width), image.new_zeros(rows, width)
-        for dy, dx in np.ndindex(2 * reach + 1, 2 * reach + 1):
-            if dy == dx == reach:
-                continue
-            there = slice(top + dy, top + dy + rows), slice(dx, dx + width)
-            distance = (centre - around[(slice(None), *there)]).square().sum(0)
-            off = ((dy - reach) ** 2 + (dx - reach) ** 2) / (2 * BILATERAL_SIGMA**2)
-            weight = torch.exp(-distance / (2 * BILATERAL_RANGE**2) - off) + 1e-9
-            total.addcmul_(weight, padded[(slice(None), *there)])
-            weight_sum += weight
-        out[:, top : top + rows] = total / weight_sum
-    return out

@@ -17,7 +17,7 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from geofuse.methods.gem.estimator import FEW_BANDS, Gem, fit_closed_form, fit_gem
+from geofuse.methods.gem.estimator import Gem, fit_closed_form, fit_gem
 from geofuse.pair.registration import register
 from geofuse.pair.response import estimate_response
 from geofuse.simulate import simulate
@@ -127,12 +127,9 @@ def test_better_than_the_closed_form_and_interpolation() -> None:
 
 
 def test_stages() -> None:
-    """The bilateral stage is for few bands."""
     names: list[str] = []
     few, many = fitted(made_up(), tick=names.append), fitted(made_up(msi_bands=8))
-    assert [s.kind for s in few.stages] == ["upsample", "upsample", "guided", "mixed"]
-    assert [s.kind for s in many.stages] == ["upsample", "upsample", "guided"]
-    assert [s.kind for s in fitted(made_up(msi_bands=FEW_BANDS)).stages][-1] == "mixed"
+    assert [s.kind for s in few.stages] == [s.kind for s in many.stages] == ["upsample", "upsample", "guided", "finer"]
     assert names[:5] == [
         "noise and subspace",
         "prior covariance",
@@ -140,7 +137,7 @@ def test_stages() -> None:
         "stage upsample",
         "displacement of the bands",
     ]
-    assert names[5:] == ["stage upsample", "stage guided", "stage mixed"]
+    assert names[5:] == ["stage upsample", "stage guided", "stage finer"]
     for stage in few.stages:
         assert stage.prior.share.sum() == pytest.approx(1)
         assert np.linalg.eigvalsh(stage.prior.covariance).min() > 0

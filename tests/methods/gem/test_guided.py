@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from geofuse.methods.gem.guided import GuidedFilter, bilateral, solve_spd_
+from geofuse.methods.gem.guided import GuidedFilter, solve_spd_
 from tests.methods.gem.gaussians import spd
 from tests.pairs import tensor
 
@@ -119,38 +119,3 @@ def test_solve_spd_against_numpy(bands: int, ridge: float, seed: int) -> None:
     solve_spd_(upper, found, ridge)
     expected = np.linalg.solve(matrices + ridge * np.eye(bands), right)
     np.testing.assert_allclose(found.numpy().reshape(bands, 2, 6).transpose(2, 0, 1), expected, atol=1e-9)
-
-
-def naive_bilateral(image: np.ndarray, features: np.ndarray) -> np.ndarray:
-    out = np.zeros_like(image)
-    height, width = image.shape[1:]
-    for row, col in np.ndindex(height, width):
-        total = 0.0
-        for dy in range(-2, 3):
-            for dx in range(-2, 3):
-                if dy == 0 and dx == 0:
-                    continue
-                r, c = min(max(row + dy, 0), height - 1), min(max(col + dx, 0), width - 1)
-                distance = ((features[:, row, col] - features[:, r, c]) ** 2).sum()
-                weight = math.exp(-distance / (2 * 0.2**2) - (dy * dy + dx * dx) / (2 * 1.2**2)) + 1e-9
-                out[:, row, col] += weight * image[:, r, c]
-                total += weight
-        out[:, row, col] /= total
-    return out
-
-
-@settings(max_examples=10, deadline=None)
-@given(rows=st.integers(1, 9), cols=st.integers(1, 9), seed=st.integers(0, 99))
-def test_bilateral_against_loops(rows: int, cols: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    image, features = rng.normal(size=(2, rows, cols)), 0.3 * rng.normal(size=(3, rows, cols))
-    np.testing.assert_allclose(bilateral(tensor(image), tensor(features)).numpy(), naive_bilateral(image, features), atol=1e-10)
-
-
-def test_bilateral_does_not_cross_an_edge_that_the_msi_shows() -> None:
-    image = torch.zeros(1, 12, 12)
-    image[..., 6:] = 1
-    assert torch.equal(bilateral(image, 5 * image).round(decimals=5), image)
-    lonely = torch.zeros(1, 12, 12)
-    lonely[0, 6, 6] = 1
-    assert float(bilateral(lonely, torch.zeros(1, 12, 12))[0, 6, 6]) == 0  # the pixel itself is left out
