@@ -42,8 +42,9 @@ SHRINKAGE = 300.0  # pixels' worth of the pooled statistics in every class
 # Relative residuals at which stages stop: the first, which only shows where bands are displaced, and the others. Every tile stops where its own
 # residual allows, so that looser ones make seams on bright roofs: with 1e-3 for the others 1.5e-4 reflectance, with 1e-2 for the first 2.5e-4.
 FIRST_TOLERANCE, TOLERANCE = 3e-4, 1e-4
-# The last stage is guided in a window of this standard deviation, fine pixels. With many bands their components guide it: as good, and far quicker.
-FINE = 1.0
+# Standard deviations of the windows of the guided stages: of the first in coarse pixels, with few bands and with many, whose regressions have more slopes
+# to find; of the last in fine pixels. There many bands are replaced by their components: as good, and far quicker.
+FEW_WINDOW, MANY_WINDOW, FINE = 0.5, 1.0, 1.0
 FEW_BANDS = 5
 FEW_RIDGE, MANY_RIDGE = 1e-2, 1e-3
 
@@ -326,8 +327,8 @@ def _guide(seen: Sequence[Observation], ratio: float) -> GuidedFilter:
     mean = torch.stack([s.masked(s.m).sum((1, 2)) for s in seen]).sum(0) / pixels
     spread = [s.masked(s.m - mean[:, None, None]).square().sum((1, 2)).double().cpu().numpy() for s in seen]
     variance = np.sum(spread, axis=0) / pixels
-    ridge = FEW_RIDGE if len(variance) <= FEW_BANDS else MANY_RIDGE
-    return GuidedFilter(np.sqrt(np.maximum(variance, 1e-6)), ratio / 2, ridge)
+    window, ridge = (FEW_WINDOW, FEW_RIDGE) if len(variance) <= FEW_BANDS else (MANY_WINDOW, MANY_RIDGE)
+    return GuidedFilter(np.sqrt(np.maximum(variance, 1e-6)), window * ratio, ridge)
 
 
 def inflate_hsi_noise(coordinates: Coordinates, covariance: np.ndarray, rho: float) -> tuple[Coordinates, np.ndarray]:
