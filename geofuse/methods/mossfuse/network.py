@@ -7,6 +7,7 @@ arXiv:2412.04802. The network knows nothing of reflectance: it runs on all bands
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -142,3 +143,12 @@ class MossFuse(nn.Module):
         f, decoders = features, self.training_decoders
         pairs = {"msi": (f.shared_msi, f.spatial), "hsi": (f.shared_hsi, f.spectral), "coarse_msi": (f.shared_msi, f.shared_hsi)}
         return Reconstructions(**{name: decoders[name](torch.cat(pair, 1)) for name, pair in pairs.items()})
+
+
+def on_device(network: MossFuse, device: torch.device, copies: dict[torch.device, MossFuse]) -> MossFuse:
+    """The network itself where it is on this device, else a copy, which is kept in ``copies``: `torch.nn.Module.to` would move the network."""
+    if next(network.parameters()).device == device:
+        return network
+    if device not in copies:
+        copies[device] = deepcopy(network).to(device)
+    return copies[device]

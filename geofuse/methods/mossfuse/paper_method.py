@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geofuse.errors import Warned, warned
 from geofuse.methods.base import EVERYTHING, Arrays, Cost, Inner, Role, Tick, Values
-from geofuse.methods.mossfuse.network import MossFuse
+from geofuse.methods.mossfuse.network import MossFuse, on_device
 from geofuse.methods.mossfuse.paper import BLOCKS, HEADS, WIDTH, Training, inputs, train
 from geofuse.methods.mossfuse.statistics import freeze
 from geofuse.pair.patch import Patch
@@ -43,7 +43,7 @@ class FittedPaper:
     scale: float
     ratio: float
     training: Training | None = None
-    _on: dict[str, MossFuse] = field(default_factory=dict, repr=False, compare=False)
+    _copies: dict[torch.device, MossFuse] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def halo(self) -> int:
@@ -53,12 +53,7 @@ class FittedPaper:
     def apply(self, patch: Patch, inner: Inner = EVERYTHING) -> Tensor:
         """Fuse a patch; see `geofuse.methods.base.FittedMethod`."""
         hsi, msi = inputs(patch, self.scale)
-        return self._network(msi.device)(hsi[None].float(), msi[None].float())[0][:, *inner] * self.scale
-
-    def _network(self, device: torch.device) -> MossFuse:
-        if str(device) not in self._on:
-            self._on[str(device)] = self.network.to(device)
-        return self._on[str(device)]
+        return on_device(self.network, msi.device, self._copies)(hsi[None].float(), msi[None].float())[0][:, *inner] * self.scale
 
     def state(self) -> tuple[Arrays, Values]:
         """See `geofuse.methods.base.FittedMethod`; decoders that only training needs are left out."""

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geofuse.methods.mossfuse.network import Features, MossFuse
+from geofuse.methods.mossfuse.network import Features, MossFuse, on_device
 from geofuse.methods.mossfuse.statistics import freeze
 from geofuse.pair.images import as_like, mix
 
@@ -90,7 +90,7 @@ class SceneNetwork:
 
     network: MossFuse
     scaling: Scaling
-    _on: dict[str, MossFuse] = field(default_factory=dict, repr=False, compare=False)
+    _copies: dict[torch.device, MossFuse] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def reach(self) -> int:
@@ -99,14 +99,9 @@ class SceneNetwork:
 
     def change(self, z: Tensor, m: Tensor) -> Tensor:
         """What it adds to an estimate (K, H, W), beside the whitened MSI (M, H, W)."""
-        network, (images, guides) = self._network(z.device), self.scaling.inputs(z, m)
+        network, (images, guides) = on_device(self.network, z.device, self._copies), self.scaling.inputs(z, m)
         # One way after the other: what the blocks hold meanwhile is most of the memory.
         return self.scaling.outputs(torch.cat([network(images[k : k + 1], guides[k : k + 1]) for k in range(2)]), z)
-
-    def _network(self, device: torch.device) -> MossFuse:
-        if str(device) not in self._on:
-            self._on[str(device)] = self.network.to(device)
-        return self._on[str(device)]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that decides about the change, for storage; decoders that only training needs are left out."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from geofuse.methods.mossfuse.network import MossFuse
+from geofuse.methods.mossfuse.network import MossFuse, on_device
 
 
 def count(module: torch.nn.Module) -> int:
@@ -53,3 +53,13 @@ def test_both_images_matter() -> None:
         fused = network(hsi, msi)
         assert (network(hsi.flip(-1), msi) - fused).abs().max() > 1e-4
         assert (network(hsi, msi.flip(-1)) - fused).abs().max() > 1e-4
+
+
+def test_another_device_is_given_a_copy() -> None:
+    """A process that works on several devices must find the network on each of them."""
+    network, copies, elsewhere = MossFuse(6, 3, 8, 1, 2), {}, torch.device("meta")
+    there = on_device(network, elsewhere, copies)
+    assert {p.device for p in there.parameters()} == {elsewhere}
+    assert on_device(network, torch.device("cpu"), copies) is network
+    assert {p.device for p in network.parameters()} == {torch.device("cpu")}
+    assert on_device(network, elsewhere, copies) is there
