@@ -46,7 +46,7 @@ FIRST_TOLERANCE, TOLERANCE = 3e-4, 1e-4
 # to find; of the last in fine pixels. There many bands are replaced by their components: as good, and far quicker.
 FEW_WINDOW, MANY_WINDOW, FINE = 0.5, 1.0, 1.0
 FEW_BANDS = 5
-FEW_RIDGE, MANY_RIDGE = 1e-2, 1e-3
+FEW_RIDGE, MANY_RIDGE = 3e-3, 1e-3
 
 
 class Filters(Protocol):
