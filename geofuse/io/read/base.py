@@ -22,6 +22,25 @@ from geofuse.errors import InvalidCube
 LONGEST_AXIS = 2**22
 
 
+class FlagArray(Protocol):
+    """Flags of pixels (`geofuse.cube.masks.Mask`) that are read when they are indexed by rows and columns; as a `PixelArray` otherwise."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def ndim(self) -> int:
+        """Two."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8."""
+
+    def __getitem__(self, key: Any) -> NDArray[np.uint8]:
+        """Flags of rows and columns, each an integer or a slice."""
+
+
 class PixelArray(Protocol):
     """Pixels that are read when they are indexed. Picklable, and holds nothing open: dask sends it to threads and other processes."""
 
@@ -136,6 +155,8 @@ class Description:
         Pixel centres ``y`` (running south) and ``x``, where they are known to the last bit.
     about : dict
         ``datetime`` of the acquisition (RFC 3339), ``gsd`` in metres, ``id`` of the scene, where they are known.
+    mask : FlagArray, optional
+        What the product says of each pixel, rows and columns as those of ``array``. Name its layers in ``encoding["masks"]``.
     """
 
     place: str
@@ -151,6 +172,7 @@ class Description:
     encoding: dict[str, Any] = field(default_factory=dict)
     coords: dict[str, NDArray[Any]] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+    mask: FlagArray | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -174,6 +196,14 @@ class Part:
 
 
 @dataclass(frozen=True)
+class MaskPart:
+    """A file of a product that is a layer of classes, and the name under which `geofuse.cube.masks` understands it."""
+
+    href: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Parts:
     """What a source names instead of holding it: files, each described by the reader that recognises it.
 
@@ -187,12 +217,15 @@ class Parts:
         As that of a `Description`, with the ``href`` of the source; counts before what the files say.
     sensor : str, optional
         As that of a `Description`.
+    masks : tuple of MaskPart
+        Layers of classes that make the cube's mask, of any pixel size in the CRS of the bands.
     """
 
     parts: tuple[Part, ...]
     names: tuple[str, ...] = ()
     about: dict[str, Any] = field(default_factory=dict)
     sensor: str | None = None
+    masks: tuple[MaskPart, ...] = ()
 
 
 @runtime_checkable
@@ -267,5 +300,7 @@ def check_description(description: Description) -> None:
         raise InvalidCube(f"{bands} bands of pixels, but {len(description.table)} in the band table; correct the reader")
     if 0 in (bands, height, width):
         raise InvalidCube(f"no pixel: {bands} bands, {height} x {width} pixels")
+    if description.mask is not None and tuple(description.mask.shape) != (height, width):
+        raise InvalidCube(f"{height} x {width} pixels, but a mask of {description.mask.shape}; correct the reader")
     check_extent(height, width)
     check_place(description.crs, description.transform)
