@@ -87,7 +87,7 @@ def bands_without_masks(names: Sequence[Any], where: str) -> list[Any]:
     layers = [str(name) for name in names if is_mask(str(name))]
     if layers and len(layers) < len(names):
         warnings.warn(
-            f"{where}: {', '.join(layers)} left out: layers of classes are no bands; mask with them in Python, e.g. by odc.stac.load",
+            f"{where}: {', '.join(layers)} left out: layers of classes are no bands; give a mask as mask= (--mask) to the fusion",
             UserWarning,
             stacklevel=7,
         )

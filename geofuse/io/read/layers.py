@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from affine import Affine
 from numpy.typing import NDArray
 
 from geofuse.cube.georef import centres, crs_of, plain_crs
 from geofuse.cube.masks import MASK, attributes, flags_of
 from geofuse.cube.normalise import is_lazy
 from geofuse.errors import InvalidCube
-from geofuse.io.read.base import BandHints, FlagArray, MaskPart, Request, check_description
+from geofuse.io.read.base import BandHints, Description, FlagArray, MaskPart, Request, check_description
 from geofuse.io.read.raster import RasterArray, natural_chunks
 from geofuse.io.read.registry import reader_of
 
@@ -31,27 +32,36 @@ def lazy_flags(mask: FlagArray, like: Any) -> Any:
     return da.from_array(mask, chunks=like.chunks[1:], lock=False, asarray=False, meta=np.empty((0, 0), np.uint8))
 
 
-def stored_layer(href: str) -> xr.DataArray:
-    """A raster's stored numbers, lazy: dims (band, y, x), float32; scale, offset and nodata of the file are not applied.
+@dataclass(frozen=True)
+class Layer:
+    """A raster's stored numbers: dask (band, y, x), float32, and where they lie, rows as they are stored."""
+
+    data: Any
+    transform: Affine
+    crs: Any
+
+
+def stored_layer(href: str, *, keep_nodata: bool = False) -> Layer:
+    """The stored numbers of a raster, lazy; its scale and offset are not applied, its nodata only where asked for (as NaN).
 
     Raises
     ------
     InvalidCube
         It is no raster of a place.
     """
-    found = reader_of(href, named=True).describe(href, Request("MSI", hints=BandHints(scale=[1.0], offset=[0.0])))
-    array = getattr(found, "array", None)
-    if not isinstance(array, RasterArray):
-        raise InvalidCube("expected a raster file, as a mask is one")
-    check_description(found)  # type: ignore[arg-type]
-    array = replace(array, scale=(1.0,) * array.shape[0], offset=(0.0,) * array.shape[0], nodata=(np.nan,) * array.shape[0])
     import dask.array as da
 
-    chunks = array.shape[0], *(min(_BLOCK, n) for n in natural_chunks(array.shape, found.block)[1:])  # type: ignore[union-attr]
+    found = reader_of(href, named=True).describe(href, Request("MSI", hints=BandHints(scale=[1.0], offset=[0.0])))
+    if not isinstance(found, Description) or not isinstance(found.array, RasterArray):
+        raise InvalidCube("expected a raster file, as a mask is one")
+    check_description(found)
+    count = found.shape[0]
+    array = replace(found.array, scale=(1.0,) * count, offset=(0.0,) * count)
+    if not keep_nodata:
+        array = replace(array, nodata=(np.nan,) * count)
+    chunks = count, *(min(_BLOCK, size) for size in natural_chunks(found.shape, found.block)[1:])
     data = da.from_array(array, chunks=chunks, lock=False, asarray=False, fancy=True, meta=np.empty((0, 0, 0), np.float32))
-    t = found.transform  # type: ignore[union-attr]
-    coords = {"y": centres(t.f, t.e, array.shape[1]), "x": centres(t.c, t.a, array.shape[2])}
-    return xr.DataArray(data, dims=("band", "y", "x"), coords=coords, attrs={"crs": found.crs})  # type: ignore[union-attr]
+    return Layer(data, found.transform, found.crs)
 
 
 def with_layers(cube: xr.DataArray, layers: Sequence[MaskPart]) -> xr.DataArray:
@@ -73,14 +83,16 @@ def with_layers(cube: xr.DataArray, layers: Sequence[MaskPart]) -> xr.DataArray:
     return made
 
 
-def _on_grid(layer: xr.DataArray, cube: xr.DataArray, name: str) -> Any:
+def _on_grid(layer: Layer, cube: xr.DataArray, name: str) -> Any:
     """Flags of the layer's pixel in which the centre of each pixel of the cube lies; none where there is none."""
-    if plain_crs(layer.attrs["crs"]) != crs_of(cube):
+    if plain_crs(layer.crs) != crs_of(cube):
         raise InvalidCube("it is in another CRS than the bands")
-    size = max(abs(float(layer[dim][1] - layer[dim][0])) if layer.sizes[dim] > 1 else 0.0 for dim in ("y", "x"))
     flags = layer.data.map_blocks(_translated, drop_axis=0, dtype=np.uint8, layer=name, meta=np.empty((0, 0), np.uint8))
-    found = xr.DataArray(flags, dims=("y", "x"), coords={dim: layer[dim] for dim in ("y", "x")})
-    placed = found.reindex(y=cube.y, x=cube.x, method="nearest", tolerance=size * (0.5 + 1e-6), fill_value=np.uint8(0)).data
+    t = layer.transform
+    coords = {"y": centres(t.f, t.e, flags.shape[0]), "x": centres(t.c, t.a, flags.shape[1])}
+    farthest = max(abs(t.a), abs(t.e)) * (0.5 + 1e-6)
+    found = xr.DataArray(flags, dims=("y", "x"), coords=coords)
+    placed = found.reindex(y=cube.y, x=cube.x, method="nearest", tolerance=farthest, fill_value=np.uint8(0)).data
     return np.asarray(placed) if cube.chunks is None else placed.rechunk(cube.chunks[1:])
 
 
