@@ -288,7 +288,7 @@ def _encoding(found: Description) -> dict[str, Any]:
 def _joined(found: Parts, request: Request) -> xr.DataArray:
     """The cube of the files that a source names: of one, or of one a band, on one grid."""
     parts = [replace(request, bands=list(part.indexes) if part.indexes else None, hints=part.hints) for part in found.parts]
-    if len(parts) == 1:
+    if len(parts) == 1 and not (found.names and request.resolution):
         one = parts[0] if parts[0].bands else replace(parts[0], bands=request.bands)
         return _read(found.parts[0].href, one, named=True)
     cubes = [_read(part.href, replace(asked, bands=asked.bands or [1]), named=True) for part, asked in zip(found.parts, parts, strict=True)]

@@ -21,6 +21,7 @@ GROUP = "geofuse.readers"
 # In the order in which they are asked: products that are folders of files, which are not asked again of the files that they name; and formats.
 _FOLDERS = {
     "Sentinel-2 L2A": "geofuse.io.read.products.sentinel2:SENTINEL2",
+    "Landsat 8/9 C2 L2": "geofuse.io.read.products.landsat:LANDSAT",
 }
 _OWN = {
     **_FOLDERS,
