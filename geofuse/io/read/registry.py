@@ -22,6 +22,7 @@ GROUP = "geofuse.readers"
 _FOLDERS = {
     "Sentinel-2 L2A": "geofuse.io.read.products.sentinel2:SENTINEL2",
     "Landsat 8/9 C2 L2": "geofuse.io.read.products.landsat:LANDSAT",
+    "PlanetScope SuperDove": "geofuse.io.read.products.planetscope:PLANETSCOPE",
 }
 _OWN = {
     **_FOLDERS,
