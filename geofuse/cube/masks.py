@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from enum import IntFlag
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Mask(IntFlag):
+    """What a product says of a pixel; flags add up."""
+
+    CLOUD = 1
+    CIRRUS = 2
+    SHADOW = 4
+    SNOW = 8
+    SATURATED = 16
+    DEFECT = 32
+    WATER = 64
+    HAZE = 128
+
 
 # Sentinel-2 scene classification: no data, saturated or defective, cloud shadow, cloud of medium and high probability, cirrus.
 _SCL_UNUSABLE = (0, 1, 3, 8, 9, 10)

@@ -50,6 +50,25 @@ class PixelArray(Protocol):
         """
 
 
+class LayerArray(Protocol):
+    """A layer on the grid of an image, read when it is indexed; picklable, and holds nothing open, as a `PixelArray`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns, with one more axis before them where the layer has several numbers a pixel."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the numbers."""
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Read what is selected, each axis by itself, as of a `PixelArray`."""
+
+
 @dataclass(frozen=True)
 class BandHints:
     """What a STAC item says about the bands of an asset; it counts where the file itself says nothing. One value a band, or None."""
@@ -132,6 +151,12 @@ class Description:
     encoding : dict
         How the numbers are stored, in xarray's words: ``dtype``, ``scale_factor``, ``add_offset``, ``_FillValue`` (the last three a number,
         or an array of one a band), ``masks`` (names of the layers that decide about nodata).
+    mask : LayerArray, optional
+        What the product says of each pixel: uint8, shape ``(row, column)``, sums of `geofuse.cube.masks.Mask`. It makes no pixel nodata.
+    centres : LayerArray, optional
+        Of a swath that is shown on a grid: true y and x of the centre of the raw pixel shown at each pixel of the grid, float64, shape
+        ``(2, row, column)``, in units of the CRS. NaN where there is none, and where a nearer pixel of the grid shows the same raw pixel, so
+        that each raw pixel counts once.
     coords : dict
         Pixel centres ``y`` (running south) and ``x``, where they are known to the last bit.
     about : dict
@@ -147,6 +172,8 @@ class Description:
     sensor: str | None = None
     sequential: bool = False
     spectral: NDArray[np.bool_] | None = None
+    mask: LayerArray | None = None
+    centres: LayerArray | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
     encoding: dict[str, Any] = field(default_factory=dict)
     coords: dict[str, NDArray[Any]] = field(default_factory=dict)
@@ -269,3 +296,6 @@ def check_description(description: Description) -> None:
         raise InvalidCube(f"no pixel: {bands} bands, {height} x {width} pixels")
     check_extent(height, width)
     check_place(description.crs, description.transform)
+    for name, layer, shape in (("mask", description.mask, (height, width)), ("centres", description.centres, (2, height, width))):
+        if layer is not None and tuple(layer.shape) != shape:
+            raise InvalidCube(f"its {name} have the shape {tuple(layer.shape)}, and the image needs {shape}; the product is damaged")

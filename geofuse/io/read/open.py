@@ -31,6 +31,7 @@ from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_
 from geofuse.io.read.fingerprint import local_name
 from geofuse.io.read.gdal import is_address, open_raster, trusting
 from geofuse.io.read.items import described, on_one_grid
+from geofuse.io.read.layers import with_layers
 from geofuse.io.read.metadata import describe
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
@@ -237,7 +238,7 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
         encoding={"source": redact(found.place)} | _encoding(found) | blocks,
         **found.coords,
     )
-    return described(cube, {"href": found.place} | found.about)
+    return described(with_layers(cube, found), {"href": found.place} | found.about)
 
 
 def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.intp]:

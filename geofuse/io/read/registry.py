@@ -20,6 +20,7 @@ from geofuse.io.read.base import Description, NamesFiles, Parts, Reader, Request
 GROUP = "geofuse.readers"
 # In the order in which they are asked.
 _OWN = {
+    "EMIT L2A": "geofuse.io.read.products.emit:EMIT",
     "STAC": "geofuse.io.read.stac:STAC",
     "Zarr": "geofuse.io.read.zarr:ZARR",
     "GeoTIFF": "geofuse.io.read.formats:GEOTIFF",
