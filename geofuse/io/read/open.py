@@ -31,8 +31,9 @@ from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_
 from geofuse.io.read.fingerprint import local_name
 from geofuse.io.read.gdal import is_address, open_raster, trusting
 from geofuse.io.read.items import described, on_one_grid
-from geofuse.io.read.layers import with_layers
+from geofuse.io.read.layers import lazy_flags, with_layers
 from geofuse.io.read.metadata import describe
+from geofuse.io.read.places import with_centres
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
 from geofuse.redact import redact
@@ -192,7 +193,7 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
         place = source if path is None else _spelt(path)
         if path is not None and not (is_address(place) or Path(place).exists()):
             raise InvalidCube("no such file; check the path")
-        reader = reader_of(place)
+        reader = reader_of(place, named=named)
         found = reader.describe(place, request)
         if isinstance(found, Parts) and named:
             raise InvalidCube(f"this is a source of the kind {reader.name}, which only names others; expected a raster")
@@ -200,7 +201,7 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
     except InvalidCube as error:
         raise (error if path is None else InvalidCube(f"{path}: {error}")) from None
     if isinstance(found, Parts):
-        cube = described(_joined(found, request), found.about)
+        cube = described(with_layers(_joined(found, request), found.masks), found.about)
     assert cube is not None
     sensor = found.sensor or cube.encoding.get("sensor")
     cube.encoding |= {"reader": reader.name} | ({"sensor": sensor} if sensor else {})
@@ -220,11 +221,10 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
     natural = natural_chunks(found.shape, found.block, sequential=found.sequential)
     _look(found, natural)
     data, transform = lazy(found.array, request.chunks, natural), found.transform
+    mask = None if found.mask is None else lazy_flags(found.mask, data)
     if transform.e > 0:
-        data, transform = (
-            data[:, ::-1],
-            Affine(transform.a, 0.0, transform.c, 0.0, -transform.e, transform.f + found.shape[1] * transform.e),
-        )
+        data, mask = data[:, ::-1], None if mask is None else mask[::-1]
+        transform = Affine(transform.a, 0.0, transform.c, 0.0, -transform.e, transform.f + found.shape[1] * transform.e)
     blocks = {"preferred_chunks": {"y": found.block[0], "x": found.block[1]}}
     cube = wrap(
         data,
@@ -236,9 +236,10 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
         good=found.table.good,
         attrs=found.attrs,
         encoding={"source": redact(found.place)} | _encoding(found) | blocks,
+        mask=mask,
         **found.coords,
     )
-    return described(with_layers(cube, found), {"href": found.place} | found.about)
+    return described(with_centres(cube, found), {"href": found.place} | found.about)
 
 
 def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.intp]:

@@ -1,1 +1,1 @@
-"""Products of sensors as they are delivered: one module a product, each of which cites the specification that it reads by."""
+"""Readers of sensors' products as they are delivered, a module each."""

@@ -160,7 +160,7 @@ class GltArray:
 
 @dataclass(frozen=True)
 class GltMask:
-    """Flags of a swath on its grid, uint8: sums of `geofuse.cube.masks.Mask`; a `geofuse.io.read.base.LayerArray`."""
+    """Flags of a swath on its grid, uint8: sums of `geofuse.cube.masks.Mask`; a `geofuse.io.read.base.FlagArray`."""
 
     swath: Swath
     path: str
