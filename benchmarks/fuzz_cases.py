@@ -83,11 +83,12 @@ def make_bases(folder: Path, hsi: Any = None, model: Any = None) -> None:
 
 def make_products(folder: Path) -> None:
     """Write a small delivery of each sensor's product."""
-    from tests.products import emit
+    from tests.products import emit, enmap
 
     for name in PRODUCTS:
         (folder / name).mkdir()
     emit.write(folder / "EMIT", rows=16, cols=14, bands=6)
+    enmap.write(folder / "EnMAP", rows=32, cols=32)
 
 
 # ---- what is done to a good file ----
@@ -376,7 +377,7 @@ def product(name: str) -> Callable[[Bases, Path, random.Random], Opening]:
         file.write_bytes(
             _spoilt_xml(raw, rng) if file.suffix.lower() == ".xml" else spoilt_bytes(raw, rng, rng.choice((None, 4000, 40_000)))
         )
-        return _opening(rng.choice((folder / "a", *files)), rng)
+        return _opening(rng.choice((folder / "a", files[0].parent, *files)), rng)
 
     return case
 
@@ -401,7 +402,7 @@ def _spoilt_xml(raw: bytes, rng: random.Random) -> bytes:
     return text.encode()
 
 
-PRODUCTS = ("EMIT",)
+PRODUCTS = ("EMIT", "EnMAP")
 FORMATS: dict[str, Callable[[Bases, Path, random.Random], Opening]] = {
     "GeoTIFF": geotiff, "ENVI": envi, "Zarr": zarr, "STAC": stac, "model": model, "disguised": disguised,
 } | {name: product(name) for name in PRODUCTS}  # fmt: skip

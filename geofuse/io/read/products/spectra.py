@@ -61,6 +61,6 @@ def ordered(
         raise InvalidCube(f"FWHM from {widths.min():g} to {widths.max():g} nm; expected widths above 0 and below {_WIDEST_NM:g} nm")
     along = np.argsort(nm, kind="stable")
     order = taken[along]
-    names = [f"{detector[band] + ' ' if detector else ''}{value:.2f} nm" for band, value in zip(order, nm[along], strict=True)]
+    names = [f"{detector[band] if detector else ''} {value:.2f} nm".strip() for band, value in zip(order, nm[along], strict=True)]
     table = BandTable.make(names, nm[along], widths[along], usable[order] & default_good(nm[along]))
     return order, table
