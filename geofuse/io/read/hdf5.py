@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geofuse.errors import InvalidCube
+from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.base import check_extent
+from geofuse.io.read.fingerprint import content_stamp
 from geofuse.io.read.raster import claims_too_much
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -25,6 +26,9 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FILTERS = {1, 2, 3, 4, 5, 6}
 # Bytes of a chunk, which is decoded as a whole, and of a coordinate or a list that is read as a whole.
 _CHUNK_BYTES, _LIST_BYTES = 2**28, 2**20
+_LINE_BYTES = 2**27
+# Endings of HDF5 files, and how many are looked at, in a folder.
+_SUFFIXES, _MOST_FILES = (".nc", ".nc4", ".h5", ".hdf5", ".he5"), 256
 
 
 def is_hdf5(path: Path) -> bool:
@@ -46,6 +50,56 @@ def holds(path: Path, *names: str) -> bool:
         return isinstance(error.__cause__, ImportError)
     except (OSError, ValueError):
         return False
+
+
+def granules(source: Path, *names: str) -> list[Path]:
+    """The HDF5 files with these objects: in a folder, or the file itself."""
+    if not source.is_dir():
+        return [source] if holds(source, *names) else []
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in _SUFFIXES)[:_MOST_FILES]
+    return [path for path in files if holds(path, *names)]
+
+
+def one_of(found: list[Path], kind: str) -> Path:
+    """The one granule of a kind that was found.
+
+    Raises
+    ------
+    InvalidCube
+        There are several.
+    """
+    if len(found) != 1:
+        raise InvalidCube(f"{len(found)} {kind} granules: {', '.join(path.name for path in found[:4])}; pass the file of one")
+    return found[0]
+
+
+@contextmanager
+def reading(path: str, stamp: str | None) -> Iterator[Any]:
+    """Open a file to read pixels of it, which must be the file that was described.
+
+    Raises
+    ------
+    RunError
+        It is damaged, or was changed.
+    """
+    try:
+        with open_hdf5(path) as file:
+            yield file
+    except InvalidCube as error:
+        raise RunError(f"{path}: pixels could not be read ({error})") from error
+    if content_stamp(path) != stamp:
+        raise RunError(f"{path} was replaced or changed while it was in use; run again once the inputs stay as they are")
+
+
+def check_line(source: Any) -> None:
+    """Reject a dataset one row of which would fill the memory.
+
+    Raises
+    ------
+    InvalidCube
+    """
+    if (line := prod(source.shape[1:]) * source.dtype.itemsize) > _LINE_BYTES:
+        raise InvalidCube(f"one row of {source.name} claims {line / 2**20:.0f} MiB; the product is damaged")
 
 
 @contextmanager

@@ -26,6 +26,7 @@ _FOLDERS = {
 _OWN = {
     **_FOLDERS,
     "EMIT L2A": "geofuse.io.read.products.emit:EMIT",
+    "PRISMA L2D": "geofuse.io.read.products.prisma:PRISMA",
     "STAC": "geofuse.io.read.stac:STAC",
     "Zarr": "geofuse.io.read.zarr:ZARR",
     "GeoTIFF": "geofuse.io.read.formats:GEOTIFF",

@@ -19,9 +19,9 @@ from geofuse.errors import InvalidCube
 from geofuse.io.read.base import Description, Request
 from geofuse.io.read.fingerprint import content_stamp
 from geofuse.io.read.gdal import is_address
-from geofuse.io.read.hdf5 import attribute, dataset, holds, is_hdf5, numbers, numeric, open_hdf5, texts
+from geofuse.io.read.hdf5 import attribute, check_line, dataset, granules, holds, is_hdf5, numbers, numeric, one_of, open_hdf5, texts
 from geofuse.io.read.items import about_file
-from geofuse.io.read.products.glt import GltArray, GltCentres, GltMask, Swath, check_line
+from geofuse.io.read.products.glt import GltArray, GltCentres, GltMask, Swath
 from geofuse.io.read.products.spectra import ordered
 
 _REFLECTANCE, _BANDS, _LOCATION = "reflectance", "sensor_band_parameters", "location"
@@ -37,7 +37,6 @@ _FLAGS = {
     "water flag": Mask.WATER,
     "spacecraft flag": Mask.DEFECT,
 }
-_MOST_FILES = 256
 _KEPT = ("title", "summary", "product_version", "processing_level", "software_delivery_version", "day_night_flag", "instrument", "platform")
 
 
@@ -55,7 +54,7 @@ class EmitReader:
 
     def describe(self, source: str, request: Request) -> Description:
         """Read the metadata."""
-        path = _granule(Path(source))
+        path = one_of(_granules(Path(source)), "EMIT")
         with open_hdf5(path) as file:
             found = _described(file, path)
         beside = _mask_of(path)
@@ -66,7 +65,7 @@ class EmitReader:
 
     def files(self, source: str, request: Request) -> list[str]:
         """The reflectance file, and the mask where there is one."""
-        path = _granule(Path(source))
+        path = one_of(_granules(Path(source)), "EMIT")
         beside = _mask_of(path)
         return [str(path)] if beside is None else [str(path), str(beside)]
 
@@ -76,22 +75,11 @@ EMIT = EmitReader()
 
 def _granules(path: Path) -> list[Path]:
     """Reflectance files that a source leads to."""
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".nc", ".nc4", ".h5"))[:_MOST_FILES]
-        return [file for file in files if holds(file, *_NEEDED)]
-    if holds(path, *_NEEDED):
-        return [path]
-    if not is_hdf5(path):
-        return []
+    found = granules(path, *_NEEDED)
+    if found or not is_hdf5(path):
+        return found
     beside = (path.with_name(path.name.replace(_NAMES[kind], _NAMES["reflectance"])) for kind in ("mask", "uncertainty"))
     return [file for file in beside if file != path and holds(file, *_NEEDED)][:1]
-
-
-def _granule(path: Path) -> Path:
-    found = _granules(path)
-    if len(found) != 1:
-        raise InvalidCube(f"{len(found)} EMIT granules: {', '.join(file.name for file in found[:4])}; pass the file of one")
-    return found[0]
 
 
 def _mask_of(path: Path) -> Path | None:

@@ -1,6 +1,6 @@
 """EnMAP L2A surface reflectance: a folder with metadata in XML, the spectral image and quality layers.
 
-*EnMAP Ground Segment, Product Specification Level 1B / Level 1C / Level 2A* (EN-PCV-ICD-2009), version 1.8. Bands of the VNIR detector come
+*EnMAP Ground Segment, Product Specification Level 1B / Level 1C / Level 2A* (EN-PCV-ICD-2009-2). Bands of the VNIR detector come
 before those of the SWIR detector, which overlap between 900 and 1000 nm. Reflectance is DN × GainOfBand + OffsetOfBand.
 """
 

@@ -7,8 +7,6 @@ show the same. Raw pixels keep their own places, which `GltCentres` gives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -17,13 +15,12 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geofuse.cube.values import decode
-from geofuse.errors import InvalidCube, RunError
-from geofuse.io.read.fingerprint import content_stamp
-from geofuse.io.read.hdf5 import dataset, open_hdf5
+from geofuse.errors import InvalidCube
+from geofuse.io.read.hdf5 import dataset, reading
 from geofuse.io.read.windows import selected
 
-# Bytes of raw pixels that are held at once, and of one line of them.
-_SLAB_BYTES, _LINE_BYTES = 2**26, 2**27
+# Bytes of raw pixels that are held at once.
+_SLAB_BYTES = 2**26
 # Pixels of the grid that show one raw pixel lie within so many pixels of each other.
 _APART = 16
 
@@ -55,24 +52,6 @@ class Swath:
         if row.max() >= self.raw[0] or col.max() >= self.raw[1]:
             raise InvalidCube(f"its GLT points at raw pixel ({row.max() + 1}, {col.max() + 1}) of {self.raw}; the product is damaged")
         return row, col
-
-
-@contextmanager
-def reading(path: str, stamp: str | None) -> Iterator[Any]:
-    """Open a file to read pixels of it, which must be the file that was described.
-
-    Raises
-    ------
-    RunError
-        It is damaged, or was changed.
-    """
-    try:
-        with open_hdf5(path) as file:
-            yield file
-    except InvalidCube as error:
-        raise RunError(f"{path}: pixels could not be read ({error})") from error
-    if content_stamp(path) != stamp:
-        raise RunError(f"{path} was replaced or changed while it was in use; run again once the inputs stay as they are")
 
 
 def gather(source: Any, row: NDArray[np.intp], col: NDArray[np.intp], bands: slice, fill: float) -> NDArray[Any]:
@@ -111,17 +90,6 @@ def gather(source: Any, row: NDArray[np.intp], col: NDArray[np.intp], bands: sli
             window = source[top : min(top + step, last), left:right, *((bands,) if source.ndim == 3 else ())]
             out[:, inside] = window[row[inside] - top, col[inside] - left].reshape(-1, count).T
     return out
-
-
-def check_line(source: Any) -> None:
-    """Reject a swath one line of which would fill the memory.
-
-    Raises
-    ------
-    InvalidCube
-    """
-    if (line := int(np.prod(source.shape[1:], dtype=np.int64)) * source.dtype.itemsize) > _LINE_BYTES:
-        raise InvalidCube(f"one line of its swath claims {line / 2**20:.0f} MiB; the product is damaged")
 
 
 @dataclass(frozen=True)
