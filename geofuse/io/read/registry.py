@@ -21,6 +21,7 @@ GROUP = "geofuse.readers"
 # In the order in which they are asked: products that are folders of files, which are not asked again of the files that they name; and formats.
 _FOLDERS = {
     "EnMAP L2A": "geofuse.io.read.products.enmap:ENMAP",
+    "DESIS L2A": "geofuse.io.read.products.desis:DESIS",
     "Sentinel-2 L2A": "geofuse.io.read.products.sentinel2:SENTINEL2",
 }
 _OWN = {
