@@ -69,6 +69,25 @@ class PixelArray(Protocol):
         """
 
 
+class PlaceArray(Protocol):
+    """True places of pixels, that are read when they are indexed; as a `PixelArray` otherwise."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Two (y and x), rows and columns."""
+
+    @property
+    def ndim(self) -> int:
+        """Three."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64."""
+
+    def __getitem__(self, key: Any) -> NDArray[np.float64]:
+        """Read y, x or both of rows and columns, each axis by itself."""
+
+
 @dataclass(frozen=True)
 class BandHints:
     """What a STAC item says about the bands of an asset; it counts where the file itself says nothing. One value a band, or None."""
@@ -151,6 +170,10 @@ class Description:
     encoding : dict
         How the numbers are stored, in xarray's words: ``dtype``, ``scale_factor``, ``add_offset``, ``_FillValue`` (the last three a number,
         or an array of one a band), ``masks`` (names of the layers that decide about nodata).
+    centres : PlaceArray, optional
+        Of a swath that is shown on a grid: true y and x of the centre of the raw pixel shown at each pixel of the grid, float64, shape
+        ``(2, row, column)``, in units of the CRS. NaN where there is none, and where a nearer pixel of the grid shows the same raw pixel, so
+        that each raw pixel counts once.
     coords : dict
         Pixel centres ``y`` (running south) and ``x``, where they are known to the last bit.
     about : dict
@@ -173,6 +196,7 @@ class Description:
     coords: dict[str, NDArray[Any]] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
     mask: FlagArray | None = None
+    centres: PlaceArray | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -304,3 +328,5 @@ def check_description(description: Description) -> None:
         raise InvalidCube(f"{height} x {width} pixels, but a mask of {description.mask.shape}; correct the reader")
     check_extent(height, width)
     check_place(description.crs, description.transform)
+    if description.centres is not None and tuple(description.centres.shape) != (2, height, width):
+        raise InvalidCube(f"{height} x {width} pixels, but centres of {description.centres.shape}; correct the reader")

@@ -33,6 +33,7 @@ from geofuse.io.read.gdal import is_address, open_raster, trusting
 from geofuse.io.read.items import described, on_one_grid
 from geofuse.io.read.layers import lazy_flags, with_layers
 from geofuse.io.read.metadata import describe
+from geofuse.io.read.places import with_centres
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
 from geofuse.redact import redact
@@ -238,7 +239,7 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
         mask=mask,
         **found.coords,
     )
-    return described(cube, {"href": found.place} | found.about)
+    return described(with_centres(cube, found), {"href": found.place} | found.about)
 
 
 def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.intp]:

@@ -20,12 +20,16 @@ from geofuse.io.read.base import Description, NamesFiles, Parts, Reader, Request
 GROUP = "geofuse.readers"
 # In the order in which they are asked: products that are folders of files, which are not asked again of the files that they name; and formats.
 _FOLDERS = {
+    "EnMAP L2A": "geofuse.io.read.products.enmap:ENMAP",
+    "DESIS L2A": "geofuse.io.read.products.desis:DESIS",
     "Sentinel-2 L2A": "geofuse.io.read.products.sentinel2:SENTINEL2",
     "Landsat 8/9 C2 L2": "geofuse.io.read.products.landsat:LANDSAT",
     "PlanetScope SuperDove": "geofuse.io.read.products.planetscope:PLANETSCOPE",
 }
 _OWN = {
     **_FOLDERS,
+    "EMIT L2A": "geofuse.io.read.products.emit:EMIT",
+    "PRISMA L2D": "geofuse.io.read.products.prisma:PRISMA",
     "STAC": "geofuse.io.read.stac:STAC",
     "Zarr": "geofuse.io.read.zarr:ZARR",
     "GeoTIFF": "geofuse.io.read.formats:GEOTIFF",
