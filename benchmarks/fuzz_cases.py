@@ -404,7 +404,7 @@ def _spoilt_xml(raw: bytes, rng: random.Random) -> bytes:
         )
         start = text.index("?>") + 2 if "?>" in text else 0
         return (text[:start] + bomb + "]>" + text[start:].replace("</", rng.choice(("&i;</", "&x;</")), 3)).encode()
-    values = re.findall(r">([^<>]+)<", text)
+    values = re.findall(r">([^<>]+)<", text) or [""]
     for _ in range(rng.choice((1, 1, 3, 9))):
         value = rng.choice(values)
         odd = rng.choice(("", "x", "0", "-1", "nan", "1e999", "9" * 5000, "../../etc/passwd", "1,2,3", " " * 3000, "\u00e9"))

@@ -12,7 +12,7 @@ import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
 
-from geofuse.cube.georef import centres, crs_of, plain_crs
+from geofuse.cube.georef import crs_of, plain_crs
 from geofuse.cube.masks import MASK, attributes, flags_of
 from geofuse.cube.normalise import is_lazy
 from geofuse.errors import InvalidCube
@@ -89,11 +89,17 @@ def _on_grid(layer: Layer, cube: xr.DataArray, name: str) -> Any:
         raise InvalidCube("it is in another CRS than the bands")
     flags = layer.data.map_blocks(_translated, drop_axis=0, dtype=np.uint8, layer=name, meta=np.empty((0, 0), np.uint8))
     t = layer.transform
-    coords = {"y": centres(t.f, t.e, flags.shape[0]), "x": centres(t.c, t.a, flags.shape[1])}
-    farthest = max(abs(t.a), abs(t.e)) * (0.5 + 1e-6)
-    found = xr.DataArray(flags, dims=("y", "x"), coords=coords)
-    placed = found.reindex(y=cube.y, x=cube.x, method="nearest", tolerance=farthest, fill_value=np.uint8(0)).data
+    rows, within = _indices(cube.y.values, t.f, t.e, flags.shape[0])
+    cols, between = _indices(cube.x.values, t.c, t.a, flags.shape[1])
+    placed = flags[rows][:, cols] * (within[:, None] & between[None])
     return np.asarray(placed) if cube.chunks is None else placed.rechunk(cube.chunks[1:])
+
+
+def _indices(centres: NDArray[np.float64], edge: float, step: float, size: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """In which pixels along an axis places lie, and whether they lie in one."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.floor(np.nan_to_num((centres - edge) / step, nan=-1.0) + 1e-6)
+    return np.clip(found, 0, size - 1).astype(np.intp), (found >= 0) & (found < size)
 
 
 def _translated(block: NDArray[np.float32], layer: str) -> NDArray[np.uint8]:
