@@ -65,7 +65,8 @@ def test_overlapping_detectors_share_the_spectrum(tmp_path: Path) -> None:
     hsi = wrap(np.ones((len(wavelength), 4, 4)), transform=transform, crs=32633, names=names, wavelength=wavelength, fwhm=width)
     matrix, _ = response_table(write_csv(tmp_path / "gauss.csv"), Scene.of(hsi, scene_of().msi))
     assert matrix is not None
-    np.testing.assert_allclose(matrix @ wavelength, CENTRES, atol=0.3)  # the mean wavelength of a symmetric response is its centre
+    # the mean wavelength of a symmetric response is its centre (the blue one is cut off at 420 nm)
+    np.testing.assert_allclose((matrix @ wavelength)[1:], CENTRES[1:], atol=0.1)
 
 
 def test_bands_without_width_are_as_wide_as_they_are_apart(tmp_path: Path) -> None:
