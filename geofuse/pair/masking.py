@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from geofuse.cube.masks import MASK, UNUSABLE
 from geofuse.cube.normalise import is_lazy
 from geofuse.errors import InvalidCube, InvalidInput
-from geofuse.pair.scene import Sample, Scene
+
+if TYPE_CHECKING:
+    from geofuse.pair.scene import Sample, Scene
 
 Masked = Literal["nodata", "one-image"]
 """What comes out where one image is masked: nodata, or what the other image alone says, where the method can say it."""
@@ -57,34 +59,38 @@ def with_masks(scene: Scene, hsi: Any = None, msi: Any = None) -> Scene:
     hsi, msi : array of bool, optional
         Shapes (y, x) of the two cubes, numpy or dask; True is masked.
     """
-    return replace(scene, hsi=_hidden(scene.hsi, hsi), msi=_hidden(scene.msi, msi))
+    return replace(scene, masks=(_layers(scene.hsi, hsi), _layers(scene.msi, msi)))
 
 
-def _hidden(cube: xr.DataArray, mask: Any) -> xr.DataArray:
-    given = [] if mask is None else [mask]
-    if MASK in cube.coords:
-        given.append((cube.coords[MASK].data & np.uint8(UNUSABLE)) != 0)
-    if not given:
-        return cube
-    data: Any = cube.data
-    if not is_lazy(data):
-        return _copied(cube, _mask_values(data, *(np.asarray(each)[None] for each in given)))
+def _layers(cube: xr.DataArray, mask: Any) -> tuple[Any, ...]:
+    """What masks a cube, each (y, x) of bool or flags: lazy where the cube is, else in memory."""
+    given = [each for each in (mask, cube.coords[MASK].data if MASK in cube.coords else None) if each is not None]
+    if not is_lazy(cube.data):
+        return tuple(np.asarray(each) for each in given)
     import dask.array as da
 
-    flags = [da.asarray(each).rechunk(data.chunks[1:])[None] for each in given]
-    return _copied(cube, da.map_blocks(_mask_values, data, *flags, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32)))
+    return tuple(da.asarray(each) for each in given)
 
 
-def _copied(cube: xr.DataArray, data: Any) -> xr.DataArray:
-    made = cube.copy(data=data)
-    made.encoding = dict(cube.encoding)
-    return made
+def hide(image: Any, masks: Sequence[Any]) -> Any:
+    """A window of an image (band, y, x) with masked values where the masks of the window (y, x) say so, of bool or of flags.
+
+    Windows are cut out before, so that of lazy images and masks no more is read than the window.
+    """
+    if not masks:
+        return image
+    if not is_lazy(image):
+        return _hidden(image, *(mask[None] for mask in masks))
+    import dask.array as da
+
+    layers = [mask.rechunk(image.chunks[1:])[None] for mask in masks]
+    return da.map_blocks(_hidden, image, *layers, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
 
 
-def _mask_values(image: NDArray[np.float32], *masks: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The image with masked values where it held data; missing data stay what they are."""
-    hidden = np.logical_or.reduce(masks) & np.isfinite(image)
-    return np.where(hidden, MASKED, image)
+def _hidden(image: NDArray[np.float32], *masks: NDArray[Any]) -> NDArray[np.float32]:
+    """Missing data stay what they are."""
+    unusable = [mask if mask.dtype == bool else (mask & np.uint8(UNUSABLE)) != 0 for mask in masks]
+    return np.where(np.logical_or.reduce(unusable) & np.isfinite(image), MASKED, image)
 
 
 def check_left(samples: Sequence[Sample]) -> None:

@@ -11,9 +11,10 @@ from affine import Affine
 
 from geofuse.cube.masks import Mask
 from geofuse.cube.schema import wrap
-from geofuse.pair.grid import GridPair
+from geofuse.pair.grid import Window
 from geofuse.pair.masking import MASKED, is_masked, with_masks
 from geofuse.pair.scene import Scene, pixels
+from tests.pairs import uncropped, whole
 
 
 def test_they_are_missing_data() -> None:
@@ -45,11 +46,14 @@ def test_what_was_missing_is_not_masked() -> None:
     values[0, 0, 0] = np.nan
     flags = np.array([[Mask.CLOUD | Mask.SNOW, Mask.SNOW], [Mask.DEFECT, 0]], np.uint8)
     cube = wrap(values, transform=Affine(10, 0, 5e5, 0, -10, 6e6), crs=32633, names=["a", "b"], mask=flags)
-    pair: GridPair = None  # type: ignore[assignment]
+    everything = uncropped((2, 2), (2, 2), 1.0)
     given = np.array([[False, True], [False, False]])
-    for hsi in (cube, cube.chunk(x=1)):
-        made = with_masks(Scene(hsi, cube, pair), hsi=given)
-        assert (made.hsi.chunks is None) == (hsi.chunks is None)
-        assert is_masked(made.hsi.values).tolist() == [[[False, True], [True, False]], [[True, True], [True, False]]]
-        assert is_masked(made.msi.values).tolist() == [[[False, False], [True, False]], [[True, False], [True, False]]]
-    assert with_masks(Scene(cube.drop_vars("mask"), cube, pair)).hsi.equals(cube.drop_vars("mask"))
+    for hsi in (cube, cube.chunk(x=1, band=1)):
+        scene = with_masks(Scene(hsi, cube, everything), hsi=given)
+        coarse, fine = (np.asarray(image) for image in (scene.hsi_window(whole((2, 2))), scene.msi_window(whole((2, 2)))))
+        assert is_masked(coarse).tolist() == [[[False, True], [True, False]], [[True, True], [True, False]]]
+        assert is_masked(fine).tolist() == [[[False, False], [True, False]], [[True, False], [True, False]]]
+        assert is_masked(np.asarray(scene.hsi_window(Window(1, 2, 0, 2)))).tolist() == [[[True, False]], [[True, False]]]
+        assert hasattr(scene.hsi_window(whole((2, 2))), "dask") == (hsi.chunks is not None)
+    bare = with_masks(Scene(cube.drop_vars("mask"), cube, everything))
+    assert not is_masked(bare.hsi_window(whole((2, 2)))).any()

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from geofuse.cube.georef import crs_of, plain_crs
 from geofuse.cube.masks import MASK, attributes, flags_of
 from geofuse.cube.normalise import is_lazy
+from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube
 from geofuse.io.read.base import BandHints, Description, FlagArray, MaskPart, Request, check_description
-from geofuse.io.read.raster import RasterArray, natural_chunks
+from geofuse.io.read.raster import RasterArray
 from geofuse.io.read.registry import reader_of
-
-_BLOCK = 2048  # rows and columns of a task, at most
 
 
 def lazy_flags(mask: FlagArray, like: Any) -> Any:
@@ -34,9 +33,10 @@ def lazy_flags(mask: FlagArray, like: Any) -> Any:
 
 @dataclass(frozen=True)
 class Layer:
-    """A raster's stored numbers: dask (band, y, x), float32, and where they lie, rows as they are stored."""
+    """A raster's stored numbers (band, y, x), float32, the rows and columns that are decoded at once, and where they lie, rows as they are stored."""
 
-    data: Any
+    array: RasterArray
+    block: tuple[int, int]
     transform: Affine
     crs: Any
 
@@ -49,8 +49,6 @@ def stored_layer(href: str, *, keep_nodata: bool = False) -> Layer:
     InvalidCube
         It is no raster of a place.
     """
-    import dask.array as da
-
     found = reader_of(href, named=True).describe(href, Request("MSI", hints=BandHints(scale=[1.0], offset=[0.0])))
     if not isinstance(found, Description) or not isinstance(found.array, RasterArray):
         raise InvalidCube("expected a raster file, as a mask is one")
@@ -59,40 +57,54 @@ def stored_layer(href: str, *, keep_nodata: bool = False) -> Layer:
     array = replace(found.array, scale=(1.0,) * count, offset=(0.0,) * count)
     if not keep_nodata:
         array = replace(array, nodata=(np.nan,) * count)
-    chunks = count, *(min(_BLOCK, size) for size in natural_chunks(found.shape, found.block)[1:])
-    data = da.from_array(array, chunks=chunks, lock=False, asarray=False, fancy=True, meta=np.empty((0, 0, 0), np.float32))
-    return Layer(data, found.transform, found.crs)
+    return Layer(array, found.block, found.transform, found.crs)
 
 
 def with_layers(cube: xr.DataArray, layers: Sequence[MaskPart]) -> xr.DataArray:
     """The cube with the coordinate ``mask``: all that its product's layers say. One that cannot be read is left out, with a warning."""
-    masks, names = [], []
+    found: list[tuple[str, Layer]] = []
     for part in layers:
         try:
-            masks.append(_on_grid(stored_layer(part.href), cube, part.name))
-            names.append(part.name.upper())
+            layer = stored_layer(part.href)
+            if plain_crs(layer.crs) != crs_of(cube):
+                raise InvalidCube("it is in another CRS than the bands")
+            found.append((part.name, layer))
         except InvalidCube as error:
             warnings.warn(f"{part.name.upper()} is left out, and nothing is masked by it: {part.href}: {error}", UserWarning, stacklevel=5)
-    if not masks:
+    if not found:
         return cube
-    flags = masks[0]
-    for mask in masks[1:]:
-        flags = flags | mask
-    made = cube.assign_coords({MASK: (("y", "x"), flags, attributes())})
-    made.encoding = dict(cube.encoding) | {"masks": [*cube.encoding.get("masks", []), *names]}
+    flags = PlacedFlags(
+        tuple((name, layer.array, layer.transform) for name, layer in found), geobox(cube).affine, (cube.sizes["y"], cube.sizes["x"])
+    )
+    made = cube.assign_coords({MASK: (("y", "x"), lazy_flags(flags, cube.data), attributes())})
+    made.encoding = dict(cube.encoding) | {"masks": [*cube.encoding.get("masks", []), *(name.upper() for name, _ in found)]}
     return made
 
 
-def _on_grid(layer: Layer, cube: xr.DataArray, name: str) -> Any:
-    """Flags of the layer's pixel in which the centre of each pixel of the cube lies; none where there is none."""
-    if plain_crs(layer.crs) != crs_of(cube):
-        raise InvalidCube("it is in another CRS than the bands")
-    flags = layer.data.map_blocks(_translated, drop_axis=0, dtype=np.uint8, layer=name, meta=np.empty((0, 0), np.uint8))
-    t = layer.transform
-    rows, within = _indices(cube.y.values, t.f, t.e, flags.shape[0])
-    cols, between = _indices(cube.x.values, t.c, t.a, flags.shape[1])
-    placed = flags[rows][:, cols] * (within[:, None] & between[None])
-    return np.asarray(placed) if cube.chunks is None else placed.rechunk(cube.chunks[1:])
+@dataclass(frozen=True)
+class PlacedFlags:
+    """All that layers of classes say, in the pixels of another grid: of the layer's pixel in which the centre of each lies. Reads only the window."""
+
+    layers: tuple[tuple[str, RasterArray, Affine], ...]
+    """Name, stored numbers, and where they lie."""
+    grid: Affine
+    shape: tuple[int, int]
+
+    dtype = np.dtype(np.uint8)
+    ndim = 2
+
+    def __getitem__(self, key: Any) -> NDArray[np.uint8]:
+        """Flags of rows and columns."""
+        rows, cols = (np.arange(size)[index] + 0.5 for size, index in zip(self.shape, key, strict=True))
+        y, x = self.grid.f + self.grid.e * rows, self.grid.c + self.grid.a * cols
+        found = np.zeros((rows.size, cols.size), np.uint8)
+        for name, array, t in self.layers:
+            (down, within), (across, between) = _indices(y, t.f, t.e, array.height), _indices(x, t.c, t.a, array.width)
+            if down.size and across.size:
+                window = array[:, down.min() : down.max() + 1, across.min() : across.max() + 1]
+                flags = flags_of(name, window)[np.ix_(down - down.min(), across - across.min())]
+                found |= np.where(within[:, None] & between, flags, np.uint8(0))
+        return found
 
 
 def _indices(centres: NDArray[np.float64], edge: float, step: float, size: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
@@ -100,7 +112,3 @@ def _indices(centres: NDArray[np.float64], edge: float, step: float, size: int) 
     with np.errstate(over="ignore", invalid="ignore"):
         found = np.floor(np.nan_to_num((centres - edge) / step, nan=-1.0) + 1e-6)
     return np.clip(found, 0, size - 1).astype(np.intp), (found >= 0) & (found < size)
-
-
-def _translated(block: NDArray[np.float32], layer: str) -> NDArray[np.uint8]:
-    return flags_of(layer, block)

@@ -20,8 +20,10 @@ from geofuse.errors import InvalidCube
 from geofuse.io.read.fingerprint import local_name
 from geofuse.io.read.gdal import is_address
 from geofuse.io.read.layers import stored_layer
+from geofuse.io.read.raster import lazy
 
 Source = str | os.PathLike[str] | xr.DataArray
+_CHUNK = 1024  # rows and columns of a task, at least
 MOSTLY = 0.5  # share of a coarse pixel that is masked, above which the pixel is
 
 
@@ -56,7 +58,7 @@ class UserMask:
             return self.data
         how: dict[str, Any] = {"resampling": "average" if mostly else "nearest"}
         if is_lazy(self.data) and chunks is not None:
-            how["chunks"] = tuple(sizes[0] for sizes in chunks[1:])
+            how["chunks"] = (_CHUNK, _CHUNK)
         flags = wrap_xr(self.data.astype(np.float32 if mostly else np.uint8), self.grid)
         found = xr_reproject(flags, grid, dst_nodata=np.nan if mostly else 0, **how).data
         return found > MOSTLY if mostly else found != 0
@@ -87,9 +89,11 @@ def open_mask(source: Source) -> UserMask:
         if not (is_address(place) or Path(place).exists()):
             raise InvalidCube("no such file; check the path")
         layer = stored_layer(place, keep_nodata=True)
-        if len(layer.data) != 1:
-            raise InvalidCube(f"{len(layer.data)} bands; expected one, of which all but 0 is masked")
-        return UserMask((layer.data[0] != 0) & (layer.data[0] == layer.data[0]), _box(layer.data.shape[1:], layer.transform, layer.crs))
+        if layer.array.shape[0] != 1:
+            raise InvalidCube(f"{layer.array.shape[0]} bands; expected one, of which all but 0 is masked")
+        chunks = (1, *(_CHUNK if block <= _CHUNK else block for block in layer.block))
+        values = lazy(layer.array, chunks, layer.array.shape)[0]
+        return UserMask((values != 0) & (values == values), _box(values.shape, layer.transform, layer.crs))
     except InvalidCube as error:
         named = f"mask {source}" if isinstance(source, str | os.PathLike) else "mask"
         raise InvalidCube(f"{named}: {error}") from None
