@@ -132,6 +132,8 @@ class Request:
         As `geofuse.open_hsi` takes them.
     hints : BandHints, optional
         What the item that names the source says of its bands.
+    beside : int
+        Bands of other files that are joined with those of this one: chunks leave room for them.
     """
 
     role: Literal["HSI", "MSI"]
@@ -139,6 +141,7 @@ class Request:
     resolution: float | None = None
     chunks: Any = "auto"
     hints: BandHints | None = None
+    beside: int = 0
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,8 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
     """The cube of what was described: bands that are asked for, looked at, in chunks, rows running south."""
     check_description(found)
     found = found.take(_chosen(found, request.bands))
-    natural = natural_chunks(found.shape, found.block, sequential=found.sequential)
+    bands, *pixels = found.shape
+    natural = (bands, *natural_chunks((bands + request.beside, pixels[0], pixels[1]), found.block, sequential=found.sequential)[1:])
     _look(found, natural)
     data, transform = lazy(found.array, request.chunks, natural), found.transform
     mask = None if found.mask is None else lazy_flags(found.mask, data)
@@ -295,6 +296,7 @@ def _joined(found: Parts, request: Request) -> xr.DataArray:
     if len(parts) == 1 and not (found.names and request.resolution):
         one = parts[0] if parts[0].bands else replace(parts[0], bands=request.bands)
         return _read(found.parts[0].href, one, named=True)
+    parts = [replace(asked, beside=len(parts) - 1) for asked in parts]
     cubes = [_read(part.href, replace(asked, bands=asked.bands or [1]), named=True) for part, asked in zip(found.parts, parts, strict=True)]
     try:
         cubes = on_one_grid(cubes, found.names, request.resolution)
