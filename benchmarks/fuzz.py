@@ -2,7 +2,7 @@
 
     python -m benchmarks.fuzz --cases 600
 
-Every case is a file of one of six kinds, spoilt by a generator that its number seeds: the same number is the same file. Cases are opened
+Every case is a file or a product of one kind, spoilt by a generator that its number seeds: the same number is the same file. Cases are opened
 one after the other in a forked process, which is replaced where one takes too long, wants too much memory or kills it.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 import shutil
 import struct
 from collections.abc import Callable, Iterator
@@ -77,6 +78,22 @@ def make_bases(folder: Path, hsi: Any = None, model: Any = None) -> None:
         'UNIT["metre",1]]}\n'
     )
     (folder / "secret.raw").write_bytes(b"*" * 65536)
+    make_products(folder)
+
+
+def make_products(folder: Path) -> None:
+    """Write a small delivery of each sensor's product."""
+    from tests.products import desis, emit, enmap, landsat, planetscope, prisma, sentinel2
+
+    for name in PRODUCTS:
+        (folder / name).mkdir()
+    emit.write(folder / "EMIT", rows=16, cols=14, bands=6)
+    enmap.write(folder / "EnMAP", rows=32, cols=32)
+    desis.write(folder / "DESIS", rows=20, cols=20)
+    prisma.write(folder / "PRISMA", rows=20, cols=20)
+    sentinel2.write(folder / "Sentinel-2", size=240)
+    landsat.write(folder / "Landsat", size=24)
+    planetscope.write(folder / "PlanetScope", size=24)
 
 
 # ---- what is done to a good file ----
@@ -354,9 +371,51 @@ def disguised(bases: Bases, folder: Path, rng: random.Random) -> Opening:
     return _opening(rng.choice((path, path, path, path, f"file://{path}", f"/vsicurl/file://{path}")), rng)
 
 
+def product(name: str) -> Callable[[Bases, Path, random.Random], Opening]:
+    """Deliveries of a sensor's product with one damaged file, opened by their folder or any of their files."""
+
+    def case(bases: Bases, folder: Path, rng: random.Random) -> Opening:
+        shutil.copytree(bases.path(name), folder / "a")
+        files = sorted(path for path in (folder / "a").rglob("*") if path.is_file())
+        file = rng.choice(files)
+        file.write_bytes(_spoilt_file(file, rng))
+        return _opening(rng.choice((folder / "a", files[0].parent, *files)), rng)
+
+    return case
+
+
+def _spoilt_file(file: Path, rng: random.Random) -> bytes:
+    """Its content, damaged in a way that its kind invites."""
+    raw, kind = file.read_bytes(), file.suffix.lower()
+    if kind == ".json" and rng.random() < 0.8:
+        return json.dumps(spoilt_tree(json.loads(raw), rng)).encode()
+    return _spoilt_xml(raw, rng) if kind == ".xml" else spoilt_bytes(raw, rng, rng.choice((None, 4000, 40_000)))
+
+
+def _spoilt_xml(raw: bytes, rng: random.Random) -> bytes:
+    """XML with other numbers, with elements taken out, with entities, or with other bytes."""
+    what = rng.random()
+    if what < 0.3:
+        return spoilt_bytes(raw, rng)
+    text = raw.decode()
+    if what < 0.4:
+        bomb = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">' + "".join(
+            f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+        )
+        start = text.index("?>") + 2 if "?>" in text else 0
+        return (text[:start] + bomb + "]>" + text[start:].replace("</", rng.choice(("&i;</", "&x;</")), 3)).encode()
+    values = re.findall(r">([^<>]+)<", text) or [""]
+    for _ in range(rng.choice((1, 1, 3, 9))):
+        value = rng.choice(values)
+        odd = rng.choice(("", "x", "0", "-1", "nan", "1e999", "9" * 5000, "../../etc/passwd", "1,2,3", " " * 3000, "\u00e9"))
+        text = text.replace(f">{value}<", f">{odd}<", rng.choice((1, -1)))
+    return text.encode()
+
+
+PRODUCTS = ("EMIT", "EnMAP", "DESIS", "PRISMA", "Sentinel-2", "Landsat", "PlanetScope")
 FORMATS: dict[str, Callable[[Bases, Path, random.Random], Opening]] = {
     "GeoTIFF": geotiff, "ENVI": envi, "Zarr": zarr, "STAC": stac, "model": model, "disguised": disguised,
-}  # fmt: skip
+} | {name: product(name) for name in PRODUCTS}  # fmt: skip
 
 
 def _open_msi() -> Any:

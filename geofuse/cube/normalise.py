@@ -16,7 +16,7 @@ from affine import Affine
 
 from geofuse.cube.bands import in_nm, named_wavelengths, nm_per_unit, plain_name
 from geofuse.cube.georef import COORDINATE_TAGS, CRS_COORD, crs_of, labels_corners, lattice
-from geofuse.cube.masks import is_mask, is_understood, unusable
+from geofuse.cube.masks import MASK, attributes, flags_of, is_flags, is_mask, is_understood
 from geofuse.cube.values import SCALE_KEYS, decode, integer_scale
 from geofuse.errors import InvalidCube
 
@@ -33,8 +33,6 @@ MAIN_VARIABLE = "reflectance"
 REPORT_ATTRIBUTE = "geofuse_report"  # of a fused image
 _STORAGE = ("scale_factor", "add_offset", "_FillValue", "dtype", "source")
 _NAMES = ("band", "bands", "channel", "channels", "variable", "band_name", "band_names", "name", "long_name")
-# Coordinate (y, x) that goes with an array while it is renamed and turned: pixels that show no ground, by a layer of classes.
-_UNUSABLE = "geofuse_unusable"
 # Consumed here, or about the source's storage: they would contradict the cube.
 _DROPPED_ATTRS = {
     *("scale_factor", "add_offset", "scales", "offsets", "_FillValue", "missing_value", "nodata", "grid_mapping", "crs", "transform"),
@@ -59,13 +57,23 @@ def parts(obj: xr.DataArray | xr.Dataset) -> dict[str, Any]:
         raise InvalidCube("the array has no CRS; add one with array.rio.write_crs('EPSG:…')")
     array, transform = _north_up(array)
     data, encoding = _reflectance(array)
-    if _UNUSABLE in array.coords:
-        data = _masked(data, array.coords[_UNUSABLE].data)
     attrs = {key: value for key, value in array.attrs.items() if key not in _DROPPED_ATTRS}
     return {
         **{"data": data, "transform": transform, "crs": crs, "attrs": attrs, "encoding": encoding},
-        **{"time": _time(array), **_own_coordinates(array), **columns},
+        **{"time": _time(array), "mask": array.coords[MASK].data if MASK in array.coords else None, **_own_coordinates(array), **columns},
     }
+
+
+def plane(array: xr.DataArray) -> tuple[Any, Affine, Any]:
+    """Return one layer of numbers as it is (y, x), rows running south, its transform and CRS; of an array with dims as `parts` knows them."""
+    array, _ = _named_dims(array)
+    if array.sizes["band"] != 1:
+        raise InvalidCube(f"{array.sizes['band']} layers; expected one, select it")
+    crs = crs_of(array)
+    if crs is None:
+        raise InvalidCube("the array has no CRS; add one with array.rio.write_crs('EPSG:…')")
+    array, transform = _north_up(array)
+    return _left_on_disk(array, "auto").isel(band=0).data, transform, crs
 
 
 def _own_coordinates(array: xr.DataArray) -> dict[str, Any]:
@@ -148,14 +156,19 @@ def _with_mask(array: xr.DataArray, layers: Mapping[str, xr.DataArray]) -> xr.Da
         return array
     known = [name for name in layers if is_understood(name)]
     unread = [name for name in layers if name not in known]
-    said = [f"{', '.join(known)} used as a mask (clouds, their shadows, defects and fill become nodata)"] if known else []
-    said += [f"{', '.join(unread)} left out; mask with it yourself before, if it is one"] if unread else []
+    said = [f"{', '.join(known)} used as a mask (clouds, their shadows and defects take no part in a fusion)"] if known else []
+    said += [f"{', '.join(unread)} left out; give it as mask= to the fusion, if it is one"] if unread else []
     warnings.warn(f"layers of classes are no bands: {'; '.join(said)}", UserWarning, stacklevel=5)
     for name in known:
-        layer = xr.apply_ufunc(partial(unusable, name), layers[name], dask="parallelized", output_dtypes=[bool]).variable
-        before = array.coords.get(_UNUSABLE)
-        array = array.assign_coords({_UNUSABLE: layer if before is None else before.variable | layer})
+        layer = xr.apply_ufunc(partial(_flags, name), layers[name], dask="parallelized", output_dtypes=[np.uint8]).variable
+        before = array.coords.get(MASK)
+        array = array.assign_coords({MASK: layer if before is None else before.variable | layer})
+        array.coords[MASK].attrs = attributes()
     return array
+
+
+def _flags(name: str, layer: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return flags_of(name, layer[None])
 
 
 def _stack(planes: xr.Dataset) -> xr.DataArray:
@@ -205,10 +218,19 @@ def _named_dims(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, Any]]:
         roles["band"] = "band"
     array = _masks_taken_out(array, roles["band"])
     columns = _columns(array, roles["band"])
-    keep = {CRS_COORD, _UNUSABLE, roles["y"], roles["x"], *(name for name, coord in array.coords.items() if coord.ndim == 0)}
+    keep = {
+        CRS_COORD,
+        roles["y"],
+        roles["x"],
+        *(name for name, coord in array.coords.items() if coord.ndim == 0 or _holds_flags(name, coord)),
+    }
     array = array.drop_vars([name for name in array.coords if name not in keep])
     array = array.rename({dim: role for role, dim in roles.items() if role != dim})
     return array.transpose("band", "y", "x"), columns
+
+
+def _holds_flags(name: Hashable, coord: xr.DataArray) -> bool:
+    return name == MASK and set(_roles(coord.dims)) == {"y", "x"} and is_flags(coord.dtype, coord.attrs)
 
 
 def _masks_taken_out(array: xr.DataArray, dim: Any) -> xr.DataArray:
@@ -222,14 +244,6 @@ def _masks_taken_out(array: xr.DataArray, dim: Any) -> xr.DataArray:
         if isinstance(value, list | tuple) and len(value) == len(names):
             bands.attrs[key] = [item for k, item in enumerate(value) if k not in layers]
     return _with_mask(bands, {str(names[k]): array.isel({dim: k}) for k in layers})
-
-
-def _masked(data: Any, unseen: Any) -> Any:
-    if not is_lazy(data):
-        return np.where(np.asarray(unseen)[None], np.float32(np.nan), data)
-    import dask.array as da
-
-    return da.where(da.asarray(unseen)[None], np.float32(np.nan), data)
 
 
 def _columns(array: xr.DataArray, dim: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geofuse.cube.bands import BandTable
 from geofuse.cube.georef import CRS_COORD, centres, crs_of, lattice, plain_crs
+from geofuse.cube.masks import MASK, attributes
 from geofuse.cube.normalise import parts, plain_attrs
 from geofuse.errors import InvalidCube
 
@@ -40,6 +41,7 @@ def wrap(
     y: NDArray[Any] | None = None,
     x: NDArray[Any] | None = None,
     time: Any = None,
+    mask: Any = None,
 ) -> xr.DataArray:
     """Make a cube of reflectance values and what is known about them.
 
@@ -66,6 +68,8 @@ def wrap(
         rioxarray computes from the transform.
     time : numpy.datetime64, optional
         When it was acquired, UTC; becomes the scalar coordinate ``time``.
+    mask : numpy.ndarray or dask.array.Array, optional
+        Flags of `geofuse.cube.masks.Mask`, uint8, shape ``(y, x)``; become the coordinate ``mask``.
 
     Returns
     -------
@@ -105,6 +109,8 @@ def wrap(
     }
     if time is not None:
         coords["time"] = ((), np.datetime64(time, "ns"), {"long_name": "time of acquisition (UTC)"})
+    if mask is not None:
+        coords[MASK] = (("y", "x"), mask, attributes())
     cube = xr.DataArray(data.astype(np.float32, copy=False), dims=DIMS, coords=coords, name="reflectance")
     cube.attrs = {**plain_attrs(attrs or {}), "units": "1"}
     cube.encoding = {**(encoding or {}), "grid_mapping": CRS_COORD}
@@ -116,8 +122,8 @@ def as_cube(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
 
     Accepted are dims named ``wavelength``, ``bands``, ``lat``, ``lon`` and the like, in any order; rasters opened with rioxarray,
     odc-stac or stackstac; grids that run north or west (turned); a Dataset with one 3-D variable or with one 2-D variable a band, or
-    ``dataset.to_array()``. Layers of classes among the bands (``SCL``, ``QA_PIXEL``, masks) are no bands; clouds, shadows and defects
-    of the two named become nodata. Wavelengths are read from band names where nothing else gives them.
+    ``dataset.to_array()``. Layers of classes among the bands (``SCL``, ``QA_PIXEL``, masks) are no bands; the two named become the
+    coordinate ``mask``. Wavelengths are read from band names where nothing else gives them.
 
     Parameters
     ----------

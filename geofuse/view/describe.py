@@ -35,6 +35,8 @@ def describe(cube: xr.DataArray, name: str) -> str:
         unknown = int(np.isnan(table.wavelength).sum())
         lines.append("wavelength  unknown" + (f" for {unknown} of {len(table)} bands" if unknown < len(table) else ""))
     lines.append(f"good bands  {int(table.good.sum())} of {len(table)}")
+    if cube.encoding.get("masks"):
+        lines.append(f"masks       {', '.join(cube.encoding['masks'])}")
     if "time" in cube.coords:
         lines.append(f"acquired    {_when(cube)}")
     encoding = {k: cube.encoding[k] for k in ("dtype", "scale_factor", "add_offset", "_FillValue") if k in cube.encoding}
@@ -50,7 +52,8 @@ def facts(cube: xr.DataArray) -> dict[str, Any]:
     dict
         ``sensor`` (None where it is not known), ``shape`` [bands, rows, columns], ``crs``, ``transform`` (six numbers, rows of the matrix),
         ``gsd_m``, ``datetime`` (UTC, or None), ``names``, ``wavelength_nm`` and ``fwhm_nm`` (None where unknown), ``good``,
-        ``nodata_percent`` of all values (of a sample, where the image is large), and ``masks``, the layers that decided about nodata.
+        ``nodata_percent`` of all values (of a sample, where the image is large), and ``masks``, the layers that decided about nodata, or the flags of the
+        coordinate ``mask``.
     """
     box, table = geobox(cube), BandTable.from_cube(cube)
     crs = box.crs

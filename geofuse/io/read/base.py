@@ -22,6 +22,25 @@ from geofuse.errors import InvalidCube
 LONGEST_AXIS = 2**22
 
 
+class FlagArray(Protocol):
+    """Flags of pixels (`geofuse.cube.masks.Mask`) that are read when they are indexed by rows and columns; as a `PixelArray` otherwise."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def ndim(self) -> int:
+        """Two."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8."""
+
+    def __getitem__(self, key: Any) -> NDArray[np.uint8]:
+        """Flags of rows and columns, each a slice."""
+
+
 class PixelArray(Protocol):
     """Pixels that are read when they are indexed. Picklable, and holds nothing open: dask sends it to threads and other processes."""
 
@@ -48,6 +67,25 @@ class PixelArray(Protocol):
         key : tuple
             Bands, rows and columns, each an integer or a slice, bands also a list; each axis by itself.
         """
+
+
+class PlaceArray(Protocol):
+    """True places of pixels, that are read when they are indexed; as a `PixelArray` otherwise."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Two (y and x), rows and columns."""
+
+    @property
+    def ndim(self) -> int:
+        """Three."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64."""
+
+    def __getitem__(self, key: Any) -> NDArray[np.float64]:
+        """Read y, x or both of rows and columns, each axis by itself."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +132,8 @@ class Request:
         As `geofuse.open_hsi` takes them.
     hints : BandHints, optional
         What the item that names the source says of its bands.
+    beside : int
+        Bands of other files that are joined with those of this one: chunks leave room for them.
     """
 
     role: Literal["HSI", "MSI"]
@@ -101,6 +141,7 @@ class Request:
     resolution: float | None = None
     chunks: Any = "auto"
     hints: BandHints | None = None
+    beside: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,10 +173,16 @@ class Description:
     encoding : dict
         How the numbers are stored, in xarray's words: ``dtype``, ``scale_factor``, ``add_offset``, ``_FillValue`` (the last three a number,
         or an array of one a band), ``masks`` (names of the layers that decide about nodata).
+    centres : PlaceArray, optional
+        Of a swath that is shown on a grid: true y and x of the centre of the raw pixel shown at each pixel of the grid, float64, shape
+        ``(2, row, column)``, in units of the CRS. NaN where there is none, and where a nearer pixel of the grid shows the same raw pixel, so
+        that each raw pixel counts once.
     coords : dict
         Pixel centres ``y`` (running south) and ``x``, where they are known to the last bit.
     about : dict
         ``datetime`` of the acquisition (RFC 3339), ``gsd`` in metres, ``id`` of the scene, where they are known.
+    mask : FlagArray, optional
+        What the product says of each pixel, rows and columns as those of ``array``. Name its layers in ``encoding["masks"]``.
     """
 
     place: str
@@ -151,6 +198,8 @@ class Description:
     encoding: dict[str, Any] = field(default_factory=dict)
     coords: dict[str, NDArray[Any]] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+    mask: FlagArray | None = None
+    centres: PlaceArray | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -174,6 +223,14 @@ class Part:
 
 
 @dataclass(frozen=True)
+class MaskPart:
+    """A file of a product that is a layer of classes, and the name under which `geofuse.cube.masks` understands it."""
+
+    href: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Parts:
     """What a source names instead of holding it: files, each described by the reader that recognises it.
 
@@ -187,12 +244,15 @@ class Parts:
         As that of a `Description`, with the ``href`` of the source; counts before what the files say.
     sensor : str, optional
         As that of a `Description`.
+    masks : tuple of MaskPart
+        Layers of classes that make the cube's mask, of any pixel size in the CRS of the bands.
     """
 
     parts: tuple[Part, ...]
     names: tuple[str, ...] = ()
     about: dict[str, Any] = field(default_factory=dict)
     sensor: str | None = None
+    masks: tuple[MaskPart, ...] = ()
 
 
 @runtime_checkable
@@ -267,5 +327,9 @@ def check_description(description: Description) -> None:
         raise InvalidCube(f"{bands} bands of pixels, but {len(description.table)} in the band table; correct the reader")
     if 0 in (bands, height, width):
         raise InvalidCube(f"no pixel: {bands} bands, {height} x {width} pixels")
+    if description.mask is not None and tuple(description.mask.shape) != (height, width):
+        raise InvalidCube(f"{height} x {width} pixels, but a mask of {description.mask.shape}; correct the reader")
     check_extent(height, width)
     check_place(description.crs, description.transform)
+    if description.centres is not None and tuple(description.centres.shape) != (2, height, width):
+        raise InvalidCube(f"{height} x {width} pixels, but centres of {description.centres.shape}; correct the reader")

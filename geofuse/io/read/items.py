@@ -95,16 +95,16 @@ def about_item(source: Item | Asset) -> dict[str, Any]:
     when = getattr(item, "datetime", None) or properties.get("start_datetime")
     gsd = properties.get("gsd")
     href = item.get_self_href() or (None if source is item else source.href)  # type: ignore[union-attr]
-    return {"href": href, "id": item.id, "datetime": _utc(when), "gsd": float(gsd) if isinstance(gsd, int | float) else None}
+    return {"href": href, "id": item.id, "datetime": utc_text(when), "gsd": float(gsd) if isinstance(gsd, int | float) else None}
 
 
 def about_file(place: str, tags: Mapping[str, str]) -> dict[str, Any]:
     """What a file says of its acquisition, by its tags."""
     lower = {key.lower(): value for key, value in tags.items()}
-    return {"href": place, "datetime": next((when for key in _ACQUIRED if (when := _utc(lower.get(key)))), None)}
+    return {"href": place, "datetime": next((when for key in _ACQUIRED if (when := utc_text(lower.get(key)))), None)}
 
 
-def _utc(when: dt.datetime | str | None) -> str | None:
+def utc_text(when: dt.datetime | str | None) -> str | None:
     """RFC 3339, in UTC; None for what is no time."""
     try:
         time = dt.datetime.fromisoformat(when.strip("{} \"'")) if isinstance(when, str) else when

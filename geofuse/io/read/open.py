@@ -31,7 +31,9 @@ from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_
 from geofuse.io.read.fingerprint import local_name
 from geofuse.io.read.gdal import is_address, open_raster, trusting
 from geofuse.io.read.items import described, on_one_grid
+from geofuse.io.read.layers import lazy_flags, with_layers
 from geofuse.io.read.metadata import describe
+from geofuse.io.read.places import with_centres
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
 from geofuse.redact import redact
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 # Decoded bytes in which data are looked for, and how many a file may hold for each of its own.
 _LOOKED_AT, _MOST_COMPRESSED = 2**30, 2000
+_SIDE = 512  # pixels along a side of what is looked at, where blocks are not larger
 Bands = Sequence[str | int] | str | int | None
 
 
@@ -191,7 +194,7 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
         place = source if path is None else _spelt(path)
         if path is not None and not (is_address(place) or Path(place).exists()):
             raise InvalidCube("no such file; check the path")
-        reader = reader_of(place)
+        reader = reader_of(place, named=named)
         found = reader.describe(place, request)
         if isinstance(found, Parts) and named:
             raise InvalidCube(f"this is a source of the kind {reader.name}, which only names others; expected a raster")
@@ -199,7 +202,7 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
     except InvalidCube as error:
         raise (error if path is None else InvalidCube(f"{path}: {error}")) from None
     if isinstance(found, Parts):
-        cube = described(_joined(found, request), found.about)
+        cube = described(with_layers(_joined(found, request), found.masks), found.about)
     assert cube is not None
     sensor = found.sensor or cube.encoding.get("sensor")
     cube.encoding |= {"reader": reader.name} | ({"sensor": sensor} if sensor else {})
@@ -216,14 +219,14 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
     """The cube of what was described: bands that are asked for, looked at, in chunks, rows running south."""
     check_description(found)
     found = found.take(_chosen(found, request.bands))
-    natural = natural_chunks(found.shape, found.block, sequential=found.sequential)
+    bands, *pixels = found.shape
+    natural = (bands, *natural_chunks((bands + request.beside, pixels[0], pixels[1]), found.block, sequential=found.sequential)[1:])
     _look(found, natural)
     data, transform = lazy(found.array, request.chunks, natural), found.transform
+    mask = None if found.mask is None else lazy_flags(found.mask, data)
     if transform.e > 0:
-        data, transform = (
-            data[:, ::-1],
-            Affine(transform.a, 0.0, transform.c, 0.0, -transform.e, transform.f + found.shape[1] * transform.e),
-        )
+        data, mask = data[:, ::-1], None if mask is None else mask[::-1]
+        transform = Affine(transform.a, 0.0, transform.c, 0.0, -transform.e, transform.f + found.shape[1] * transform.e)
     blocks = {"preferred_chunks": {"y": found.block[0], "x": found.block[1]}}
     cube = wrap(
         data,
@@ -235,9 +238,10 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
         good=found.table.good,
         attrs=found.attrs,
         encoding={"source": redact(found.place)} | _encoding(found) | blocks,
+        mask=mask,
         **found.coords,
     )
-    return described(cube, {"href": found.place} | found.about)
+    return described(with_centres(cube, found), {"href": found.place} | found.about)
 
 
 def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.intp]:
@@ -253,12 +257,14 @@ def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.int
 
 def _look(found: Description, natural: tuple[int, int, int]) -> None:
     """Reject what is damaged or empty, and warn of what is no reflectance, as far as a few blocks show."""
+    rows, cols = (min(size, max(block, _SIDE)) for size, block in zip(natural[1:], found.block, strict=True))
+    looked = natural if found.sequential else (natural[0], rows, cols)
     try:
         found.array[-1:, -1:, -1:]  # the last pixel of the last band: what is cut off or damaged is usually the end
         local = Path(found.place)
         # a file of few bytes holds little, whatever it claims; in it nothing is looked for long
         held = local.stat().st_size * _MOST_COMPRESSED if local.is_file() else _LOOKED_AT
-        seen = first_data(found.array, natural, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
+        seen = first_data(found.array, looked, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
     except RunError as error:
         raise InvalidCube(f"truncated or damaged: {error.__cause__ or error}; fetch the file again") from None
     if seen is None:
@@ -287,9 +293,10 @@ def _encoding(found: Description) -> dict[str, Any]:
 def _joined(found: Parts, request: Request) -> xr.DataArray:
     """The cube of the files that a source names: of one, or of one a band, on one grid."""
     parts = [replace(request, bands=list(part.indexes) if part.indexes else None, hints=part.hints) for part in found.parts]
-    if len(parts) == 1:
+    if len(parts) == 1 and not (found.names and request.resolution):
         one = parts[0] if parts[0].bands else replace(parts[0], bands=request.bands)
         return _read(found.parts[0].href, one, named=True)
+    parts = [replace(asked, beside=len(parts) - 1) for asked in parts]
     cubes = [_read(part.href, replace(asked, bands=asked.bands or [1]), named=True) for part, asked in zip(found.parts, parts, strict=True)]
     try:
         cubes = on_one_grid(cubes, found.names, request.resolution)

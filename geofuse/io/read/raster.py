@@ -20,6 +20,7 @@ from geofuse.errors import RunError
 from geofuse.io.read.base import PixelArray
 from geofuse.io.read.fingerprint import content_stamp, fingerprint
 from geofuse.io.read.gdal import open_raster
+from geofuse.io.read.windows import selected
 from geofuse.redact import redact
 
 # A chunk of all bands, decoded. Large enough for sequential reads, small enough that a few workers fit in a laptop.
@@ -71,16 +72,7 @@ class RasterArray:
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
         """Read and decode what is selected: an integer, slice or list along each axis, each axis by itself."""
-        full = (key if isinstance(key, tuple) else (key,)) + (slice(None),) * 3
-        chosen = [np.arange(size)[item] for item, size in zip(full[:3], self.shape, strict=True)]
-        if any(places.size == 0 for places in chosen):
-            return np.empty([places.size for places in chosen if places.ndim], np.float32)
-        bands = np.atleast_1d(chosen[0])
-        top, bottom = int(chosen[1].min()), int(chosen[1].max()) + 1
-        left, right = int(chosen[2].min()), int(chosen[2].max()) + 1
-        values = self._read(bands, Window(left, top, right - left, bottom - top))
-        values = values[:, :, _within(chosen[2], left)][:, _within(chosen[1], top)]
-        return values if chosen[0].ndim else values[0]
+        return selected(key, self.shape, np.float32, lambda bands, rows, cols: self._read(bands, Window.from_slices(rows, cols)))
 
     def _read(self, bands: NDArray[np.intp], window: Window) -> NDArray[np.float32]:
         indexes = [self.indexes[band] for band in bands]
@@ -104,12 +96,6 @@ class RasterArray:
         """Reject pixels of another file than the one that was opened: an image would be made of both."""
         if self.stamp is not None and content_stamp(self.path) != self.stamp:
             raise RunError(f"{self.path} was replaced or changed while it was in use; run again once the inputs stay as they are")
-
-
-def _within(places: NDArray[np.intp], start: int) -> Any:
-    """Where places lie in a window that starts at ``start``; a run of neighbours is a view, not a copy."""
-    run = places.ndim == 1 and np.array_equal(places, np.arange(start, start + places.size))
-    return slice(None) if run else places - start
 
 
 def claims_too_much(claimed: int, held: int) -> bool:

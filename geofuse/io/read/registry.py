@@ -18,8 +18,18 @@ from geofuse.errors import GeofuseError, InvalidCube
 from geofuse.io.read.base import Description, NamesFiles, Parts, Reader, Request
 
 GROUP = "geofuse.readers"
-# In the order in which they are asked.
+# In the order in which they are asked: products that are folders of files, which are not asked again of the files that they name; and formats.
+_FOLDERS = {
+    "EnMAP L2A": "geofuse.io.read.products.enmap:ENMAP",
+    "DESIS L2A": "geofuse.io.read.products.desis:DESIS",
+    "Sentinel-2 L2A": "geofuse.io.read.products.sentinel2:SENTINEL2",
+    "Landsat 8/9 C2 L2": "geofuse.io.read.products.landsat:LANDSAT",
+    "PlanetScope SuperDove": "geofuse.io.read.products.planetscope:PLANETSCOPE",
+}
 _OWN = {
+    **_FOLDERS,
+    "EMIT L2A": "geofuse.io.read.products.emit:EMIT",
+    "PRISMA L2D": "geofuse.io.read.products.prisma:PRISMA",
     "STAC": "geofuse.io.read.stac:STAC",
     "Zarr": "geofuse.io.read.zarr:ZARR",
     "GeoTIFF": "geofuse.io.read.formats:GEOTIFF",
@@ -86,19 +96,23 @@ def reader_names() -> tuple[str, ...]:
     return (*(reader.name for reader in _plug_ins()), *_OWN)
 
 
-def find_reader(source: Any) -> Reader | None:
+def find_reader(source: Any, *, named: bool = False) -> Reader | None:
     """The first reader that recognises a source; None where none does.
 
     Parameters
     ----------
     source : str, pystac.Item or pystac.Asset
         A path, or an address; objects are those of STAC.
+    named : bool
+        Another source names it as one of its files.
     """
     asked = readers() if isinstance(source, str) else (_own(_OWN["STAC"]),)
+    if named:
+        asked = tuple(reader for reader in asked if reader.name not in _FOLDERS)
     return next((reader for reader in asked if reader.recognises(source)), None)
 
 
-def reader_of(source: Any) -> Reader:
+def reader_of(source: Any, *, named: bool = False) -> Reader:
     """As `find_reader`.
 
     Raises
@@ -106,7 +120,7 @@ def reader_of(source: Any) -> Reader:
     InvalidCube
         No reader recognises the source.
     """
-    found = find_reader(source)
+    found = find_reader(source, named=named)
     if found is not None:
         return found
     if isinstance(source, str) and Path(source).is_dir():

@@ -150,7 +150,8 @@ class TestOwn:
 class TestPlugIns:
     def test_they_are_asked_first(self, installed: Callable[..., None], marked: Path, tmp_path: Path) -> None:
         installed(one=Marked)
-        assert reader_names() == ("marked", "STAC", "Zarr", "GeoTIFF", "JPEG 2000", "ENVI")
+        assert reader_names()[0] == "marked"
+        assert reader_names()[-5:] == ("STAC", "Zarr", "GeoTIFF", "JPEG 2000", "ENVI")
         cube = open_hsi(marked)
         assert cube.encoding["reader"] == "marked"
         assert "sensor" not in cube.encoding

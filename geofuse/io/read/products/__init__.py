@@ -1,0 +1,1 @@
+"""Readers of sensors' products as they are delivered, a module each."""

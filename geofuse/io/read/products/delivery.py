@@ -1,0 +1,101 @@
+"""Deliveries of the DLR ground segments: a folder with metadata in XML, one spectral image and quality layers, under names with one beginning."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from geofuse.errors import InvalidCube
+
+_PART = re.compile(r"(?P<base>.+)-(METADATA|HISTORY|LOG|SPECTRAL_IMAGE|QL_\w+(-\d+)?)\.\w+", re.IGNORECASE)
+_RASTERS = (".tif", ".tiff", ".jp2", ".bsq", ".bil", ".bip", ".img")
+_METADATA = "METADATA"
+# Bytes of the metadata in which the product names itself, and files of a folder that are looked at.
+_HEAD, _MOST_FILES = 2**16, 2**14
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The files of one product in a folder."""
+
+    folder: Path
+    base: str
+    """What the names of its files begin with."""
+
+    @property
+    def metadata(self) -> Path:
+        """The file with the metadata."""
+        found = self._named(_METADATA, (".xml",))
+        assert found is not None  # what makes it a delivery
+        return found
+
+    def raster(self, part: str) -> Path | None:
+        """The raster of a part, such as ``SPECTRAL_IMAGE``, also as a COG; None where there is none.
+
+        Raises
+        ------
+        InvalidCube
+            It is a link that leads out of the folder.
+        """
+        return self._named(part, _RASTERS) or self._named(f"{part}_COG", _RASTERS)
+
+    def image(self) -> Path:
+        """The raster with the spectral image.
+
+        Raises
+        ------
+        InvalidCube
+            There is none.
+        """
+        found = self.raster("SPECTRAL_IMAGE")
+        if found is None:
+            raise InvalidCube(f"{self.folder} holds no raster {self.base}-SPECTRAL_IMAGE.*; fetch the whole delivery")
+        return found
+
+    def _named(self, part: str, suffixes: tuple[str, ...]) -> Path | None:
+        stem = f"{self.base}-{part}".lower()
+        for path in _listed(self.folder):
+            if path.stem.lower() == stem and path.suffix.lower() in suffixes:
+                if not path.resolve().is_relative_to(self.folder.resolve()):
+                    raise InvalidCube(f"{path.name} is a link that leads out of the delivery; copy the delivery with its content")
+                return path
+        return None
+
+
+def deliveries(source: Path, mark: re.Pattern[bytes]) -> list[Delivery]:
+    """Products that a path leads to, whose metadata show a mark near their beginning: those in a folder, or the one that a file belongs to."""
+    if source.is_dir():
+        bases = {_PART.fullmatch(path.name) for path in _listed(source)}
+        names = sorted({match["base"] for match in bases if match and match[2].upper() == _METADATA})
+        found = [Delivery(source, base) for base in names]
+    else:
+        match = _PART.fullmatch(source.name) if source.is_file() else None
+        found = [Delivery(source.absolute().parent, match["base"])] if match else []
+    return [one for one in found if _shows(one, mark)]
+
+
+def delivery(source: Path, mark: re.Pattern[bytes]) -> Delivery:
+    """The product that a path leads to.
+
+    Raises
+    ------
+    InvalidCube
+        There are several.
+    """
+    found = deliveries(source, mark)
+    if len(found) != 1:
+        raise InvalidCube(f"{len(found)} products in one folder: {', '.join(one.base for one in found[:4])}; pass a file of one")
+    return found[0]
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(path for path, _ in zip(folder.iterdir(), range(_MOST_FILES), strict=False))
+
+
+def _shows(found: Delivery, mark: re.Pattern[bytes]) -> bool:
+    path = found._named(_METADATA, (".xml",))
+    if path is None or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return mark.search(file.read(_HEAD)) is not None
