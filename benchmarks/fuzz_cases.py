@@ -83,12 +83,14 @@ def make_bases(folder: Path, hsi: Any = None, model: Any = None) -> None:
 
 def make_products(folder: Path) -> None:
     """Write a small delivery of each sensor's product."""
-    from tests.products import desis, emit, enmap, prisma
+    from tests.products import aviris, desis, emit, enmap, prisma, tanager
 
     for name in PRODUCTS:
         (folder / name).mkdir()
     emit.write(folder / "EMIT", rows=16, cols=14, bands=6)
     enmap.write(folder / "EnMAP", rows=32, cols=32)
+    aviris.write(folder / "AVIRIS", rows=20, cols=20)
+    tanager.write(folder / "Tanager", rows=20, cols=20)
     desis.write(folder / "DESIS", rows=20, cols=20)
     prisma.write(folder / "PRISMA", rows=20, cols=20)
 
@@ -404,7 +406,7 @@ def _spoilt_xml(raw: bytes, rng: random.Random) -> bytes:
     return text.encode()
 
 
-PRODUCTS = ("EMIT", "EnMAP", "DESIS", "PRISMA")
+PRODUCTS = ("EMIT", "EnMAP", "DESIS", "PRISMA", "AVIRIS", "Tanager")
 FORMATS: dict[str, Callable[[Bases, Path, random.Random], Opening]] = {
     "GeoTIFF": geotiff, "ENVI": envi, "Zarr": zarr, "STAC": stac, "model": model, "disguised": disguised,
 } | {name: product(name) for name in PRODUCTS}  # fmt: skip

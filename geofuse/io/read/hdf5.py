@@ -120,7 +120,7 @@ def open_hdf5(path: str | Path) -> Iterator[Any]:
     except ImportError as error:
         raise InvalidCube("this is an HDF5 or NetCDF-4 file, which needs the package h5py: pip install 'geofuse[sensors]'") from error
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with _opened(h5py, path) as file:
             yield file
     except InvalidCube:
         raise
@@ -134,6 +134,17 @@ def open_hdf5(path: str | Path) -> Iterator[Any]:
         MemoryError,
     ) as error:  # whatever HDF5 makes of damaged files
         raise InvalidCube(f"it cannot be read as HDF5 ({_short(error)}); it is damaged or truncated, fetch it again") from error
+
+
+def _opened(h5py: Any, path: str | Path) -> Any:
+    """The file: with locks where the file system has them, and as the caller has it open already, because HDF5 wants both alike."""
+    for locking in (None, False):
+        try:
+            return h5py.File(path, "r", locking=locking)
+        except OSError as error:
+            if "lock" not in str(error):
+                raise
+    return h5py.File(path, "r", locking=True)
 
 
 def dataset(file: Any, name: str, ndim: int, kinds: str = "iuf") -> Any:
