@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,8 +14,10 @@ from geofuse.cube.schema import as_cube, check_cube, geobox
 from geofuse.cube.sources import parse_time, sources_of, time_of, with_time
 from geofuse.errors import InvalidInput, InvalidPair
 from geofuse.evaluation.metrics import score
+from geofuse.io.read.mask import Source as Mask
 from geofuse.io.read.open import cube_of
 from geofuse.pair.grid import common_windows
+from geofuse.pair.masking import Masked, check_masked
 from geofuse.pair.selection import warn_of_scale, without_constant_bands
 from geofuse.pipeline.apply import apply, apply_with_layers
 from geofuse.pipeline.pair import checked_pair, pair
@@ -44,6 +47,8 @@ def plan(
     model: Model | None = None,
     tile: int | Literal["auto"] = "auto",
     device: str = "auto",
+    mask: Mask | None = None,
+    masked: Masked = "nodata",
     memory: int = DEFAULT_MEMORY,
     uncertainty: bool = False,
     quality: bool = False,
@@ -56,7 +61,7 @@ def plan(
     Parameters
     ----------
     hsi, msi : DataArray or Dataset
-    method, srf, model, tile, device, memory, uncertainty, quality, progress, seed, train_seconds
+    method, srf, model, tile, device, mask, masked, memory, uncertainty, quality, progress, seed, train_seconds
         As for `fuse`, which takes the same; there is no progress to show here.
 
     Raises
@@ -64,8 +69,9 @@ def plan(
     InvalidInput
         Whatever `fuse` would reject before it reads pixels.
     """
+    check_masked(masked)
     return plan_scene(
-        pair(hsi, msi),
+        pair(hsi, msi, mask),
         method=method,
         srf=srf,
         model=model,
@@ -85,6 +91,7 @@ def fit(
     method: str = "auto",
     srf: str | Path | np.ndarray = "auto",
     device: str = "auto",
+    mask: Mask | None = None,
     progress: bool = True,
     seed: int = 0,
     uncertainty: bool = False,
@@ -96,7 +103,7 @@ def fit(
     ----------
     hsi, msi : DataArray or Dataset
         As for `fuse`.
-    method, srf, device, progress, seed, train_seconds
+    method, srf, device, mask, progress, seed, train_seconds
         As for `fuse`.
     uncertainty : bool
         Estimate standard deviations too.
@@ -113,7 +120,7 @@ def fit(
     """
     from geofuse.pipeline.fit import fit_scene, settings_of
 
-    scene = checked_pair(hsi, msi)
+    scene = checked_pair(hsi, msi, mask)
     settings = settings_of(
         scene,
         method=method,
@@ -136,6 +143,8 @@ def fuse(
     model: Model | None = None,
     tile: int | Literal["auto"] = "auto",
     device: str = "auto",
+    mask: Mask | None = None,
+    masked: Masked = "nodata",
     memory: int = DEFAULT_MEMORY,
     uncertainty: bool = False,
     quality: bool = False,
@@ -163,6 +172,11 @@ def fuse(
         Fine pixels along each side of a tile.
     device : str
         ``auto`` takes a GPU where there is one.
+    mask : str, path or DataArray, optional
+        What to leave out of both images, on any grid: all but 0 and nodata is masked. What a product's own layers say is unusable (the
+        coordinate ``mask``: clouds, cirrus, shadows, saturation, defects) is left out without it.
+    masked : {"nodata", "one-image"}
+        What comes out where one image is masked: nodata, or what the other alone says (methods ``gem``, ``mossfuse``, ``sylvester``).
     memory : int
         Bytes that the run may use; decides the size of tiles and how many are worked on at once.
     uncertainty : bool
@@ -193,7 +207,8 @@ def fuse(
     ----------
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
-    scene = pair(hsi, msi) if model is None else checked_pair(hsi, msi)
+    check_masked(masked)
+    scene = pair(hsi, msi, mask) if model is None else checked_pair(hsi, msi, mask)
     planned = plan_scene(
         scene,
         method=method,
@@ -222,6 +237,7 @@ def fuse(
             train_seconds=train_seconds,
         )
         model = fit_scene(scene, settings)
+    model = replace(model, fills_masked=masked == "one-image")
     if not (uncertainty or quality):
         return apply(scene, model, planned, progress=progress)
     return apply_with_layers(scene, model, planned, uncertainty=uncertainty, progress=progress)
@@ -235,6 +251,7 @@ def evaluate(
     progress: bool = True,
     seed: int = 0,
     device: str = "auto",
+    mask: Mask | None = None,
     train_seconds: float | None = None,
 ) -> pd.DataFrame:
     """Which method is best on this very scene: Wald's protocol, one resolution step down, where the HSI is the truth.
@@ -244,7 +261,7 @@ def evaluate(
     hsi, msi : DataArray or Dataset
     methods : tuple of str, or str, optional
         Methods to compare; the usual ones by default.
-    progress, seed, device, train_seconds
+    progress, seed, device, mask, train_seconds
         As for `fuse`.
 
     Returns
@@ -269,7 +286,7 @@ def evaluate(
     chosen = tuple(m for m in chosen if m != AUTO)  # which is one of the others
     if not chosen:
         raise InvalidInput("There is no method to compare; name at least one, such as 'gem'.")
-    scene = checked_pair(hsi, msi)
+    scene = checked_pair(hsi, msi, mask)
     frame = pd.DataFrame(
         score_methods(scene, settings_of(scene, seed=seed, device=device, progress=progress, train_seconds=train_seconds), chosen)
     )

@@ -42,6 +42,9 @@ Resolution = Annotated[
         help="Pixel size, in units of the CRS, onto which to bring the assets of a STAC item that differ in it; all of them by default."
     ),
 ]
+MaskFile = Annotated[
+    str | None, typer.Option("--mask", help="Raster of what to leave out of both images, on any grid; all but 0 and nodata is masked.")
+]
 SCHEDULERS = (
     "threads; processes; synchronous; distributed (a dask cluster on this machine, a process a core, which survives dead workers); "
     "cuda (the same, a process a GPU); or the address of a dask scheduler (tcp://…)."
@@ -150,6 +153,10 @@ def fuse(
         typer.Option(help="Pixel size onto which to bring the assets of a STAC item, where they differ in it; all by default."),
     ] = None,
     srf: Annotated[str, typer.Option(help="auto (estimated), a sensor such as Sentinel-2A, or a CSV file.")] = "auto",
+    mask: MaskFile = None,
+    masked: Annotated[
+        str, typer.Option(help="Where one image is masked, by --mask or its product: nodata, or one-image (what the other alone says).")
+    ] = "nodata",
     tile: Annotated[str, typer.Option(help="Fine pixels along each side of a tile, or auto.")] = "auto",
     device: Device = "auto",
     scheduler: Annotated[str, typer.Option(help=SCHEDULERS)] = "threads",
@@ -191,7 +198,7 @@ def fuse(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
         reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume,
         progress=not quiet, remote=remote, uncertainty=uncertainty, trust_input=trust_input, hsi_bands=hsi_bands, msi_bands=msi_bands,
-        msi_resolution=msi_resolution, train_seconds=train_seconds, datetime=None if datetime is None else parse_time(datetime),
+        msi_resolution=msi_resolution, mask=mask, masked=masked, train_seconds=train_seconds, datetime=None if datetime is None else parse_time(datetime),
     )  # fmt: skip
     keep_freed_memory()
     if not plan and job.is_done():
@@ -214,6 +221,7 @@ def evaluate(
     hsi_bands: Bands = None,
     msi_bands: Bands = None,
     msi_resolution: Resolution = None,
+    mask: MaskFile = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
     train_seconds: TrainSeconds = None,
@@ -232,7 +240,7 @@ def evaluate(
         open_hsi(hsi, bands=hsi_bands, trust_input=trust_input),
         open_msi(msi, bands=msi_bands, resolution=msi_resolution, trust_input=trust_input),
     )
-    table = api.evaluate(*cubes, methods=chosen, seed=seed, device=device, progress=not quiet, train_seconds=train_seconds)
+    table = api.evaluate(*cubes, methods=chosen, mask=mask, seed=seed, device=device, progress=not quiet, train_seconds=train_seconds)
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     if json is not None:
         _write_json({row["method"]: {k: v for k, v in row.items() if k != "method"} for row in to_plain(table.to_dict("records"))}, json)

@@ -24,6 +24,7 @@ from geofuse.methods.limits import fuse_within_limits
 from geofuse.methods.registry import get_method
 from geofuse.pair.clouds import Clouds
 from geofuse.pair.grid import GridPair, Window
+from geofuse.pair.masking import is_masked
 from geofuse.pair.patch import Patch, make_patch
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration
@@ -59,6 +60,8 @@ class Model:
         How to know gaps, outliers and impossible values, and the bands that hold data; None: all is well. Everything else is of these bands.
     report : dict
         Plain JSON values: what the fit found.
+    fills_masked : bool
+        Where one image is masked give what the other alone says, if the method can; else nodata.
     """
 
     method: str
@@ -71,6 +74,7 @@ class Model:
     clouds: Clouds | None = None
     screen: Screen | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
+    fills_masked: bool = False
 
     def __repr__(self) -> str:
         """Return a line for people; the arrays would fill pages."""
@@ -204,16 +208,23 @@ class Model:
             out = np.ascontiguousarray(to_host(make(cleared, inner)))
         near, inside = _coarse_pixels(pair, fine, coarse)
         rows, cols = (index[inner] for index in np.broadcast_arrays(*near))
-        valid = inside[inner] & _both_valid(given, rows, cols, inner)
+        hidden = np.any(is_masked(sample.hsi), 0), np.any(is_masked(sample.msi), 0)
+        masked = hidden[0][rows, cols], hidden[1][inner]
+        both = inside[inner] & _both_valid(given, rows, cols, inner)
+        valid = both
+        if self.fills_masked and isinstance(self.fitted, FillsGaps):
+            valid = inside[inner] & _either_valid(given, hidden, rows, cols, inner)
         if not valid.all():
             out[:, ~valid] = np.nan
         if given.gaps is not None:
-            for band, gaps in zip(out, given.gaps, strict=False):  # behind the bands there may be a plane of flags
-                band[gaps[rows, cols]] = np.nan
+            gaps = given.gaps & ~hidden[0]
+            for band, missing in zip(out, gaps, strict=False):  # behind the bands there may be a plane of flags
+                band[missing[rows, cols]] = np.nan
         if quality:
-            both = valid if cleared is given else inside[inner] & _both_valid(cleared, rows, cols, inner)
+            both = both if cleared is given else inside[inner] & _both_valid(cleared, rows, cols, inner)
             outside, far = ((np.nan_to_num(out[-1]).astype(np.uint8) & flag) > 0 for flag in (Quality.OUTSIDE_RANGE, Quality.FAR))
-            out[-1] = plane_of(valid, one_image=~both, outside_range=outside, far=far & both)
+            flags = {"one_image": ~both, "outside_range": outside, "far": far & both}
+            out[-1] = plane_of(valid, masked=inside[inner] & (masked[0] | masked[1]), **flags)
         return out if self.filled.all() else _spread(out, np.append(self.filled, True) if quality else self.filled)
 
     def _patches(self, sample: Sample, pair: GridPair, like: torch.Tensor) -> tuple[Patch, Patch]:
@@ -301,6 +312,7 @@ class Model:
                 "at_limit": bool(self.geometry.at_limit),
             },
             "response": self.response.method,
+            "fills_masked": self.fills_masked,
         }
         return arrays, header
 
@@ -370,6 +382,7 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         clouds=Clouds(**part("clouds.")) if part("clouds.") else None,
         screen=Screen.from_arrays(part("screen.")) if part("screen.") else None,
         report=header["report"],
+        fills_masked=header.get("fills_masked") is True,
     )
 
 
@@ -392,6 +405,12 @@ def _coarse_pixels(pair: GridPair, fine: Window, coarse: Window) -> tuple[tuple[
 def _both_valid(patch: Patch, rows: np.ndarray, cols: np.ndarray, inner: Inner) -> np.ndarray:
     """Fine pixels with data in the MSI, and in the coarse pixel of the HSI on which they lie."""
     return np.asarray(patch.hsi_valid.cpu().numpy()[rows, cols] & patch.msi_valid.cpu().numpy()[inner])
+
+
+def _either_valid(patch: Patch, masked: tuple[np.ndarray, np.ndarray], rows: np.ndarray, cols: np.ndarray, inner: Inner) -> np.ndarray:
+    """As `_both_valid`, but with masked pixels of one image where the other has data."""
+    hsi, msi = patch.hsi_valid.cpu().numpy()[rows, cols], patch.msi_valid.cpu().numpy()[inner]
+    return np.asarray((hsi & (msi | masked[1][inner])) | (msi & masked[0][rows, cols]))
 
 
 def _spread(image: np.ndarray, bands: np.ndarray) -> np.ndarray:

@@ -173,10 +173,10 @@ def test_what_a_reader_from_outside_rejects_is_said_with_its_name(outside: Outsi
     cut.write_bytes(npy.read_bytes()[:-1000])
     cut.with_suffix(".json").write_bytes(npy.with_suffix(".json").read_bytes())
     first, second = outside.python("-c", BROKEN, str(alone), str(cut)).splitlines()
-    assert re.search(r"alone\.npy: GDAL cannot read it .* NumPy array, STAC, Zarr, GeoTIFF", first)
+    assert re.search(r"alone\.npy: GDAL cannot read it .* NumPy array, .*STAC, Zarr, GeoTIFF", first)
     assert re.search(r"cut\.npy: the reader 'NumPy array' of npyreader:NpyReader failed: ValueError", second)
 
 
 def test_without_the_package_nothing_reads_it(npy: Path) -> None:
-    with pytest.raises(InvalidCube, match=r"expected what one of the readers recognises: STAC, Zarr, GeoTIFF, JPEG 2000, ENVI;"):
+    with pytest.raises(InvalidCube, match=r"expected what one of the readers recognises: .*STAC, Zarr, GeoTIFF, JPEG 2000, ENVI;"):
         open_hsi(npy)

@@ -1,4 +1,7 @@
-"""What the quality layer says of every pixel: one byte, 0 where there is no data, 1 where nothing is to be said, else the sum of flags."""
+"""What the quality layer says of every pixel: one byte, 0 where there is no data, 1 where nothing is to be said, else the sum of flags.
+
+A masked pixel bears its flag whether it holds data (with `Quality.ONE_IMAGE`) or not (alone).
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ class Quality(IntFlag):
 MEANINGS = {
     Quality.GOOD: "both images are used and agree with what the fit learned",
     Quality.ONE_IMAGE: "only one of the two images is used: the other shows a cloud, a shadow or a change",
-    Quality.MASKED: "masked by the user",
+    Quality.MASKED: "masked in at least one image, by the user or by the product; without 2 there is no data here",
     Quality.OUTSIDE_RANGE: "at least one band was outside the physical range before it was clipped",
     Quality.FAR: "the spectrum is far from what both images lead to expect here: it is extrapolated, its standard deviation is widened",
 }
@@ -48,11 +51,12 @@ def plane_of(valid: NDArray[np.bool_], **flags: NDArray[np.bool_]) -> NDArray[np
     out = np.zeros(valid.shape, np.uint8)
     for name, where in flags.items():
         out |= np.where(where, np.uint8(Quality[name.upper()]), np.uint8(0))
-    return np.where(valid, np.where(out == 0, np.uint8(Quality.GOOD), out), np.uint8(NODATA))
+    missing = out & np.uint8(Quality.MASKED) | np.uint8(NODATA)
+    return np.where(valid, np.where(out == 0, np.uint8(Quality.GOOD), out), missing)
 
 
 def counted(plane: NDArray[Any]) -> dict[str, int]:
-    """Pixels that bear each flag, by its name in lower case, and those with data (``pixels``)."""
+    """Pixels that bear each flag, by its name in lower case, and those with data or masked (``pixels``)."""
     numbers = np.bincount(np.asarray(plane, np.uint8).ravel(), minlength=256)
     values = np.arange(256)
     found = {flag.name.lower(): int(numbers[(values & flag) > 0].sum()) for flag in MEANINGS if flag.name}
@@ -60,7 +64,7 @@ def counted(plane: NDArray[Any]) -> dict[str, int]:
 
 
 def shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """Share of the pixels with data that bear each flag; counts as `counted` gives them."""
+    """Share of the pixels with data, or masked, that bear each flag; counts as `counted` gives them."""
     pixels = max(counts["pixels"], 1)
     return {name: count / pixels for name, count in counts.items() if name != "pixels"}
 

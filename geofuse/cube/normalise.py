@@ -64,6 +64,18 @@ def parts(obj: xr.DataArray | xr.Dataset) -> dict[str, Any]:
     }
 
 
+def plane(array: xr.DataArray) -> tuple[Any, Affine, Any]:
+    """Return one layer of numbers as it is (y, x), rows running south, its transform and CRS; of an array with dims as `parts` knows them."""
+    array, _ = _named_dims(array)
+    if array.sizes["band"] != 1:
+        raise InvalidCube(f"{array.sizes['band']} layers; expected one, select it")
+    crs = crs_of(array)
+    if crs is None:
+        raise InvalidCube("the array has no CRS; add one with array.rio.write_crs('EPSG:…')")
+    array, transform = _north_up(array)
+    return _left_on_disk(array, "auto").isel(band=0).data, transform, crs
+
+
 def _own_coordinates(array: xr.DataArray) -> dict[str, Any]:
     """Pixel centres of the array itself, which must not be rounded in any other way; none where it labels corners."""
     if labels_corners(array):

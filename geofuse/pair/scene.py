@@ -14,6 +14,7 @@ from geofuse.cube.compute import compute_here
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube, InvalidPair
 from geofuse.pair.grid import GridPair, Window, pair_grids
+from geofuse.pair.masking import hide
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,14 @@ class Scene:
     hsi, msi : DataArray
         Cubes (band, y, x), eager or lazy.
     pair : GridPair
+    masks : tuple of tuple
+        What masks the HSI, and the MSI: arrays (y, x) of bool or flags; see `geofuse.pair.masking.with_masks`.
     """
 
     hsi: xr.DataArray
     msi: xr.DataArray
     pair: GridPair
+    masks: tuple[tuple[Any, ...], tuple[Any, ...]] = ((), ())
 
     @staticmethod
     def of(hsi: xr.DataArray, msi: xr.DataArray) -> Scene:
@@ -88,12 +92,12 @@ class Scene:
     def hsi_window(self, coarse: Window) -> Any:
         """Pixels of the HSI (numpy or dask) in a window of the coarse working grid."""
         rows, cols = coarse.offset(self.pair.coarse_window.top, self.pair.coarse_window.left).slices
-        return self.hsi.data[:, rows, cols]
+        return hide(self.hsi.data[:, rows, cols], [mask[rows, cols] for mask in self.masks[0]])
 
     def msi_window(self, fine: Window) -> Any:
         """Pixels of the MSI (numpy or dask) in a window of the fine working grid."""
         rows, cols = fine.offset(self.pair.fine_window.top, self.pair.fine_window.left).slices
-        return self.msi.data[:, rows, cols]
+        return hide(self.msi.data[:, rows, cols], [mask[rows, cols] for mask in self.masks[1]])
 
     def read(self, windows: list[tuple[Window, Window]]) -> list[Sample]:
         """Read windows given as (fine, coarse) pairs; lazy cubes are computed in one go."""

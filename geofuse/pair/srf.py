@@ -61,12 +61,21 @@ def _matrix(srf: Any, expected: tuple[int, int], scene: Scene) -> np.ndarray:
 
 def _onto_bands(wavelength: np.ndarray, response: np.ndarray, bands: BandTable) -> np.ndarray:
     """Weight of each HSI band in each MSI band: the MSI response seen through the HSI band's own Gaussian, (M, B)."""
-    spacing = np.median(np.abs(np.diff(bands.wavelength))) if len(bands) > 1 else 10.0
-    width = np.where(np.isfinite(bands.fwhm), bands.fwhm, spacing) * FWHM_TO_SIGMA
+    spacing = _spacing(bands.wavelength)
+    width = np.where(np.isfinite(bands.fwhm), bands.fwhm, np.median(spacing)) * FWHM_TO_SIGMA
     kernel = np.exp(-0.5 * ((wavelength[None] - bands.wavelength[:, None]) / width[:, None]) ** 2)
     kernel /= np.maximum(kernel.sum(1, keepdims=True), 1e-30)
-    weight: np.ndarray = response @ kernel.T * np.abs(np.gradient(bands.wavelength))
+    weight: np.ndarray = response @ kernel.T * spacing
     return weight
+
+
+def _spacing(wavelength: np.ndarray) -> np.ndarray:
+    """Part of the spectrum (nm) that each band stands for, (B,): half of it where two detectors overlap, in whatever order the bands are."""
+    order = np.argsort(wavelength, kind="stable")
+    spacing = np.full(len(wavelength), 10.0)
+    if len(wavelength) > 1:
+        spacing[order] = np.gradient(wavelength[order])
+    return spacing
 
 
 def _from_csv(path: Path, count: int, scene: Scene) -> tuple[np.ndarray, np.ndarray]:

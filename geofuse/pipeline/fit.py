@@ -24,6 +24,7 @@ from geofuse.methods.registry import AUTO, check_method, get_method
 from geofuse.model import Model
 from geofuse.pair.faults import faults
 from geofuse.pair.grid import Window
+from geofuse.pair.masking import check_left
 from geofuse.pair.prepare import PreparedPair, Settings, prepare_pair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.scene import Sample, Scene, usable
@@ -149,6 +150,7 @@ def prepare(scene: Scene, settings: Settings, tick: Callable[[str], None], *, wh
     tick("reading a sample")
     survey = read_windows(scene, sample_windows(scene.pair, SURVEY_PIXELS))
     sample = read_sample(scene, whole=whole)
+    check_left(survey)
     tick("gaps and outliers")
     screen = fit_screen(survey)
     if settings.srf is not None:

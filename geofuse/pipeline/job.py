@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from geofuse.cube.sources import SOURCE, source_of
 from geofuse.cube.values import StoredType
 from geofuse.errors import InvalidInput, InvalidOutput, NotReflectance, RunError, warned
 from geofuse.io.read.fingerprint import content_sha256, file_sha256, fingerprint, local_name
+from geofuse.io.read.gdal import trusting
 from geofuse.io.read.open import files_of, open_hsi, open_msi
 from geofuse.io.write.base import OutputFormat
 from geofuse.io.write.destinations import Destination, destination_of
@@ -35,6 +36,7 @@ from geofuse.io.write.shared_path import check_files_seen
 from geofuse.io.write.space import check_space, disk_space
 from geofuse.io.write.vrt import software
 from geofuse.io.write.workspace import Workspace, folder_of, is_finished, recorded, together, workspace
+from geofuse.pair.masking import check_masked
 from geofuse.pair.scene import Scene
 from geofuse.pipeline import apply
 from geofuse.pipeline.pair import checked_pair, pair
@@ -83,6 +85,8 @@ class Job:
     msi_bands: str | None = None
     msi_resolution: float | None = None
     train_seconds: float | None = None
+    mask: str | None = None
+    masked: str = "nodata"
     remote: str | None = None
     """Address that the output goes to when it is complete, its item beside it; ``output`` is where it is made."""
 
@@ -135,14 +139,19 @@ class Job:
     def _msi_files(self) -> list[str]:
         return files_of(self.msi, self.msi_bands, self.msi_resolution)
 
+    @property
+    def _files(self) -> list[str]:
+        return [*self._hsi_files, *self._msi_files, *([self.mask] if self.mask else [])]
+
     def check(self) -> None:
         """Reject what cannot be written, before anything is read."""
+        check_masked(self.masked)
         if self.dtype not in DTYPES:
             raise InvalidInput(f"The output cannot be stored as {self.dtype!r}; expected {' or '.join(DTYPES)}.")
         if not names_a_format(self.output):
             raise InvalidOutput(f"The output {self.output} must end in {endings()}; its STAC item goes beside it as .json.")
         self.format.check(self.output, {})
-        for path in (Path(local_name(source)).expanduser().resolve() for source in (*self._hsi_files, *self._msi_files)):
+        for path in (Path(local_name(source)).expanduser().resolve() for source in self._files):
             for made in self.outputs:
                 if made.resolve() in (path, *path.parents):
                     raise InvalidOutput(f"The output {made} is one of the inputs, or holds one; give it another name.")
@@ -172,7 +181,8 @@ class Job:
     def plan(self) -> Plan:
         """The dry run."""
         self.check()
-        return self._plan(pair(*self._opened()), self._given_model())
+        with trusting(self.trust_input):
+            return self._plan(pair(*self._opened(), self.mask), self._given_model())
 
     def run(self) -> tuple[xr.DataArray, Report]:
         """Fuse, write the COG or Zarr store, the reports and the STAC item; all of them appear, or none.
@@ -185,9 +195,10 @@ class Job:
             Writing failed; nothing appeared, and it says whether another run can resume from what was finished.
         """
         self.check()
-        check_files_seen([*self._hsi_files, *self._msi_files])
+        check_files_seen(self._files)
         clock, command = Clock(), self._command()
-        scene, given = checked_pair(*self._opened()), self._given_model()
+        with trusting(self.trust_input):
+            scene, given = checked_pair(*self._opened(), self.mask), self._given_model()
         planned = self._plan(scene, given)
         destination, run = self.destination, self._run(command)
         overwrite = self.overwrite or destination.private
@@ -198,7 +209,7 @@ class Job:
             together(self.outputs[1:]),
             dask.config.set(num_workers=planned.workers),
         ):
-            model = given or self._fitted(scene, work)
+            model = replace(given or self._fitted(scene, work), fills_masked=self.masked == "one-image")
             clock.lap("fit")
             with started(planned.workers, planned.memory):
                 if self.uncertainty:
@@ -256,12 +267,14 @@ class Job:
             "train_seconds": self.train_seconds,
             "dtype": self.dtype,
             "uncertainty": self.uncertainty,
+            "masked": self.masked,
         }
 
     def _inputs(self) -> dict[str, Any]:
         return {
             "hsi": [fingerprint(file) for file in self._hsi_files],
             "msi": [fingerprint(file) for file in self._msi_files],
+            "mask": fingerprint(self.mask) if self.mask else None,
             "srf": self.srf if not Path(self.srf).is_file() else fingerprint(self.srf),
             "model": file_sha256(self.model) if self.model is not None and self.model.is_file() else None,
         }

@@ -111,7 +111,7 @@ def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", grou
     if not model.tiled:
         tile = max(pair.output.shape)
     tiles = tile_windows(pair.output, tile)
-    name = f"fuse_tile-{tokenize(model, scene.hsi.data, scene.msi.data, pair, tile, device, output)}"
+    name = f"fuse_tile-{tokenize(model, scene.hsi.data, scene.msi.data, scene.masks, pair, tile, device, output)}"
     packs = engine().packs
     shared = dask.delayed(model, pure=False, traverse=False)
     shared_pair = dask.delayed(pair, pure=False, traverse=False)

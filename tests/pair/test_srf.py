@@ -56,6 +56,19 @@ def test_gaussian_csv(tmp_path: Path, unit: float) -> None:
         np.testing.assert_allclose(matrix.sum(1), 1)
 
 
+def test_overlapping_detectors_share_the_spectrum(tmp_path: Path) -> None:
+    """A second detector from 700 nm on, whose bands lie between those of the first and stand behind them: neither counts twice."""
+    first, second = WAVELENGTH[:36], WAVELENGTH[28:] + 5  # 420 to 770 nm, 705 to 995 nm
+    wavelength = np.concatenate([first, second])
+    transform = Affine(30, 0, 4e5, 0, -30, 5.8e6)
+    names, width = [""] * len(wavelength), np.full(len(wavelength), FWHM)
+    hsi = wrap(np.ones((len(wavelength), 4, 4)), transform=transform, crs=32633, names=names, wavelength=wavelength, fwhm=width)
+    matrix, _ = response_table(write_csv(tmp_path / "gauss.csv"), Scene.of(hsi, scene_of().msi))
+    assert matrix is not None
+    # the mean wavelength of a symmetric response is its centre (the blue one is cut off at 420 nm)
+    np.testing.assert_allclose((matrix @ wavelength)[1:], CENTRES[1:], atol=0.1)
+
+
 def test_bands_without_width_are_as_wide_as_they_are_apart(tmp_path: Path) -> None:
     matrix, _ = response_table(write_csv(tmp_path / "gauss.csv"), scene_of(fwhm=None))
     assert matrix is not None

@@ -6,13 +6,15 @@ import ipaddress
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from geofuse.cube.masks import is_mask
+from geofuse.cube.masks import is_mask, is_understood
+from geofuse.cube.values import REFLECTANCE_SCALE
 from geofuse.errors import InvalidCube
-from geofuse.io.read.base import BandHints, Part
+from geofuse.io.read.base import BandHints, MaskPart, Part
 from geofuse.io.read.gdal import is_trusted
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ _NOT_DATA = {"thumbnail", "overview", "metadata", "visual", "data-mask", "cloud"
 # Maps of Sentinel-2 that are no reflectance: optical thickness of aerosol, water vapour, true colour.
 _DERIVED = {"aot", "wvp", "tci", "visual"}
 _RASTER_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "application/x-hdf", "application/octet-stream")
+_SENTINEL2 = ("sentinel-2-l2a", "sentinel-2-c1-l2a")
+_BOA_OFFSET = -0.1
 _CORRECT = "correct the item, or open the file itself"
 _TRUST = "Where you trust the item: trust_input=True, --trust-input"
 _ABSURD = 1e30
@@ -82,12 +86,26 @@ def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool 
     return [_part(rasters[whole], None)], []
 
 
+def masks_of(source: Any) -> tuple[MaskPart, ...]:
+    """The layers of classes of a STAC item that are understood; none of an asset."""
+    assets = getattr(source, "assets", {})
+    return tuple(MaskPart(checked_href(asset), key.lower()) for key, asset in assets.items() if is_understood(key))
+
+
+def sensor_of(source: Any) -> str | None:
+    """The product that the item of a large public catalog is, by its collection."""
+    collection, properties = getattr(source, "collection_id", None), getattr(source, "properties", None) or {}
+    if collection in _SENTINEL2:
+        return "Sentinel-2 L2A"
+    return "Landsat 8/9 C2 L2" if collection == "landsat-c2-l2" and properties.get("platform") in ("landsat-8", "landsat-9") else None
+
+
 def bands_without_masks(names: Sequence[Any], where: str) -> list[Any]:
     """The bands that are asked for, or that a file has, without those that are layers of classes by their names, which are said."""
     layers = [str(name) for name in names if is_mask(str(name))]
     if layers and len(layers) < len(names):
         warnings.warn(
-            f"{where}: {', '.join(layers)} left out: layers of classes are no bands; mask with them in Python, e.g. by odc.stac.load",
+            f"{where}: {', '.join(layers)} left out: layers of classes are no bands; give a mask as mask= (--mask) to the fusion",
             UserWarning,
             stacklevel=7,
         )
@@ -166,7 +184,7 @@ def _find(rasters: dict[str, Asset], band: str | int, item: str) -> tuple[str, i
 
 def _part(asset: Asset, indexes: tuple[int, ...] | None) -> Part:
     bands = _bands(asset)
-    offset_applied = asset.owner is not None and getattr(asset.owner, "properties", {}).get("earthsearch:boa_offset_applied")
+    properties = {} if asset.owner is None else getattr(asset.owner, "properties", None) or {}
 
     def column(key: str) -> list[float | None]:
         return [_number(asset, band, key) for band in bands]
@@ -176,10 +194,28 @@ def _part(asset: Asset, indexes: tuple[int, ...] | None) -> Part:
         wavelength_um=column("center_wavelength"),
         fwhm_um=column("full_width_half_max"),
         scale=column("scale"),
-        offset=[0.0] * len(bands) if offset_applied else column("offset"),
+        offset=column("offset"),
         nodata=[value if isinstance(value := band.get("nodata"), int | float) else None for band in bands],
     )
-    return Part(checked_href(asset), hints, indexes)
+    return Part(checked_href(asset), _as_sentinel2(hints, properties, bands), indexes)
+
+
+def _as_sentinel2(hints: BandHints, properties: Mapping[str, Any], bands: Sequence[Mapping[str, Any]]) -> BandHints:
+    """The hints with the offset of Sentinel-2, applied exactly once.
+
+    Since processing baseline 04.00 reflectance is (DN - 1000) / 10000 (S2-PDGS-TAS-DI-PSD 14.9). Earth Search v1 declares the offset also where it has
+    taken it out of the pixels, and says so; Planetary Computer leaves the pixels as they are and declares neither scale nor offset.
+    """
+    if properties.get("earthsearch:boa_offset_applied"):
+        return replace(hints, offset=[0.0] * len(bands))
+    try:
+        shifted = float(properties["s2:processing_baseline"]) >= 4
+    except (KeyError, TypeError, ValueError):
+        return hints
+    spectral = len(bands) == 1 and {"center_wavelength", "common_name"} & set(bands[0])
+    if spectral and hints.scale[0] is None:
+        hints = replace(hints, scale=[REFLECTANCE_SCALE], offset=[_BOA_OFFSET], nodata=[0])
+    return hints if shifted else replace(hints, offset=[0.0] * len(bands))
 
 
 def _number(asset: Asset, band: dict[str, Any], key: str) -> float | None:

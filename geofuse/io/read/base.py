@@ -38,7 +38,7 @@ class FlagArray(Protocol):
         """uint8."""
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
-        """Flags of rows and columns, each an integer or a slice."""
+        """Flags of rows and columns, each a slice."""
 
 
 class PixelArray(Protocol):

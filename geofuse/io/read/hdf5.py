@@ -266,8 +266,10 @@ def listed(holder: Any, name: str) -> NDArray[np.float64]:
 
 def plain(value: Any) -> str:
     """A text of HDF5, which is bytes or a str, without the padding of fixed lengths."""
-    text = bytes(value).decode("utf-8", "replace") if isinstance(value, bytes | np.bytes_) else str(value)
-    return text.strip("\0 ")
+    raw = (
+        bytes(value) if isinstance(value, bytes | np.bytes_) else str(value).encode("utf-8", "surrogateescape")
+    )  # as h5py keeps what is no UTF-8
+    return raw.decode("utf-8", "replace").strip("\0 ")
 
 
 def _linked(file: Any, name: str) -> Any:

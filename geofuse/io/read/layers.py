@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from affine import Affine
 from numpy.typing import NDArray
 
-from geofuse.cube.georef import centres, crs_of, plain_crs
+from geofuse.cube.georef import crs_of, plain_crs
 from geofuse.cube.masks import MASK, attributes, flags_of
 from geofuse.cube.normalise import is_lazy
+from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube
-from geofuse.io.read.base import BandHints, FlagArray, MaskPart, Request, check_description
-from geofuse.io.read.raster import RasterArray, natural_chunks
+from geofuse.io.read.base import BandHints, Description, FlagArray, MaskPart, Request, check_description
+from geofuse.io.read.raster import RasterArray
 from geofuse.io.read.registry import reader_of
-
-_BLOCK = 2048  # rows and columns of a task, at most
 
 
 def lazy_flags(mask: FlagArray, like: Any) -> Any:
@@ -31,8 +31,18 @@ def lazy_flags(mask: FlagArray, like: Any) -> Any:
     return da.from_array(mask, chunks=like.chunks[1:], lock=False, asarray=False, meta=np.empty((0, 0), np.uint8))
 
 
-def stored_layer(href: str) -> xr.DataArray:
-    """A raster's stored numbers, lazy: dims (band, y, x), float32; scale, offset and nodata of the file are not applied.
+@dataclass(frozen=True)
+class Layer:
+    """A raster's stored numbers (band, y, x), float32, the rows and columns that are decoded at once, and where they lie, rows as they are stored."""
+
+    array: RasterArray
+    block: tuple[int, int]
+    transform: Affine
+    crs: Any
+
+
+def stored_layer(href: str, *, keep_nodata: bool = False) -> Layer:
+    """The stored numbers of a raster, lazy; its scale and offset are not applied, its nodata only where asked for (as NaN).
 
     Raises
     ------
@@ -40,49 +50,65 @@ def stored_layer(href: str) -> xr.DataArray:
         It is no raster of a place.
     """
     found = reader_of(href, named=True).describe(href, Request("MSI", hints=BandHints(scale=[1.0], offset=[0.0])))
-    array = getattr(found, "array", None)
-    if not isinstance(array, RasterArray):
+    if not isinstance(found, Description) or not isinstance(found.array, RasterArray):
         raise InvalidCube("expected a raster file, as a mask is one")
-    check_description(found)  # type: ignore[arg-type]
-    array = replace(array, scale=(1.0,) * array.shape[0], offset=(0.0,) * array.shape[0], nodata=(np.nan,) * array.shape[0])
-    import dask.array as da
-
-    chunks = array.shape[0], *(min(_BLOCK, n) for n in natural_chunks(array.shape, found.block)[1:])  # type: ignore[union-attr]
-    data = da.from_array(array, chunks=chunks, lock=False, asarray=False, fancy=True, meta=np.empty((0, 0, 0), np.float32))
-    t = found.transform  # type: ignore[union-attr]
-    coords = {"y": centres(t.f, t.e, array.shape[1]), "x": centres(t.c, t.a, array.shape[2])}
-    return xr.DataArray(data, dims=("band", "y", "x"), coords=coords, attrs={"crs": found.crs})  # type: ignore[union-attr]
+    check_description(found)
+    count = found.shape[0]
+    array = replace(found.array, scale=(1.0,) * count, offset=(0.0,) * count)
+    if not keep_nodata:
+        array = replace(array, nodata=(np.nan,) * count)
+    return Layer(array, found.block, found.transform, found.crs)
 
 
 def with_layers(cube: xr.DataArray, layers: Sequence[MaskPart]) -> xr.DataArray:
     """The cube with the coordinate ``mask``: all that its product's layers say. One that cannot be read is left out, with a warning."""
-    masks, names = [], []
+    found: list[tuple[str, Layer]] = []
     for part in layers:
         try:
-            masks.append(_on_grid(stored_layer(part.href), cube, part.name))
-            names.append(part.name.upper())
+            layer = stored_layer(part.href)
+            if plain_crs(layer.crs) != crs_of(cube):
+                raise InvalidCube("it is in another CRS than the bands")
+            found.append((part.name, layer))
         except InvalidCube as error:
             warnings.warn(f"{part.name.upper()} is left out, and nothing is masked by it: {part.href}: {error}", UserWarning, stacklevel=5)
-    if not masks:
+    if not found:
         return cube
-    flags = masks[0]
-    for mask in masks[1:]:
-        flags = flags | mask
-    made = cube.assign_coords({MASK: (("y", "x"), flags, attributes())})
-    made.encoding = dict(cube.encoding) | {"masks": [*cube.encoding.get("masks", []), *names]}
+    flags = PlacedFlags(
+        tuple((name, layer.array, layer.transform) for name, layer in found), geobox(cube).affine, (cube.sizes["y"], cube.sizes["x"])
+    )
+    made = cube.assign_coords({MASK: (("y", "x"), lazy_flags(flags, cube.data), attributes())})
+    made.encoding = dict(cube.encoding) | {"masks": [*cube.encoding.get("masks", []), *(name.upper() for name, _ in found)]}
     return made
 
 
-def _on_grid(layer: xr.DataArray, cube: xr.DataArray, name: str) -> Any:
-    """Flags of the layer's pixel in which the centre of each pixel of the cube lies; none where there is none."""
-    if plain_crs(layer.attrs["crs"]) != crs_of(cube):
-        raise InvalidCube("it is in another CRS than the bands")
-    size = max(abs(float(layer[dim][1] - layer[dim][0])) if layer.sizes[dim] > 1 else 0.0 for dim in ("y", "x"))
-    flags = layer.data.map_blocks(_translated, drop_axis=0, dtype=np.uint8, layer=name, meta=np.empty((0, 0), np.uint8))
-    found = xr.DataArray(flags, dims=("y", "x"), coords={dim: layer[dim] for dim in ("y", "x")})
-    placed = found.reindex(y=cube.y, x=cube.x, method="nearest", tolerance=size * (0.5 + 1e-6), fill_value=np.uint8(0)).data
-    return np.asarray(placed) if cube.chunks is None else placed.rechunk(cube.chunks[1:])
+@dataclass(frozen=True)
+class PlacedFlags:
+    """All that layers of classes say, in the pixels of another grid: of the layer's pixel in which the centre of each lies. Reads only the window."""
+
+    layers: tuple[tuple[str, RasterArray, Affine], ...]
+    """Name, stored numbers, and where they lie."""
+    grid: Affine
+    shape: tuple[int, int]
+
+    dtype = np.dtype(np.uint8)
+    ndim = 2
+
+    def __getitem__(self, key: Any) -> NDArray[np.uint8]:
+        """Flags of rows and columns."""
+        rows, cols = (np.arange(size)[index] + 0.5 for size, index in zip(self.shape, key, strict=True))
+        y, x = self.grid.f + self.grid.e * rows, self.grid.c + self.grid.a * cols
+        found = np.zeros((rows.size, cols.size), np.uint8)
+        for name, array, t in self.layers:
+            (down, within), (across, between) = _indices(y, t.f, t.e, array.height), _indices(x, t.c, t.a, array.width)
+            if down.size and across.size:
+                window = array[:, down.min() : down.max() + 1, across.min() : across.max() + 1]
+                flags = flags_of(name, window)[np.ix_(down - down.min(), across - across.min())]
+                found |= np.where(within[:, None] & between, flags, np.uint8(0))
+        return found
 
 
-def _translated(block: NDArray[np.float32], layer: str) -> NDArray[np.uint8]:
-    return flags_of(layer, block)
+def _indices(centres: NDArray[np.float64], edge: float, step: float, size: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """In which pixels along an axis places lie, and whether they lie in one."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.floor(np.nan_to_num((centres - edge) / step, nan=-1.0) + 1e-6)
+    return np.clip(found, 0, size - 1).astype(np.intp), (found >= 0) & (found < size)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 # Decoded bytes in which data are looked for, and how many a file may hold for each of its own.
 _LOOKED_AT, _MOST_COMPRESSED = 2**30, 2000
+_SIDE = 512  # pixels along a side of what is looked at, where blocks are not larger
 Bands = Sequence[str | int] | str | int | None
 
 
@@ -255,12 +256,14 @@ def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.int
 
 def _look(found: Description, natural: tuple[int, int, int]) -> None:
     """Reject what is damaged or empty, and warn of what is no reflectance, as far as a few blocks show."""
+    rows, cols = (min(size, max(block, _SIDE)) for size, block in zip(natural[1:], found.block, strict=True))
+    looked = natural if found.sequential else (natural[0], rows, cols)
     try:
         found.array[-1:, -1:, -1:]  # the last pixel of the last band: what is cut off or damaged is usually the end
         local = Path(found.place)
         # a file of few bytes holds little, whatever it claims; in it nothing is looked for long
         held = local.stat().st_size * _MOST_COMPRESSED if local.is_file() else _LOOKED_AT
-        seen = first_data(found.array, natural, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
+        seen = first_data(found.array, looked, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
     except RunError as error:
         raise InvalidCube(f"truncated or damaged: {error.__cause__ or error}; fetch the file again") from None
     if seen is None:
@@ -289,7 +292,7 @@ def _encoding(found: Description) -> dict[str, Any]:
 def _joined(found: Parts, request: Request) -> xr.DataArray:
     """The cube of the files that a source names: of one, or of one a band, on one grid."""
     parts = [replace(request, bands=list(part.indexes) if part.indexes else None, hints=part.hints) for part in found.parts]
-    if len(parts) == 1:
+    if len(parts) == 1 and not (found.names and request.resolution):
         one = parts[0] if parts[0].bands else replace(parts[0], bands=request.bands)
         return _read(found.parts[0].href, one, named=True)
     cubes = [_read(part.href, replace(asked, bands=asked.bands or [1]), named=True) for part, asked in zip(found.parts, parts, strict=True)]

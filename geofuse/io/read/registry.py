@@ -23,6 +23,8 @@ _FOLDERS = {
     "EnMAP L2A": "geofuse.io.read.products.enmap:ENMAP",
     "DESIS L2A": "geofuse.io.read.products.desis:DESIS",
     "Sentinel-2 L2A": "geofuse.io.read.products.sentinel2:SENTINEL2",
+    "Landsat 8/9 C2 L2": "geofuse.io.read.products.landsat:LANDSAT",
+    "PlanetScope SuperDove": "geofuse.io.read.products.planetscope:PLANETSCOPE",
 }
 _OWN = {
     **_FOLDERS,

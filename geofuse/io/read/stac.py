@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geofuse.io.read.assets import parts_of
+from geofuse.io.read.assets import masks_of, parts_of, sensor_of
 from geofuse.io.read.base import Parts, Request
 from geofuse.io.read.items import about_item, is_item, read_item
 
@@ -28,11 +28,12 @@ class STACReader:
         """Name the files that hold the bands that are asked for."""
         item = read_item(source) if isinstance(source, str) else source
         parts, names = parts_of(item, request.bands, all_bands=request.resolution is not None)
-        return Parts(tuple(parts), tuple(names), about_item(item))
+        return Parts(tuple(parts), tuple(names), about_item(item), sensor_of(item), masks_of(item))
 
     def files(self, source: str, request: Request) -> list[str]:
         """The item, and the files of the bands that are asked for."""
-        return [source, *(part.href for part in self.describe(source, request).parts)]
+        found = self.describe(source, request)
+        return [source, *(part.href for part in found.parts), *(layer.href for layer in found.masks)]
 
 
 STAC = STACReader()

@@ -34,6 +34,13 @@ def test_what_it_reads(path: Path) -> None:
         assert listed(file, "number").tolist() == [2.5]
 
 
+def test_texts_that_are_no_utf_8(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs.create("text", b"gr\xfcn", dtype=h5py.string_dtype())
+    with open_hdf5(path) as file:
+        assert attribute(file, "text") == "gr\N{REPLACEMENT CHARACTER}n"
+
+
 @pytest.mark.parametrize("locking", [None, True, False])
 def test_a_file_that_is_open_already(path: Path, locking: bool | None) -> None:
     with h5py.File(path, "r", locking=locking), open_hdf5(path) as file:

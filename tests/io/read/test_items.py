@@ -169,7 +169,7 @@ class TestItem:
 
     def test_files_behind_an_item(self, tmp_path: Path) -> None:
         path, _ = sentinel(tmp_path)
-        assert files_of(str(path), "B02,B05") == [str(path), str(tmp_path / "B02.tif"), str(tmp_path / "B05.tif")]
+        assert files_of(str(path), "B02,B05") == [str(path), *(str(tmp_path / f"{key}.tif") for key in ("B02", "B05", "SCL"))]
         assert files_of("a.tif") == ["a.tif"]
 
     def test_by_an_address_of_the_web(self, tmp_path: Path) -> None:

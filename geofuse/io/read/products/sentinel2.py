@@ -18,6 +18,7 @@ from geofuse.errors import InvalidCube
 from geofuse.io.read.base import BandHints, MaskPart, Part, Parts, Request
 from geofuse.io.read.gdal import is_address
 from geofuse.io.read.items import utc_text
+from geofuse.io.read.products.folder import contained, only_file
 from geofuse.io.read.xml import number_of, read_xml, text_of
 
 _METADATA, _ROOT = "MTD_MSIL2A.xml", b"Level-2A_User_Product"
@@ -62,7 +63,7 @@ class Sentinel2Reader:
         chosen = _chosen(bands, request)
         size = {k: f"{bands.resolution[k]:g}m" for k in chosen}
         return Parts(
-            tuple(Part(str(_image(images, bands.table.names[k], size[k])), _hints(bands, k)) for k in chosen),
+            tuple(Part(str(_image(images, bands.table.names[k], size[k])), _hints(bands, k), (1,)) for k in chosen),
             tuple(bands.table.names[k] for k in chosen),
             {
                 "href": str(root),
@@ -162,15 +163,8 @@ def _images(root: Path) -> Path:
     found = sorted(root.glob("GRANULE/*/IMG_DATA"))
     if len(found) != 1:
         raise InvalidCube(f"the product holds {len(found)} tiles (GRANULE/*/IMG_DATA); expected one, as products since December 2016 do")
-    if not found[0].resolve().is_relative_to(root.resolve()):
-        raise InvalidCube(f"{found[0]} is a link that leads out of the product; copy the product with its content")
-    return found[0]
+    return contained(found[0], root)
 
 
 def _image(images: Path, band: str, size: str) -> Path:
-    found = sorted((images / f"R{size}").glob(f"*_{band}_{size}.jp2"))
-    if len(found) != 1:
-        raise InvalidCube(f"R{size} holds {len(found)} images of {band} (*_{band}_{size}.jp2); expected one, fetch the product again")
-    if not found[0].resolve().is_relative_to(images.resolve()):
-        raise InvalidCube(f"{found[0].name} is a link that leads out of the product; copy the product with its content")
-    return found[0]
+    return only_file(contained(images / f"R{size}", images), f"*_{band}_{size}.jp2", band)
