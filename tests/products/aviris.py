@@ -9,7 +9,7 @@ import h5netcdf
 import numpy as np
 from pyproj import CRS
 
-from tests.products import truth
+from tests.products import netcdf, truth
 
 GSD, FILL = 6.4, -9999.0
 NAME = "AV520250508t173511_000_L2A_OE_0a1b2c3d_RFL_ORT.nc"
@@ -33,7 +33,7 @@ def write(folder: Path, *, rows: int = 40, cols: int = 36, **changes: Any) -> Pa
         mapping = file.create_variable("transverse_mercator", (), dtype="i4")
         attrs = {
             "grid_mapping_name": "transverse_mercator",
-            "crs_wkt": CRS.from_user_input(truth.CRS).to_wkt(),
+            "crs_wkt": CRS.from_user_input(truth.CRS).to_wkt("WKT1_GDAL"),
             "GeoTransform": f"{left} {GSD} 0 {top} 0 {-GSD}",
         }
         mapping.attrs.update(attrs | changes)
@@ -44,4 +44,5 @@ def write(folder: Path, *, rows: int = 40, cols: int = 36, **changes: Any) -> Pa
         dims = ("wavelength", "northing", "easting")
         pixels = group.create_variable("reflectance", dims, dtype="f4", fillvalue=FILL, chunks=(60, 16, 16), compression="gzip")
         pixels[:] = values
+    netcdf.fix_texts(path)
     return path

@@ -7,6 +7,7 @@ claims: nothing is allocated before they were compared with the size of the file
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.base import check_extent
 from geofuse.io.read.fingerprint import content_stamp
+from geofuse.io.read.gdal import is_trusted
+from geofuse.io.read.heap import heap_texts
 from geofuse.io.read.raster import claims_too_much
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -212,11 +215,14 @@ def texts(file: Any, name: str) -> list[str]:
     found = dataset(file, name, 1, "OS")
     if found.shape[0] > 1024:
         raise InvalidCube(f"{name} claims {found.shape[0]} texts; it is damaged")
-    return [plain(value) for value in found[:]]
+    return [text.strip("\0 ") for text in heap_texts(found)] if found.dtype.kind == "O" else [plain(value) for value in found[:]]
 
 
 def attribute(holder: Any, name: str) -> Any:
     """A number, a text or a list of numbers among the attributes of a file or dataset; None where it is not there.
+
+    A text of variable length, which NetCDF does not make of plain ASCII, is read from trusted files only: of a damaged one the HDF5
+    library may never return (`geofuse.io.read.heap`). Elsewhere it counts as missing, with a warning.
 
     Raises
     ------
@@ -228,6 +234,11 @@ def attribute(holder: Any, name: str) -> Any:
     kind = holder.attrs.get_id(name)
     if prod(kind.shape) * kind.dtype.itemsize > _LIST_BYTES or kind.dtype.kind not in "iufOS":
         raise InvalidCube(f"its attribute {name} is {kind.dtype} of shape {kind.shape}; expected numbers or a text")
+    if kind.dtype.kind == "O" and not is_trusted():
+        warnings.warn(
+            f"{name} is a text of variable length and was left out; read it with trust_input=True, --trust-input", UserWarning, stacklevel=8
+        )
+        return None
     found = holder.attrs[name]
     if isinstance(found, np.ndarray) and found.dtype.kind in "iuf":
         return found.ravel()[0].item() if found.size == 1 else np.asarray(found.ravel(), np.float64)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from geofuse.errors import InvalidCube
+from geofuse.io.read.gdal import trusting
 from geofuse.io.read.hdf5 import attribute, dataset, granules, holds, is_hdf5, listed, numbers, numeric, one_of, open_hdf5, texts
 
 
@@ -18,7 +19,7 @@ def path(tmp_path: Path) -> Path:
         file["list"] = np.arange(3.0)
         file["names"] = np.array(["one", "two"], dtype=h5py.string_dtype())
         file["fixed"] = np.array([b"one\0\0", b"two"])
-        file.attrs["text"], file.attrs["number"], file.attrs["numbers"] = "a", np.array([2.5]), [1, 2]
+        file.attrs["text"], file.attrs["number"], file.attrs["numbers"] = np.bytes_("a"), np.array([2.5]), [1, 2]
         file.attrs["bytes"] = np.bytes_("b ")
     return place
 
@@ -34,11 +35,34 @@ def test_what_it_reads(path: Path) -> None:
         assert listed(file, "number").tolist() == [2.5]
 
 
-def test_texts_that_are_no_utf_8(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        file.attrs.create("text", b"gr\xfcn", dtype=h5py.string_dtype())
-    with open_hdf5(path) as file:
-        assert attribute(file, "text") == "gr\N{REPLACEMENT CHARACTER}n"
+class TestTextsOfVariableLength:
+    def test_attributes_are_read_from_trusted_files_only(self, path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            file.attrs.create("long", b"gr\xfcn", dtype=h5py.string_dtype())
+        with open_hdf5(path) as file:
+            with pytest.warns(UserWarning, match="long is a text of variable length and was left out"):
+                assert attribute(file, "long") is None
+            with trusting(True):
+                assert attribute(file, "long") == "gr\N{REPLACEMENT CHARACTER}n"
+
+    @pytest.mark.parametrize("chunks", [None, (40,)])
+    def test_a_dataset_is_read_without_the_library(self, path: Path, chunks: tuple[int] | None) -> None:
+        written = [f"flag {'x' * number}." for number in range(40)]
+        with h5py.File(path, "r+") as file:
+            file.create_dataset("many", data=np.array(written, dtype=object), dtype=h5py.string_dtype(), chunks=chunks)
+        with open_hdf5(path) as file:
+            assert texts(file, "many") == written
+
+    def test_a_damaged_heap(self, path: Path) -> None:
+        raw = bytearray(path.read_bytes())
+        place = raw.index(b"GCOL") + 16
+        for damage in (b"\0" * 16, b"\x09" + b"\0" * 7 + b"\xff" * 8):
+            path.write_bytes(raw[:place] + damage + raw[place + 16 :])
+            with open_hdf5(path) as file, pytest.raises(InvalidCube, match="not there; the product is damaged"):
+                texts(file, "names")
+        path.write_bytes(raw.replace(b"GCOL", b"XXXX"))
+        with open_hdf5(path) as file, pytest.raises(InvalidCube, match="a heap of texts is damaged"):
+            texts(file, "names")
 
 
 @pytest.mark.parametrize("locking", [None, True, False])
