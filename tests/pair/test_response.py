@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geofuse.pair.response import estimate_response, relative_misfit, scaled_table
+from geofuse.pair.response import estimate_response, non_negative_response, relative_misfit, scaled_table
 from geofuse.simulate import simulate
 from tests.pairs import bell_responses, made_up_scene
 
@@ -159,3 +159,12 @@ def test_bands_that_nothing_is_known_of_are_estimated_as_without() -> None:
     np.testing.assert_array_equal(found.matrix[1], estimate_response(hsi, msi).matrix[1])
     assert found.moved is not None
     np.testing.assert_array_equal(np.isnan(found.moved), [False, True, False, False])
+
+
+def test_a_few_materials_without_noise_in_single_precision() -> None:
+    """The Gram matrix of 200 bands of three spectra has rank three: rounded to float32 it is not positive."""
+    rng = np.random.default_rng(0)
+    hsi = (rng.random((200, 3)) @ rng.random((3, 4000))).astype(np.float32)
+    msi = bell_responses(200, COUNT) @ hsi
+    found = non_negative_response(hsi, msi)
+    assert np.abs(found @ hsi - msi).max() < 1e-3 * msi.max()
