@@ -24,7 +24,7 @@ from geofuse.methods.limits import fuse_within_limits
 from geofuse.methods.registry import get_method
 from geofuse.pair.clouds import Clouds
 from geofuse.pair.grid import GridPair, Window
-from geofuse.pair.patch import Patch, make_patch
+from geofuse.pair.patch import Patch, patch_of
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration
 from geofuse.pair.response import EffectiveResponse
@@ -137,6 +137,7 @@ class Model:
         device: str = "cpu",
         core: Window | None = None,
         quality: bool = False,
+        centres: np.ndarray | None = None,
     ) -> np.ndarray:
         """Fuse one window.
 
@@ -154,13 +155,16 @@ class Model:
             The part of ``fine`` that is wanted; the bands of its surroundings are never made.
         quality : bool
             Add the quality layer (`geofuse.cube.flags`) as a last plane.
+        centres : ndarray, shape (2, h, w), optional
+            True centres of the HSI's pixels, y and x in units of its CRS; see `geofuse.cube.schema.wrap`.
 
         Returns
         -------
         ndarray, shape (B, H, W) or (B + 1, H, W), float32
             Reflectance of the core, within physical limits; NaN where either image has none.
         """
-        return self._made(self._with_flags if quality else self.fuse_patch, Sample(hsi, msi, fine, coarse), pair, device, core, quality)
+        sample = _sample(hsi, msi, pair, fine, coarse, centres)
+        return self._made(self._with_flags if quality else self.fuse_patch, sample, pair, device, core, quality)
 
     def deviation(
         self,
@@ -171,6 +175,7 @@ class Model:
         coarse: Window,
         device: str = "cpu",
         core: Window | None = None,
+        centres: np.ndarray | None = None,
     ) -> np.ndarray:
         """Standard deviation of what `apply` returns for the same arguments, reflectance, shape (B, H, W), float32.
 
@@ -181,7 +186,7 @@ class Model:
         """
         if not (isinstance(self.fitted, KnowsErrors) and self.fitted.knows_errors):
             raise InvalidInput("The model was fitted without uncertainty; fit it with uncertainty=True.")
-        return self._made(self.fitted.deviation, Sample(hsi, msi, fine, coarse), pair, device, core)
+        return self._made(self.fitted.deviation, _sample(hsi, msi, pair, fine, coarse, centres), pair, device, core)
 
     def _made(
         self,
@@ -221,7 +226,7 @@ class Model:
         builder = self.builder(pair)
 
         def patch(s: Sample) -> Patch:
-            return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like, s.gaps)
+            return patch_of(s, builder, like)
 
         given = patch(sample)
         if self.clouds is None or not isinstance(self.fitted, FillsGaps):
@@ -371,6 +376,10 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         screen=Screen.from_arrays(part("screen.")) if part("screen.") else None,
         report=header["report"],
     )
+
+
+def _sample(hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, centres: np.ndarray | None) -> Sample:
+    return Sample(hsi, msi, fine, coarse, positions=None if centres is None else pair.true_positions(centres, coarse))
 
 
 def _coarse_pixels(pair: GridPair, fine: Window, coarse: Window) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:

@@ -18,6 +18,8 @@ from pyproj.exceptions import CRSError
 from geofuse.errors import InvalidCube
 
 CRS_COORD = "spatial_ref"
+# Coordinates (y, x) of a cube whose pixels were moved onto its grid: where they truly lie.
+CENTRES = ("centre_y", "centre_x")
 
 # Coordinates may deviate from an even spacing by this part of a pixel, and by the rounding of their type: degrees in float32
 # are only good to 4e-6, a tenth of a 3 m pixel.

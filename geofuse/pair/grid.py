@@ -27,6 +27,8 @@ MIN_RATIO, MAX_RATIO = 1.5, 32.0
 _ROUNDING = 1e-6  # of ratios: that of 0.3 m to 0.2 m pixels comes as 1.4999999999
 # Fine pixels kept around the output, in coarse pixels: a PSF of sigma 1 coarse pixel reaches 4 of them.
 MARGIN = 4
+# Coarse pixels, along rows and columns, that a pixel's true centre may lie from where the grid shows it; what lies farther is left out.
+FARTHEST = 1.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class GridPair:
         Where the working grids lie in the original rasters.
     output : Window
         The output (overlap) inside the working fine grid.
+    displaced : bool
+        Whether the coarse pixels bring their true centres, which lie up to `FARTHEST` from those of the grid.
     """
 
     fine: GeoBox
@@ -110,6 +114,7 @@ class GridPair:
     fine_window: Window
     coarse_window: Window
     output: Window
+    displaced: bool = False
 
     @cached_property
     def aligned(self) -> bool:
@@ -149,6 +154,30 @@ class GridPair:
         """Fine index coordinates to coarse ones."""
         return _convert(self.fine, self.coarse, rows, cols)
 
+    def true_positions(self, centres: np.ndarray, coarse: Window) -> np.ndarray:
+        """Fine index coordinates of the true centres of coarse pixels.
+
+        Parameters
+        ----------
+        centres : ndarray, shape (2, h, w)
+            ``centre_y`` and ``centre_x``, in units of the coarse grid's CRS.
+        coarse : Window
+            Of the working grid, to which they belong.
+
+        Returns
+        -------
+        ndarray, shape (2, h, w)
+            Rows and columns; NaN for pixels without a centre, and for those that lie farther than `FARTHEST` from the grid's own.
+        """
+        known = np.isfinite(centres).all(0)
+        rows, cols = np.mgrid[coarse.slices].astype(float)
+        found = np.full((2, *coarse.shape), np.nan)
+        found[:, known] = _index(self.coarse.crs, self.fine, centres[1][known], centres[0][known])
+        step = np.array(_index(self.coarse.crs, self.coarse, centres[1], centres[0])) - (rows, cols)
+        with np.errstate(invalid="ignore"):
+            found[:, ~(np.abs(step).max(0) <= FARTHEST)] = np.nan
+        return found
+
     def _jacobian(self) -> np.ndarray:
         h, w = self.coarse.shape
         row, col = (h - 1) / 2, (w - 1) / 2
@@ -157,9 +186,13 @@ class GridPair:
 
 
 def _convert(source: GeoBox, target: GeoBox, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    x, y = _place(source.affine, np.asarray(cols) + 0.5, np.asarray(rows) + 0.5)
-    if source.crs != target.crs:
-        x, y = _transformer(source.crs, target.crs).transform(x, y)
+    return _index(source.crs, target, *_place(source.affine, np.asarray(cols) + 0.5, np.asarray(rows) + 0.5))
+
+
+def _index(crs: Any, target: GeoBox, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index coordinates of places that are given in a CRS."""
+    if crs != target.crs:
+        x, y = _transformer(crs, target.crs).transform(x, y)
     col, row = _place(~target.affine, x, y)
     return row - 0.5, col - 0.5
 
@@ -180,13 +213,15 @@ def _transformer(source: Any, target: Any) -> Transformer:
         ) from None
 
 
-def pair_grids(coarse: GeoBox, fine: GeoBox) -> GridPair:
+def pair_grids(coarse: GeoBox, fine: GeoBox, displaced: bool = False) -> GridPair:
     """Pair the grid of an HSI with that of an MSI of the same place.
 
     Parameters
     ----------
     coarse, fine : GeoBox
         Grids of the HSI and of the MSI, in any CRS.
+    displaced : bool
+        Whether the coarse pixels bring their true centres.
 
     Returns
     -------
@@ -207,12 +242,15 @@ def pair_grids(coarse: GeoBox, fine: GeoBox) -> GridPair:
         raise InvalidPair(_no_overlap(coarse, fine, output))
     working = output.grown(int(np.ceil(MARGIN * whole.ratio)), everything)
     touched = _touched(whole, output)
+    if displaced:  # a pixel beyond the edge may truly lie inside
+        touched = touched.grown(int(FARTHEST), whole.coarse_window)
     return GridPair(
         fine=fine[working.slices],
         coarse=coarse[touched.slices],
         fine_window=working,
         coarse_window=touched,
         output=output.offset(-working.top, -working.left),
+        displaced=displaced,
     )
 
 

@@ -13,7 +13,7 @@ from geofuse.pair.clouds import Clouds, find_clouds
 from geofuse.pair.faults import Fault
 from geofuse.pair.gaps import fill_gaps, masked_mean
 from geofuse.pair.grid import GridPair
-from geofuse.pair.patch import Patch, make_patch
+from geofuse.pair.patch import Patch, patch_of
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration, geometric_share, register
 from geofuse.pair.response import EffectiveResponse, estimate_response, scaled_table
@@ -104,7 +104,7 @@ def prepare_pair(
     like = torch.zeros(1, dtype=torch.float32, device=settings.device)
 
     def patch(s: Sample) -> Patch:
-        return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like, s.gaps)
+        return patch_of(s, builder, like)
 
     tick("effective response")
     surveyed = [patch(s) for s in survey]

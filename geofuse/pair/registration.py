@@ -133,7 +133,7 @@ def geometric_share(pair: GridPair, samples: Sequence[Sample], found: Registrati
         valid = np.isfinite(sample.hsi).all(0)
         seen = []
         for sigma, shift in (centre, *probes):
-            psf = PsfBuilder(pair, sigma, shift).build(sample.fine, sample.coarse, valid, msi)
+            psf = PsfBuilder(pair, sigma, shift).build(sample.fine, sample.coarse, valid, msi, sample.positions)
             seen.append((psf.forward(msi).numpy(), psf.observed.numpy() > 0))
         used = np.logical_and.reduce([observed for _, observed in seen])
         base = seen[0][0][:, used]
@@ -172,7 +172,7 @@ class _Misfit:
         left, right = [], []
         for sample, msi, msi_valid, components in zip(self.windows, self.msi, self.msi_valid, self.components, strict=True):
             valid = np.asarray(np.isfinite(components).all(0))
-            psf = builder.build(sample.fine, sample.coarse, valid, msi)
+            psf = builder.build(sample.fine, sample.coarse, valid, msi, sample.positions)
             seen = psf.forward(torch.cat([msi, msi_valid]))
             # Coarse pixels whose footprint is mostly without MSI say nothing about the geometry.
             used = (psf.observed * (seen[-1] > 0.95)).numpy() > 0

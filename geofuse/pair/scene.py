@@ -11,9 +11,10 @@ import xarray as xr
 
 from geofuse.cube.bands import BandTable
 from geofuse.cube.compute import compute_here
+from geofuse.cube.georef import CENTRES
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube, InvalidPair
-from geofuse.pair.grid import GridPair, Window, pair_grids
+from geofuse.pair.grid import FARTHEST, GridPair, Window, pair_grids
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Sample:
         Where they lie on the working grids.
     gaps : ndarray of bool, shape (B, h, w), optional
         Where ``hsi`` holds what other bands say, since it was without data there; None: nowhere.
+    positions : ndarray, shape (2, h, w), optional
+        True centres of the coarse pixels in fine index coordinates (`GridPair.true_positions`); None: those of the grid.
     """
 
     hsi: np.ndarray
@@ -36,6 +39,7 @@ class Sample:
     fine: Window
     coarse: Window
     gaps: np.ndarray | None = None
+    positions: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Scene:
                 f"The HSI has {hsi.sizes['band']} bands and the MSI {msi.sizes['band']}; expected more bands in the HSI. "
                 "Swap the two images, or give the HSI with all its bands."
             )
-        return Scene(hsi, msi, pair_grids(geobox(hsi), geobox(msi)))
+        return Scene(hsi, msi, pair_grids(geobox(hsi), geobox(msi), displaced=CENTRES[0] in hsi.coords))
 
     @cached_property
     def bands(self) -> BandTable:
@@ -90,6 +94,16 @@ class Scene:
         rows, cols = coarse.offset(self.pair.coarse_window.top, self.pair.coarse_window.left).slices
         return self.hsi.data[:, rows, cols]
 
+    @property
+    def centres(self) -> tuple[Any, ...]:
+        """True centres of the HSI's pixels, y and x (numpy or dask), in units of its CRS; empty where they are those of the grid."""
+        return tuple(self.hsi.coords[name].data for name in CENTRES) if self.pair.displaced else ()
+
+    def centres_window(self, coarse: Window) -> tuple[Any, ...]:
+        """The part of `centres` in a window of the coarse working grid."""
+        window = coarse.offset(self.pair.coarse_window.top, self.pair.coarse_window.left).slices
+        return tuple(values[window] for values in self.centres)
+
     def msi_window(self, fine: Window) -> Any:
         """Pixels of the MSI (numpy or dask) in a window of the fine working grid."""
         rows, cols = fine.offset(self.pair.fine_window.top, self.pair.fine_window.left).slices
@@ -97,8 +111,11 @@ class Scene:
 
     def read(self, windows: list[tuple[Window, Window]]) -> list[Sample]:
         """Read windows given as (fine, coarse) pairs; lazy cubes are computed in one go."""
-        blocks = compute_here(*[(self.hsi_window(coarse), self.msi_window(fine)) for fine, coarse in windows])
-        return [Sample(pixels(h), pixels(m), fine, coarse) for (h, m), (fine, coarse) in zip(blocks, windows, strict=True)]
+        blocks = compute_here(*[(self.hsi_window(coarse), self.msi_window(fine), self.centres_window(coarse)) for fine, coarse in windows])
+        return [
+            Sample(pixels(h), pixels(m), fine, coarse, positions=self.pair.true_positions(np.stack(c), coarse) if c else None)
+            for (h, m, c), (fine, coarse) in zip(blocks, windows, strict=True)
+        ]
 
 
 def pixels(image: Any) -> np.ndarray:
@@ -114,9 +131,14 @@ def usable(samples: list[Sample]) -> list[Sample]:
     Raises
     ------
     InvalidCube
-        They never hold data in the same place.
+        They never hold data in the same place, or no true centre lies near the grid.
     """
     kept = [s for s in samples if np.isfinite(s.hsi).all(0).sum() >= 4 and np.isfinite(s.msi).all(0).any()]
     if not kept:
         raise InvalidCube("The two images never hold data in the same place. Check the nodata values and the overlap.")
+    if not any(s.positions is None or np.isfinite(s.positions).any() for s in kept):
+        raise InvalidCube(
+            f"No pixel of the HSI has its true centre within {FARTHEST:g} pixel of the grid's; expected centre_y and centre_x in units of the HSI's CRS. "
+            "Correct them, or leave them out (hsi.drop_vars) to take the grid as true."
+        )
     return kept

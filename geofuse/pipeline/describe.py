@@ -36,6 +36,7 @@ def describe(prepared: PreparedPair, model: Model) -> dict[str, Any]:
             "psf_sigma_yx_px": list(geometry.sigma),
             "unexplained": geometry.unexplained,
             "aligned": prepared.pair.aligned,
+            "true_centres": prepared.pair.displaced,
         },
         "response": {
             "matrix": _plain(_among(used["hsi"], _among(used["msi"], response.matrix, 0.0, axis=0), 0.0)),

@@ -9,6 +9,7 @@ from geofuse.simulate.cubes import cubes
 from geofuse.simulate.oracle import closed_form_oracle
 from geofuse.simulate.pairs import RESPONSES, Simulation, airy, box, gaussian, psf_matrix, simulate_pair, srf
 from geofuse.simulate.scenes import SCENES, load, simulate
+from geofuse.simulate.swath import Swath, gridded, observed_at, scan, swath_cube
 from geofuse.simulate.troubles import TROUBLES, Trouble, cloud
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "SCENES",
     "TROUBLES",
     "Simulation",
+    "Swath",
     "Trouble",
     "airy",
     "box",
@@ -23,9 +25,13 @@ __all__ = [
     "cloud",
     "cubes",
     "gaussian",
+    "gridded",
     "load",
+    "observed_at",
     "psf_matrix",
+    "scan",
     "simulate",
     "simulate_pair",
     "srf",
+    "swath_cube",
 ]

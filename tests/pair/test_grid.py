@@ -231,3 +231,33 @@ def test_other_grids_have_no_common_windows(change: Affine) -> None:
         common_windows(one, GeoBox((10, 8), one.affine * change, CRS))
     with pytest.raises(InvalidPair, match=r"not on one grid: EPSG:32633 with pixels of 3\.6 and EPSG:32632 with"):
         common_windows(one, GeoBox((10, 8), one.affine, "EPSG:32632"))
+
+
+def test_true_positions_against_pyproj() -> None:
+    """Centres in degrees on a fine grid in metres; what lies farther than a pixel from the grid has none, nor has what is NaN."""
+    fine = GeoBox((300, 260), Affine(3.6, 0, WEST, 0, -3.6, NORTH), CRS)
+    lon, lat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(WEST + 400, NORTH - 500)
+    step = np.array([30 / 111_300, 30 / 68_000])
+    pair = pair_grids(
+        GeoBox((20, 18), Affine(step[1], 0, lon - 9 * step[1], 0, -step[0], lat + 10 * step[0]), "EPSG:4326"), fine, displaced=True
+    )
+    window = Window(3, 9, 2, 7)
+    moved = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 6, 5))
+    moved[:, 2, 3], moved[:, 4, 1], moved[0, 0, 0] = (1.1, 0), (0, -1.1), np.nan
+    row, col = np.mgrid[3:9, 2:7] + 0.5 + moved
+    affine = pair.coarse.affine
+    found = pair.true_positions(np.stack([affine.f + affine.e * row, affine.c + affine.a * col]), window)
+    lost = np.zeros((6, 5), bool)
+    lost[2, 3] = lost[4, 1] = lost[0, 0] = True
+    assert np.array_equal(np.isnan(found), np.stack([lost, lost]))
+    east, north = Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform(affine.c + affine.a * col, affine.f + affine.e * row)
+    expected = np.stack([(pair.fine.affine.f - north) / 3.6 - 0.5, (east - pair.fine.affine.c) / 3.6 - 0.5])
+    np.testing.assert_allclose(found[:, ~lost], expected[:, ~lost], atol=1e-5)
+
+
+def test_displaced_pixels_beyond_the_overlap_are_kept() -> None:
+    """One more on each side, where the image has any."""
+    low, high = boxes((20, 20), (41, 41), 4.0, first=(1.5 - 20, 1.5 - 20))
+    plain, displaced = pair_grids(low, high).coarse_window, pair_grids(low, high, displaced=True).coarse_window
+    assert displaced == plain.grown(1, Window(0, 20, 0, 20))
+    assert plain != displaced

@@ -133,7 +133,8 @@ class Description:
         How the numbers are stored, in xarray's words: ``dtype``, ``scale_factor``, ``add_offset``, ``_FillValue`` (the last three a number,
         or an array of one a band), ``masks`` (names of the layers that decide about nodata).
     coords : dict
-        Pixel centres ``y`` (running south) and ``x``, where they are known to the last bit.
+        Pixel centres ``y`` (running south) and ``x``, where they are known to the last bit; true centres ``centre_y`` and ``centre_x`` as the rows
+        are stored, arrays of shape ``(y, x)`` that are lazy, where the pixels were moved onto this grid (`geofuse.cube.schema.wrap`).
     about : dict
         ``datetime`` of the acquisition (RFC 3339), ``gsd`` in metres, ``id`` of the scene, where they are known.
     """
@@ -149,7 +150,7 @@ class Description:
     spectral: NDArray[np.bool_] | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
     encoding: dict[str, Any] = field(default_factory=dict)
-    coords: dict[str, NDArray[Any]] = field(default_factory=dict)
+    coords: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
     @property

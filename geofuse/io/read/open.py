@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from geofuse.cube.bands import BandTable, as_list, positions
-from geofuse.cube.georef import crs_of
+from geofuse.cube.georef import CENTRES, crs_of
 from geofuse.cube.normalise import only_array
 from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.cube.values import NOT_REFLECTANCE
@@ -218,12 +218,13 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
     found = found.take(_chosen(found, request.bands))
     natural = natural_chunks(found.shape, found.block, sequential=found.sequential)
     _look(found, natural)
-    data, transform = lazy(found.array, request.chunks, natural), found.transform
+    data, transform, coords = lazy(found.array, request.chunks, natural), found.transform, found.coords
     if transform.e > 0:
         data, transform = (
             data[:, ::-1],
             Affine(transform.a, 0.0, transform.c, 0.0, -transform.e, transform.f + found.shape[1] * transform.e),
         )
+        coords = {name: values[::-1] if name in CENTRES else values for name, values in coords.items()}
     blocks = {"preferred_chunks": {"y": found.block[0], "x": found.block[1]}}
     cube = wrap(
         data,
@@ -235,7 +236,7 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
         good=found.table.good,
         attrs=found.attrs,
         encoding={"source": redact(found.place)} | _encoding(found) | blocks,
-        **found.coords,
+        **coords,
     )
     return described(cube, {"href": found.place} | found.about)
 

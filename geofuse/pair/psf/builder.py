@@ -8,7 +8,8 @@ cut at four standard deviations.
 Two forms, one interface:
 
 - `SeparablePsf`: both grids share their axes, so rows and columns separate into two small dense matrices.
-- `WarpedPsf`: any other pair (another CRS, a rotated grid): a separable blur along the fine axes, interpolated at the pixel centres.
+- `WarpedPsf`: any other pair (another CRS, pixels that bring their true centres): a separable blur along the fine axes, interpolated at the
+  pixel centres. Pixels with true centres are brought to the centres of their grid before they are upsampled (`geofuse.pair.psf.scattered`).
 
 At the edge of the fine image the PSF is reflected (half-sample symmetric), as if the scene continued as its mirror image.
 """
@@ -17,13 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 
-from geofuse.pair.grid import Axis, GridPair, Window
-from geofuse.pair.psf.operators import SeparableBlur, SeparablePsf, WarpedPsf, product_matrix
+from geofuse.pair.grid import FARTHEST, Axis, GridPair, Window
+from geofuse.pair.psf.operators import SeparableBlur, SeparablePsf, WarpedPsf, apply_sparse, product_matrix, taps_matrix
+from geofuse.pair.psf.scattered import NEAR, scattered_taps
 from geofuse.pair.psf.weights import REACH_SIGMAS, TAPS, banded_cubic, banded_psf, cubic_taps, lagrange_taps
 
 # Samples of the blurred image to a standard deviation; with the polynomial between them accurate to 1e-4 of white noise, far better of a scene.
@@ -91,11 +94,13 @@ class PsfBuilder:
         rows, cols = self._coarse_positions(*_outline(fine))
         h, w = self.pair.coarse.shape
         pad = 1  # one more on each side: cubic interpolation asks for two neighbours
+        if self.pair.displaced:
+            pad += max(int(np.ceil(FARTHEST)), NEAR)
         top, bottom = int(np.floor(rows.min())) - pad, int(np.ceil(rows.max())) + pad + 1
         left, right = int(np.floor(cols.min())) - pad, int(np.ceil(cols.max())) + pad + 1
         return Window(max(top, 0), min(bottom, h), max(left, 0), min(right, w))
 
-    def build(self, fine: Window, coarse: Window, valid: np.ndarray, like: Tensor) -> Psf:
+    def build(self, fine: Window, coarse: Window, valid: np.ndarray, like: Tensor, positions: np.ndarray | None = None) -> Psf:
         """Make the operator for one window.
 
         Parameters
@@ -106,12 +111,19 @@ class PsfBuilder:
             Coarse pixels that hold data.
         like : Tensor
             Gives dtype and device.
+        positions : ndarray, shape (2, h, w), optional
+            True centres of the coarse pixels (`GridPair.true_positions`); those without one are not observed.
         """
-        observed = valid & self._inside(fine, coarse)
+        centres = self._positions(coarse, positions)
+        observed = valid & self._inside(fine, centres)
         stand_in = self._separable(fine, coarse, observed, like)
-        if self.pair.aligned:
+        if self.pair.aligned and positions is None:
             return stand_in
-        return self._warped(fine, coarse, stand_in, like)
+
+        def up() -> Callable[[Tensor], Tensor]:
+            return self._upsampler(fine, coarse, valid, positions, stand_in)
+
+        return self._warped(fine, coarse, centres, up, stand_in, like)
 
     def _separable(self, fine: Window, coarse: Window, observed: np.ndarray, like: Tensor) -> SeparablePsf:
         row_axis, col_axis = self.pair.axes
@@ -140,18 +152,18 @@ class PsfBuilder:
         first_col = col - fine.left - ratio * (coarse.shape[1] - 1) / 2
         return Axis(ratio, first_row, coarse.shape[0], fine.shape[0]), Axis(ratio, first_col, coarse.shape[1], fine.shape[1])
 
-    def _positions(self, coarse: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Centres of the coarse pixels on the fine working grid; two arrays of the window's shape."""
-        rows, cols = np.mgrid[coarse.slices]
-        row, col = self.pair.to_fine(rows.astype(float), cols.astype(float))
-        return row + self.shift[0], col + self.shift[1]
+    def _positions(self, coarse: Window, true: np.ndarray | None) -> np.ndarray:
+        """Centres of the coarse pixels on the fine working grid, (2, h, w); NaN where a pixel has none."""
+        if true is None:
+            true = np.stack(self.pair.to_fine(*np.mgrid[coarse.slices].astype(float)))
+        return true + np.array(self.shift)[:, None, None]
 
     def _coarse_positions(self, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.pair.to_coarse(rows - self.shift[0], cols - self.shift[1])
 
-    def _inside(self, fine: Window, coarse: Window) -> np.ndarray:
+    def _inside(self, fine: Window, centres: np.ndarray) -> np.ndarray:
         """Coarse pixels that this window can model: centred on the scene, and reaching over no edge but the scene's."""
-        row, col = self._positions(coarse)
+        row, col = np.nan_to_num(centres, nan=-np.inf)
         height, width = self.pair.fine.shape
         inside = (row >= -0.5) & (row <= height - 0.5) & (col >= -0.5) & (col <= width - 0.5)
         inside &= (row - self.reach >= fine.top) | (fine.top == 0)
@@ -160,9 +172,17 @@ class PsfBuilder:
         inside &= (col + self.reach <= fine.right - 1) | (fine.right == width)
         return inside
 
-    def _warped(self, fine: Window, coarse: Window, stand_in: SeparablePsf, like: Tensor) -> WarpedPsf:
+    def _warped(
+        self,
+        fine: Window,
+        coarse: Window,
+        centres: np.ndarray,
+        up: Callable[[], Callable[[Tensor], Tensor]],
+        stand_in: SeparablePsf,
+        like: Tensor,
+    ) -> WarpedPsf:
         step = min(self.sigma) / LATTICE
-        centres = self._positions(coarse)
+        centres = np.where(np.isfinite(centres), centres, self._positions(coarse, None))  # of pixels that are not observed: anywhere near
         axes, taps = [], []
         for position, size in zip(centres, self.pair.fine.shape, strict=True):
             first = step * (np.floor(position.min() / step) - TAPS)  # the same lattice for every window of the scene
@@ -174,7 +194,27 @@ class PsfBuilder:
         )
         lattice = (axes[0].coarse, axes[1].coarse)
         pick = product_matrix(taps[0], taps[1], lattice, like)
-        return WarpedPsf(SeparableBlur(rows, cols, like), pick, lattice, lambda: self._sparse_cubic(fine, coarse, like), stand_in)
+        return WarpedPsf(SeparableBlur(rows, cols, like), pick, lattice, up, stand_in)
+
+    def _upsampler(
+        self, fine: Window, coarse: Window, valid: np.ndarray, positions: np.ndarray | None, stand_in: SeparablePsf
+    ) -> Callable[[Tensor], Tensor]:
+        """Cubic interpolation on the fine grid, of pixels that were brought to the centres of their grid where they lie elsewhere."""
+        like, cubic = stand_in.observed, stand_in.upsample
+        if not self.pair.aligned:
+            matrix = self._sparse_cubic(fine, coarse, like)
+            cubic = partial(apply_sparse, matrix, shape=fine.shape)
+        if positions is None:
+            return cubic
+        centred = self.centred(coarse, valid, positions, like)
+        return lambda image: cubic(centred(image))
+
+    def centred(self, coarse: Window, valid: np.ndarray, positions: np.ndarray, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """Interpolation of a coarse image (c, h, w) at the centres of its grid; arguments as for `build`."""
+        offsets = np.stack(self.pair.to_coarse(*positions)) - np.mgrid[coarse.slices]
+        offsets[:, ~valid] = 0  # gaps are filled, on the grid
+        matrix = taps_matrix(*scattered_taps(offsets), offsets[0].size, like)
+        return partial(apply_sparse, matrix, shape=coarse.shape)
 
     def _sparse_cubic(self, fine: Window, coarse: Window, like: Tensor) -> Tensor:
         rows, cols = np.mgrid[fine.slices]
