@@ -94,7 +94,9 @@ def lattice(array: xr.DataArray) -> Affine:
         corner = array.attrs["transform"]
         return Affine(corner[0], 0.0, float(array.x[0]), 0.0, corner[4], float(array.y[0]))
     if written is not None and (written.b or written.d):
-        raise InvalidCube("the grid is rotated (GeoTransform); warp it to a north-up grid first, e.g. with gdalwarp")
+        raise InvalidCube(
+            "the grid is rotated (GeoTransform); open the file with geofuse.open_hsi, which takes it as it is, or warp it to a north-up grid first"
+        )
     y = _axis(array, "y", None if written is None else (written.f, written.e))
     x = _axis(array, "x", None if written is None else (written.c, written.a))
     return Affine(x[1], 0.0, x[0], 0.0, y[1], y[0])

@@ -64,12 +64,17 @@ class Scene:
         Raises
         ------
         InvalidPair
-            Fewer bands in the HSI than in the MSI, no overlap, swapped images, or a ratio out of range.
+            Fewer bands in the HSI than in the MSI, an MSI whose pixels were moved onto its grid, no overlap, swapped images, or a ratio out of range.
         """
         if hsi.sizes["band"] <= msi.sizes["band"]:
             raise InvalidPair(
                 f"The HSI has {hsi.sizes['band']} bands and the MSI {msi.sizes['band']}; expected more bands in the HSI. "
                 "Swap the two images, or give the HSI with all its bands."
+            )
+        if CENTRES[0] in msi.coords:
+            raise InvalidPair(
+                "The MSI's pixels do not lie on its grid: it is rotated or mirrored, or a swath. Expected fine pixels on a grid that runs along the axes "
+                "of its CRS; warp it first, with a kernel that keeps detail, e.g. with gdalwarp -r cubicspline."
             )
         return Scene(hsi, msi, pair_grids(geobox(hsi), geobox(msi), displaced=CENTRES[0] in hsi.coords))
 

@@ -27,13 +27,14 @@ from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.cube.values import NOT_REFLECTANCE
 from geofuse.errors import InvalidCube, NotReflectance, RunError
 from geofuse.io.read.assets import bands_without_masks
-from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description
+from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description, is_turned
 from geofuse.io.read.fingerprint import local_name
 from geofuse.io.read.gdal import is_address, open_raster, trusting
 from geofuse.io.read.items import described, on_one_grid
 from geofuse.io.read.metadata import describe
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
+from geofuse.io.read.turned import north_up
 from geofuse.redact import redact
 
 if TYPE_CHECKING:
@@ -218,6 +219,9 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
     found = found.take(_chosen(found, request.bands))
     natural = natural_chunks(found.shape, found.block, sequential=found.sequential)
     _look(found, natural)
+    if is_turned(found.transform):
+        found = north_up(found)
+        natural = natural_chunks(found.shape, found.block)
     data, transform, coords = lazy(found.array, request.chunks, natural), found.transform, found.coords
     if transform.e > 0:
         data, transform = (
