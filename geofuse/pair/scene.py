@@ -94,6 +94,13 @@ class Scene:
         rows, cols = self.pair.output.offset(self.pair.fine_window.top, self.pair.fine_window.left).slices
         return self.msi.y.values[rows], self.msi.x.values[cols]
 
+    @property
+    def overlap(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Both cubes as far as they take part: what lies beyond may be a hundred times as large."""
+        windows = self.pair.coarse_window.slices, self.pair.fine_window.slices
+        hsi, msi = (cube.isel(y=rows, x=cols) for cube, (rows, cols) in zip((self.hsi, self.msi), windows, strict=True))
+        return hsi, msi
+
     def hsi_window(self, coarse: Window) -> Any:
         """Pixels of the HSI (numpy or dask) in a window of the coarse working grid."""
         rows, cols = coarse.offset(self.pair.coarse_window.top, self.pair.coarse_window.left).slices

@@ -261,3 +261,19 @@ def test_displaced_pixels_beyond_the_overlap_are_kept() -> None:
     plain, displaced = pair_grids(low, high).coarse_window, pair_grids(low, high, displaced=True).coarse_window
     assert displaced == plain.grown(1, Window(0, 20, 0, 20))
     assert plain != displaced
+
+
+@pytest.mark.parametrize("shift", [0, 360])
+def test_a_coarse_image_of_half_the_globe(shift: float) -> None:
+    """It reaches where the fine image's CRS ends; ratio and windows are those of its part around the fine image."""
+    step = 30 / 111_300
+    lon, lat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(WEST + 500, NORTH - 500)
+    north, west = lat + 100_000.5 * step, lon - 500_000.5 * step
+    coarse = GeoBox((500_000, 1_000_000), Affine(step, 0, west + shift, 0, -step, north), "EPSG:4326")
+    fine = GeoBox((250, 250), Affine(4, 0, WEST, 0, -4, NORTH), CRS)
+    pair = pair_grids(coarse, fine)
+    around = pair_grids(GeoBox((80, 80), Affine(step, 0, lon - 40.5 * step, 0, -step, lat + 40.5 * step), "EPSG:4326"), fine)
+    assert pair.coarse.shape == around.coarse.shape
+    assert pair.output == around.output
+    assert pair.ratio == pytest.approx(around.ratio, rel=1e-9)
+    assert pair.coarse_window == around.coarse_window.offset(100_000 - 40, 500_000 - 40)
