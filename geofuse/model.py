@@ -26,7 +26,8 @@ from geofuse.pair.clouds import Clouds
 from geofuse.pair.grid import GridPair, Window
 from geofuse.pair.patch import Patch, patch_of
 from geofuse.pair.psf.builder import PsfBuilder
-from geofuse.pair.registration import Registration
+from geofuse.pair.psf.field import MAX_DEGREE, Field
+from geofuse.pair.registration import LocalField, Registration
 from geofuse.pair.response import EffectiveResponse
 from geofuse.pair.scene import Sample
 from geofuse.pair.screen import Screen
@@ -107,7 +108,7 @@ class Model:
 
     def builder(self, pair: GridPair) -> PsfBuilder:
         """The PSF of the fitted geometry on a grid pair."""
-        return PsfBuilder(pair, self.geometry.sigma, self.geometry.shift)
+        return self.geometry.builder(pair)
 
     def check(self, pair: GridPair, bands: int, msi_bands: int) -> None:
         """Reject a scene that the model was not fitted for.
@@ -115,7 +116,7 @@ class Model:
         Raises
         ------
         InvalidInput
-            Other number of bands, or a pixel-size ratio that differs by more than 1 %.
+            Other number of bands, a pixel-size ratio that differs by more than 1 %, or a displacement field of another scene.
         """
         expected = self._counts
         if (bands, msi_bands) != expected:
@@ -125,6 +126,12 @@ class Model:
         if abs(pair.ratio / self.ratio - 1) > 0.01:
             raise InvalidInput(
                 f"The model was fitted at a pixel-size ratio of {self.ratio:.4g}; found {pair.ratio:.4g}. Fit a model for this pair."
+            )
+        local = self.geometry.local
+        if local is not None and local.field.shape != tuple(pair.fine.shape):
+            raise InvalidInput(
+                f"The model holds a displacement field of {local.field.shape[0]} x {local.field.shape[1]} fine pixels; found an overlap of "
+                f"{pair.fine.shape[0]} x {pair.fine.shape[1]}. Fit a model for this pair, or one with register='global'."
             )
 
     def apply(
@@ -292,6 +299,9 @@ class Model:
         arrays |= {f"fitted.{k}": v for k, v in own.items()}
         if self.clouds is not None:
             arrays |= {f"clouds.{k}": v for k, v in self.clouds.arrays().items()}
+        local = self.geometry.local
+        if local is not None:
+            arrays["field"] = local.field.coefficients
         if self.screen is not None:
             arrays |= {f"screen.{k}": v for k, v in self.screen.arrays().items()}
         header = {
@@ -304,6 +314,7 @@ class Model:
                 "shift": self.geometry.shift,
                 "unexplained": self.geometry.unexplained,
                 "at_limit": bool(self.geometry.at_limit),
+                "local": None if local is None else [*local.field.shape, local.largest, local.rms, local.explained],
             },
             "response": self.response.method,
         }
@@ -368,7 +379,9 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         method=header["method"],
         ratio=float(header["ratio"]),
         bands=tuple(header["bands"]),
-        geometry=Registration(tuple(geometry["sigma"]), tuple(geometry["shift"]), geometry["unexplained"], geometry["at_limit"]),
+        geometry=Registration(
+            tuple(geometry["sigma"]), tuple(geometry["shift"]), geometry["unexplained"], geometry["at_limit"], _local(geometry, arrays)
+        ),
         response=EffectiveResponse(**part("response."), method=header["response"]),
         fitted=get_method(header["method"]).restore(part("fitted."), header["fitted"]),
         noise=arrays["noise"],
@@ -376,6 +389,16 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         screen=Screen.from_arrays(part("screen.")) if part("screen.") else None,
         report=header["report"],
     )
+
+
+def _local(geometry: dict[str, Any], arrays: dict[str, np.ndarray]) -> LocalField | None:
+    if geometry["local"] is None:
+        return None
+    height, width, *figures = geometry["local"]
+    coefficients = arrays["field"].astype(float)
+    if coefficients.ndim != 3 or coefficients.shape[0] != 2 or max(coefficients.shape[1:]) > MAX_DEGREE + 1:
+        raise ValueError(f"its displacement field has shape {coefficients.shape}")
+    return LocalField(Field(coefficients, (int(height), int(width))), *map(float, figures))
 
 
 def _sample(hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, centres: np.ndarray | None) -> Sample:

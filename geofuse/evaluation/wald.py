@@ -66,7 +66,7 @@ def reduce(
     The step is the scene's ratio or ``largest``, or less where there are few coarse pixels. Bands that were completed where they have gaps count as
     they are: what all methods are compared with is the same.
     """
-    builder = PsfBuilder(prepared.pair, prepared.geometry.sigma, prepared.geometry.shift)
+    builder = prepared.builder
     patch = patch_of(_on_grid(sample, builder), builder, torch.zeros(1))
     step = _step(min(prepared.pair.ratio, largest), sample.coarse.shape)
     if step is None:

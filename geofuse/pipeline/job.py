@@ -83,6 +83,7 @@ class Job:
     msi_bands: str | None = None
     msi_resolution: float | None = None
     train_seconds: float | None = None
+    register: str = "global"
     remote: str | None = None
     """Address that the output goes to when it is complete, its item beside it; ``output`` is where it is made."""
 
@@ -254,6 +255,7 @@ class Job:
             "method": self.method,
             "seed": self.seed,
             "train_seconds": self.train_seconds,
+            "register": self.register,
             "dtype": self.dtype,
             "uncertainty": self.uncertainty,
         }
@@ -311,6 +313,7 @@ class Job:
                 seed=self.seed,
                 uncertainty=self.uncertainty,
                 train_seconds=self.train_seconds,
+                register=self.register,
             )
             model = fit_scene(scene, settings)
             model.save(kept)
@@ -334,6 +337,7 @@ class Job:
             "tile": self.tile,
             "device": self.device,
             "train_seconds": self.train_seconds,
+            "register": self.register,
         }
         planned = plan_scene(scene, model=model, memory=self.memory, **options)
         if self.stac:

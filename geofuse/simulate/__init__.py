@@ -6,6 +6,7 @@ the georeferenced images that `geofuse.fuse` takes.
 """
 
 from geofuse.simulate.cubes import cubes
+from geofuse.simulate.distortion import distorted, smooth_displacement
 from geofuse.simulate.oracle import closed_form_oracle
 from geofuse.simulate.pairs import RESPONSES, Simulation, airy, box, gaussian, psf_matrix, simulate_pair, srf
 from geofuse.simulate.scenes import SCENES, load, simulate
@@ -24,6 +25,7 @@ __all__ = [
     "closed_form_oracle",
     "cloud",
     "cubes",
+    "distorted",
     "gaussian",
     "gridded",
     "load",
@@ -32,6 +34,7 @@ __all__ = [
     "scan",
     "simulate",
     "simulate_pair",
+    "smooth_displacement",
     "srf",
     "swath_cube",
 ]

@@ -25,12 +25,14 @@ import numpy as np
 from torch import Tensor
 
 from geofuse.pair.grid import FARTHEST, Axis, GridPair, Window
+from geofuse.pair.psf.field import Field
 from geofuse.pair.psf.operators import SeparableBlur, SeparablePsf, WarpedPsf, apply_sparse, product_matrix, taps_matrix
 from geofuse.pair.psf.scattered import NEAR, scattered_taps
 from geofuse.pair.psf.weights import REACH_SIGMAS, TAPS, banded_cubic, banded_psf, cubic_taps, lagrange_taps
 
 # Samples of the blurred image to a standard deviation; with the polynomial between them accurate to 1e-4 of white noise, far better of a scene.
 LATTICE = 2
+INVERSIONS = 6  # steps of a fixed point; each takes off all but the slope of the field, which is a tenth or less
 
 
 class Psf(Protocol):
@@ -78,11 +80,14 @@ class PsfBuilder:
         Standard deviations (rows, columns) of the Gaussian PSF, in fine pixels.
     shift : tuple of float
         Displacement (dy, dx) of the coarse image against its georeference, in fine pixels.
+    field : Field, optional
+        What is added to the shift from place to place.
     """
 
     pair: GridPair
     sigma: tuple[float, float]
     shift: tuple[float, float] = (0.0, 0.0)
+    field: Field | None = None
 
     @property
     def reach(self) -> int:
@@ -117,7 +122,7 @@ class PsfBuilder:
         centres = self._positions(coarse, positions)
         observed = valid & self._inside(fine, centres)
         stand_in = self._separable(fine, coarse, observed, like)
-        if self.pair.aligned and positions is None:
+        if self._on_grid and positions is None:
             return stand_in
 
         def up() -> Callable[[Tensor], Tensor]:
@@ -125,15 +130,20 @@ class PsfBuilder:
 
         return self._warped(fine, coarse, centres, up, stand_in, like)
 
+    @property
+    def _on_grid(self) -> bool:
+        """Whether rows and columns separate."""
+        return self.pair.aligned and self.field is None
+
     def _separable(self, fine: Window, coarse: Window, observed: np.ndarray, like: Tensor) -> SeparablePsf:
         row_axis, col_axis = self.pair.axes
-        if not self.pair.aligned:  # the stand-in is centred on the window, where a rotation moves it least
+        dy, dx = self.shift
+        if not self._on_grid:  # the stand-in is centred on the window, where a rotation moves it least
             row_axis, col_axis = self._window_axes(fine, coarse)
             local = Window(0, fine.shape[0], 0, fine.shape[1]), Window(0, coarse.shape[0], 0, coarse.shape[1])
         else:
             local = fine, coarse
         (fr, fc), (cr, cc) = local[0].slices, local[1].slices
-        dy, dx = self.shift
         rows, cols = banded_psf(row_axis, self.sigma[0], dy, cr, fr), banded_psf(col_axis, self.sigma[1], dx, cc, fc)
         # Rows and columns that are not observed at all leave the operator, so that AAᵀ is diagonalised exactly for a window without gaps.
         rows[~observed.any(1)] = 0
@@ -147,7 +157,8 @@ class PsfBuilder:
     def _window_axes(self, fine: Window, coarse: Window) -> tuple[Axis, Axis]:
         ratio = self.pair.ratio
         middle = np.array([(coarse.top + coarse.bottom - 1) / 2]), np.array([(coarse.left + coarse.right - 1) / 2])
-        row, col = (float(v[0]) for v in self.pair.to_fine(*middle))
+        row, col = (float(v[0]) for v in self._displaced(*self.pair.to_fine(*middle)))
+        row, col = row - self.shift[0], col - self.shift[1]
         first_row = row - fine.top - ratio * (coarse.shape[0] - 1) / 2
         first_col = col - fine.left - ratio * (coarse.shape[1] - 1) / 2
         return Axis(ratio, first_row, coarse.shape[0], fine.shape[0]), Axis(ratio, first_col, coarse.shape[1], fine.shape[1])
@@ -156,10 +167,20 @@ class PsfBuilder:
         """Centres of the coarse pixels on the fine working grid, (2, h, w); NaN where a pixel has none."""
         if true is None:
             true = np.stack(self.pair.to_fine(*np.mgrid[coarse.slices].astype(float)))
-        return true + np.array(self.shift)[:, None, None]
+        return self._displaced(true[0], true[1])
+
+    def _displaced(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """Fine index coordinates by the georeference to where these places really lie, (2, …)."""
+        moved = np.stack([rows + self.shift[0], cols + self.shift[1]])
+        return moved if self.field is None else moved + self.field.at(rows, cols)
 
     def _coarse_positions(self, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.pair.to_coarse(rows - self.shift[0], cols - self.shift[1])
+        by_shift = rows - self.shift[0], cols - self.shift[1]
+        places = by_shift
+        for _ in range(0 if self.field is None else INVERSIONS):
+            down, right = self.field.at(*places)  # type: ignore[union-attr]
+            places = by_shift[0] - down, by_shift[1] - right
+        return self.pair.to_coarse(*places)
 
     def _inside(self, fine: Window, centres: np.ndarray) -> np.ndarray:
         """Coarse pixels that this window can model: centred on the scene, and reaching over no edge but the scene's."""
@@ -201,7 +222,7 @@ class PsfBuilder:
     ) -> Callable[[Tensor], Tensor]:
         """Cubic interpolation on the fine grid, of pixels that were brought to the centres of their grid where they lie elsewhere."""
         like, cubic = stand_in.observed, stand_in.upsample
-        if not self.pair.aligned:
+        if not self._on_grid:
             matrix = self._sparse_cubic(fine, coarse, like)
             cubic = partial(apply_sparse, matrix, shape=fine.shape)
         if positions is None:
