@@ -13,7 +13,7 @@ from affine import Affine
 
 import geofuse
 from geofuse.cube.schema import check_cube, geobox
-from geofuse.errors import InvalidPair
+from geofuse.errors import InvalidCube, InvalidPair
 from geofuse.io.read.turned import Turn
 from geofuse.simulate import cubes, observed_at, simulate_pair
 from tests.pairs import made_up_scene, psnr
@@ -144,3 +144,12 @@ def test_a_turned_line_is_fused_as_one_on_the_map(tmp_path: Path) -> None:
     scores = [psnr(parts[0][:, filled][:, None], part[:, filled][:, None]) for part in parts[1:]]
     print(f"PSNR on the map {scores[0]:.2f} dB, turned {scores[1]:.2f} dB")
     assert scores[1] > scores[0] - 1
+
+
+@pytest.mark.parametrize(
+    "transform", [Affine(1, 1, 0, 1, 1 + 1e-13, 0), Affine(1, 1e9, 0, 0, -1, 0), Affine(1e308, 1e308, 0, -1e308, 1e308, 0)]
+)
+def test_a_transform_that_no_image_has(transform: Affine) -> None:
+    """Its grid would have more pixels than memory has coordinates."""
+    with pytest.raises(InvalidCube, match=r"spans .* pixels of a north-up grid"):
+        Turn.of(transform, (1000, 1000))
