@@ -23,10 +23,12 @@ PAIR = ["--scenes", "jasper", "--responses", "qb4"]
     ("script", "arguments", "rows"),
     [
         ("baselines", ["--scenes", "jasper", "--ratios", "4", "--methods", "bicubic,raw gsa,sylvester,gem"], 4),
+        ("footprints", [*PAIR[:2], "--methods", "bicubic"], 1),
         ("geometry", PAIR, 6),
         ("noise", [*PAIR, "--ratios", "4"], 1),
         ("oracle", PAIR[:2], 2),
         ("paper", ["--seconds", "1"], 1),
+        ("registration", [*PAIR[:2], "--amounts", "0", "1", "--troubles", "cloud"], 2),
         ("robustness", [*PAIR, "--troubles", "none", "cloud in the MSI"], 2),
         ("uncertainty", ["--method", "gem", *PAIR[:2]], 4),
     ],

@@ -27,7 +27,7 @@ from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.cube.values import NOT_REFLECTANCE
 from geofuse.errors import InvalidCube, NotReflectance, RunError
 from geofuse.io.read.assets import bands_without_masks
-from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description
+from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description, is_turned
 from geofuse.io.read.fingerprint import local_name
 from geofuse.io.read.gdal import is_address, open_raster, trusting
 from geofuse.io.read.items import described, on_one_grid
@@ -36,6 +36,7 @@ from geofuse.io.read.metadata import describe
 from geofuse.io.read.places import with_centres
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
+from geofuse.io.read.turned import north_up
 from geofuse.redact import redact
 
 if TYPE_CHECKING:
@@ -223,6 +224,9 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
     bands, *pixels = found.shape
     natural = (bands, *natural_chunks((bands + request.beside, pixels[0], pixels[1]), found.block, sequential=found.sequential)[1:])
     _look(found, natural)
+    if is_turned(found.transform):
+        found = north_up(found)
+        natural = natural_chunks(found.shape, found.block)
     data, transform = lazy(found.array, request.chunks, natural), found.transform
     mask = None if found.mask is None else lazy_flags(found.mask, data)
     if transform.e > 0:
