@@ -379,3 +379,14 @@ def as_list(bands: Sequence[str | int] | str | int | None) -> list[str | int] | 
     if isinstance(bands, str):
         return [part.strip() for part in bands.split(",") if part.strip()]
     return [bands] if isinstance(bands, int | np.integer) else list(bands)
+
+
+def listed(names: Sequence[str] | NDArray[np.str_], shown: int = 8) -> str:
+    """Names in a sentence, the first few of them.
+
+    Examples
+    --------
+    >>> listed(["B1", "B2", "B3"]), listed(["B1", "B2", "B3"], shown=2)
+    ('B1, B2, B3', 'B1, B2 and 1 more')
+    """
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from geofuse.cube.bands import listed
 from geofuse.cube.values import NOT_REFLECTANCE
 from geofuse.errors import Warned, warned
 from geofuse.pair.prepare import PreparedPair, colocated
@@ -16,7 +17,7 @@ from geofuse.pair.prepare import PreparedPair, colocated
 # Elongation of the PSF, gain and offset of a band.
 ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 1.1, 0.05, 0.01
 MOST_MOVED = 0.5  # share of a band's response that may lie elsewhere than the files say
-LARGEST_GAP, SHOWN = 0.01, 8  # share of the area that a band may lack without a word; names in a list
+LARGEST_GAP = 0.01  # share of the area that a band may lack without a word
 
 
 def pair_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned]:
@@ -59,7 +60,7 @@ def _fault_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned
     """What was left out of the images; the names are those of the HSI's bands."""
     found = []
     for fault in prepared.faults:
-        bands = "bands " + _listed([names[k] if fault.image == "HSI" and k < len(names) else str(k + 1) for k in fault.bands])
+        bands = "bands " + listed([names[k] if fault.image == "HSI" and k < len(names) else str(k + 1) for k in fault.bands])
         first = f"{fault.value:.5g} at row {fault.place[0]}, column {fault.place[1]} of the image first; {bands}"
         if fault.kind == "empty":
             left = "They are nodata in the fused image, and not good." if fault.image == "HSI" else "The image is used without them."
@@ -75,10 +76,6 @@ def _fault_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned
             text = f"Bands of the HSI that lack data where others have it: {len(fault.bands)}, up to {100 * fault.share:.0f} % of the area ({bands})."
             found.append(warned("band-gaps", f"{text} They are nodata there in the fused image, the other bands are not."))
     return found
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _geometry_warnings(prepared: PreparedPair) -> list[Warned]:

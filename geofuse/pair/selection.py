@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from geofuse.cube.bands import BandTable
+from geofuse.cube.bands import BandTable, listed
 from geofuse.cube.sampling import constant_bands, typical
 from geofuse.cube.values import NOT_REFLECTANCE
 from geofuse.errors import InvalidPair, NotReflectance
@@ -76,8 +76,7 @@ def _without(scene: Scene, useless: NDArray[np.bool_], why: str) -> Scene:
     if not useless.any():
         return scene
     names = BandTable.from_cube(scene.msi).names
-    listed = ", ".join(name for name, bad in zip(names, useless, strict=True) if bad)
-    warnings.warn(f"MSI bands left out of the fusion, because they {why}: {listed}", UserWarning, stacklevel=4)
+    warnings.warn(f"MSI bands left out of the fusion, because they {why}: {listed(np.array(names)[useless])}", UserWarning, stacklevel=4)
     kept, before = np.flatnonzero(~useless), scene.msi.attrs.get(KEPT_BANDS, {"of": len(names), "kept": list(range(len(names)))})
     msi = scene.msi.isel(band=kept)
     msi.attrs[KEPT_BANDS] = {"of": before["of"], "kept": [before["kept"][k] for k in kept]}
@@ -89,8 +88,8 @@ def _emptied(hsi: xr.DataArray, constant: NDArray[np.bool_]) -> xr.DataArray:
     """The cube with those bands as nodata, marked as bands without signal."""
     if not constant.any():
         return hsi
-    listed = ", ".join(name for name, bad in zip(BandTable.from_cube(hsi).names, constant, strict=True) if bad)
-    warnings.warn(f"HSI bands taken as nodata, because they hold one and the same number everywhere: {listed}", UserWarning, stacklevel=4)
+    names = listed(np.array(BandTable.from_cube(hsi).names)[constant])
+    warnings.warn(f"HSI bands taken as nodata, because they hold one and the same number everywhere: {names}", UserWarning, stacklevel=4)
     emptied = hsi.where(xr.DataArray(~constant, dims="band"))
     emptied = emptied.assign_coords(good=("band", hsi.good.values & ~constant, hsi.good.attrs))
     emptied.attrs, emptied.encoding = dict(hsi.attrs), dict(hsi.encoding)
