@@ -55,13 +55,14 @@ def plan(
     progress: bool = True,
     seed: int = 0,
     train_seconds: float | None = None,
+    register: str = "global",
 ) -> Plan:
     """What `fuse` would do with the same arguments: grid, ratio, tiles, bytes, memory, device. No pixel is read.
 
     Parameters
     ----------
     hsi, msi : DataArray or Dataset
-    method, srf, model, tile, device, mask, masked, memory, uncertainty, quality, progress, seed, train_seconds
+    method, srf, model, tile, device, mask, masked, memory, uncertainty, quality, progress, seed, train_seconds, register
         As for `fuse`, which takes the same; there is no progress to show here.
 
     Raises
@@ -81,6 +82,7 @@ def plan(
         uncertainty=uncertainty,
         seed=seed,
         train_seconds=train_seconds,
+        register=register,
     )
 
 
@@ -96,6 +98,7 @@ def fit(
     seed: int = 0,
     uncertainty: bool = False,
     train_seconds: float | None = None,
+    register: str = "global",
 ) -> Model:
     """Estimate everything that fusion needs from a bounded sample of the scene, and freeze it.
 
@@ -103,7 +106,7 @@ def fit(
     ----------
     hsi, msi : DataArray or Dataset
         As for `fuse`.
-    method, srf, device, mask, progress, seed, train_seconds
+    method, srf, device, mask, progress, seed, train_seconds, register
         As for `fuse`.
     uncertainty : bool
         Estimate standard deviations too.
@@ -130,6 +133,7 @@ def fit(
         seed=seed,
         uncertainty=uncertainty,
         train_seconds=train_seconds,
+        register=register,
     )
     return fit_scene(scene, settings)
 
@@ -151,6 +155,7 @@ def fuse(
     progress: bool = True,
     seed: int = 0,
     train_seconds: float | None = None,
+    register: str = "global",
 ) -> Any:
     """Fuse a hyperspectral and a multispectral image of one place.
 
@@ -190,6 +195,9 @@ def fuse(
         Same seed, same device, same result.
     train_seconds : float, optional
         Bound of the training of a network (methods ``mossfuse`` and ``mossfuse-paper``); by default 60, and 20 for ``mossfuse`` on a GPU.
+    register : str
+        ``global`` estimates one shift between the images; ``local`` a smooth displacement from place to place too, of up to 3 coarse pixels, where held-out
+        pixels confirm it; ``none`` takes the georeference as it is.
 
     Returns
     -------
@@ -220,6 +228,7 @@ def fuse(
         uncertainty=uncertainty,
         seed=seed,
         train_seconds=train_seconds,
+        register=register,
     )
     if model is None:
         from geofuse.pipeline.fit import fit_scene, settings_of
@@ -235,6 +244,7 @@ def fuse(
             seed=seed,
             uncertainty=uncertainty,
             train_seconds=train_seconds,
+            register=register,
         )
         model = fit_scene(scene, settings)
     model = replace(model, fills_masked=masked == "one-image")

@@ -176,6 +176,9 @@ def fuse(
     ] = None,
     seed: Seed = 0,
     train_seconds: TrainSeconds = None,
+    register: Annotated[
+        str, typer.Option(help="global: one shift. local: a smooth displacement from place to place too. none: the georeference as it is.")
+    ] = "global",
     resume: Annotated[bool, typer.Option(help="Resume an interrupted run of the same command.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run, and stop.")] = False,
@@ -198,7 +201,8 @@ def fuse(
         hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
         reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume,
         progress=not quiet, remote=remote, uncertainty=uncertainty, trust_input=trust_input, hsi_bands=hsi_bands, msi_bands=msi_bands,
-        msi_resolution=msi_resolution, mask=mask, masked=masked, train_seconds=train_seconds, datetime=None if datetime is None else parse_time(datetime),
+        msi_resolution=msi_resolution, mask=mask, masked=masked, train_seconds=train_seconds, register=register,
+        datetime=None if datetime is None else parse_time(datetime),
     )  # fmt: skip
     keep_freed_memory()
     if not plan and job.is_done():

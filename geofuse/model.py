@@ -25,9 +25,10 @@ from geofuse.methods.registry import get_method
 from geofuse.pair.clouds import Clouds
 from geofuse.pair.grid import GridPair, Window
 from geofuse.pair.masking import is_masked
-from geofuse.pair.patch import Patch, make_patch
+from geofuse.pair.patch import Patch, patch_of
 from geofuse.pair.psf.builder import PsfBuilder
-from geofuse.pair.registration import Registration
+from geofuse.pair.psf.field import MAX_DEGREE, Field
+from geofuse.pair.registration import LocalField, Registration
 from geofuse.pair.response import EffectiveResponse
 from geofuse.pair.scene import Sample
 from geofuse.pair.screen import Screen
@@ -111,7 +112,7 @@ class Model:
 
     def builder(self, pair: GridPair) -> PsfBuilder:
         """The PSF of the fitted geometry on a grid pair."""
-        return PsfBuilder(pair, self.geometry.sigma, self.geometry.shift)
+        return self.geometry.builder(pair)
 
     def check(self, pair: GridPair, bands: int, msi_bands: int) -> None:
         """Reject a scene that the model was not fitted for.
@@ -119,7 +120,7 @@ class Model:
         Raises
         ------
         InvalidInput
-            Other number of bands, or a pixel-size ratio that differs by more than 1 %.
+            Other number of bands, a pixel-size ratio that differs by more than 1 %, or a displacement field of another scene.
         """
         expected = self._counts
         if (bands, msi_bands) != expected:
@@ -129,6 +130,12 @@ class Model:
         if abs(pair.ratio / self.ratio - 1) > 0.01:
             raise InvalidInput(
                 f"The model was fitted at a pixel-size ratio of {self.ratio:.4g}; found {pair.ratio:.4g}. Fit a model for this pair."
+            )
+        local = self.geometry.local
+        if local is not None and local.field.shape != tuple(pair.fine.shape):
+            raise InvalidInput(
+                f"The model holds a displacement field of {local.field.shape[0]} x {local.field.shape[1]} fine pixels; found an overlap of "
+                f"{pair.fine.shape[0]} x {pair.fine.shape[1]}. Fit a model for this pair, or one with register='global'."
             )
 
     def apply(
@@ -141,6 +148,7 @@ class Model:
         device: str = "cpu",
         core: Window | None = None,
         quality: bool = False,
+        centres: np.ndarray | None = None,
     ) -> np.ndarray:
         """Fuse one window.
 
@@ -158,13 +166,16 @@ class Model:
             The part of ``fine`` that is wanted; the bands of its surroundings are never made.
         quality : bool
             Add the quality layer (`geofuse.cube.flags`) as a last plane.
+        centres : ndarray, shape (2, h, w), optional
+            True centres of the HSI's pixels, y and x in units of its CRS; see `geofuse.cube.schema.wrap`.
 
         Returns
         -------
         ndarray, shape (B, H, W) or (B + 1, H, W), float32
             Reflectance of the core, within physical limits; NaN where either image has none.
         """
-        return self._made(self._with_flags if quality else self.fuse_patch, Sample(hsi, msi, fine, coarse), pair, device, core, quality)
+        sample = _sample(hsi, msi, pair, fine, coarse, centres)
+        return self._made(self._with_flags if quality else self.fuse_patch, sample, pair, device, core, quality)
 
     def deviation(
         self,
@@ -175,6 +186,7 @@ class Model:
         coarse: Window,
         device: str = "cpu",
         core: Window | None = None,
+        centres: np.ndarray | None = None,
     ) -> np.ndarray:
         """Standard deviation of what `apply` returns for the same arguments, reflectance, shape (B, H, W), float32.
 
@@ -185,7 +197,7 @@ class Model:
         """
         if not (isinstance(self.fitted, KnowsErrors) and self.fitted.knows_errors):
             raise InvalidInput("The model was fitted without uncertainty; fit it with uncertainty=True.")
-        return self._made(self.fitted.deviation, Sample(hsi, msi, fine, coarse), pair, device, core)
+        return self._made(self.fitted.deviation, _sample(hsi, msi, pair, fine, coarse, centres), pair, device, core)
 
     def _made(
         self,
@@ -232,7 +244,7 @@ class Model:
         builder = self.builder(pair)
 
         def patch(s: Sample) -> Patch:
-            return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like, s.gaps)
+            return patch_of(s, builder, like)
 
         given = patch(sample)
         if self.clouds is None or not isinstance(self.fitted, FillsGaps):
@@ -298,6 +310,9 @@ class Model:
         arrays |= {f"fitted.{k}": v for k, v in own.items()}
         if self.clouds is not None:
             arrays |= {f"clouds.{k}": v for k, v in self.clouds.arrays().items()}
+        local = self.geometry.local
+        if local is not None:
+            arrays["field"] = local.field.coefficients
         if self.screen is not None:
             arrays |= {f"screen.{k}": v for k, v in self.screen.arrays().items()}
         header = {
@@ -310,6 +325,7 @@ class Model:
                 "shift": self.geometry.shift,
                 "unexplained": self.geometry.unexplained,
                 "at_limit": bool(self.geometry.at_limit),
+                "local": None if local is None else [*local.field.shape, local.largest, local.rms, local.explained],
             },
             "response": self.response.method,
             "fills_masked": self.fills_masked,
@@ -375,7 +391,9 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         method=header["method"],
         ratio=float(header["ratio"]),
         bands=tuple(header["bands"]),
-        geometry=Registration(tuple(geometry["sigma"]), tuple(geometry["shift"]), geometry["unexplained"], geometry["at_limit"]),
+        geometry=Registration(
+            tuple(geometry["sigma"]), tuple(geometry["shift"]), geometry["unexplained"], geometry["at_limit"], _local(geometry, arrays)
+        ),
         response=EffectiveResponse(**part("response."), method=header["response"]),
         fitted=get_method(header["method"]).restore(part("fitted."), header["fitted"]),
         noise=arrays["noise"],
@@ -384,6 +402,20 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         report=header["report"],
         fills_masked=header.get("fills_masked") is True,
     )
+
+
+def _local(geometry: dict[str, Any], arrays: dict[str, np.ndarray]) -> LocalField | None:
+    if geometry["local"] is None:
+        return None
+    height, width, *figures = geometry["local"]
+    coefficients = arrays["field"].astype(float)
+    if coefficients.ndim != 3 or coefficients.shape[0] != 2 or max(coefficients.shape[1:]) > MAX_DEGREE + 1:
+        raise ValueError(f"its displacement field has shape {coefficients.shape}")
+    return LocalField(Field(coefficients, (int(height), int(width))), *map(float, figures))
+
+
+def _sample(hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, centres: np.ndarray | None) -> Sample:
+    return Sample(hsi, msi, fine, coarse, positions=None if centres is None else pair.true_positions(centres, coarse))
 
 
 def _coarse_pixels(pair: GridPair, fine: Window, coarse: Window) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:

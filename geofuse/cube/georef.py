@@ -18,6 +18,8 @@ from pyproj.exceptions import CRSError
 from geofuse.errors import InvalidCube
 
 CRS_COORD = "spatial_ref"
+# Coordinates (y, x) of a cube whose pixels were moved onto its grid: where they truly lie.
+CENTRES = ("centre_y", "centre_x")
 
 # Coordinates may deviate from an even spacing by this part of a pixel, and by the rounding of their type: degrees in float32
 # are only good to 4e-6, a tenth of a 3 m pixel.
@@ -92,7 +94,9 @@ def lattice(array: xr.DataArray) -> Affine:
         corner = array.attrs["transform"]
         return Affine(corner[0], 0.0, float(array.x[0]), 0.0, corner[4], float(array.y[0]))
     if written is not None and (written.b or written.d):
-        raise InvalidCube("the grid is rotated (GeoTransform); warp it to a north-up grid first, e.g. with gdalwarp")
+        raise InvalidCube(
+            "the grid is rotated (GeoTransform); open the file with geofuse.open_hsi, which takes it as it is, or warp it to a north-up grid first"
+        )
     y = _axis(array, "y", None if written is None else (written.f, written.e))
     x = _axis(array, "x", None if written is None else (written.c, written.a))
     return Affine(x[1], 0.0, x[0], 0.0, y[1], y[0])

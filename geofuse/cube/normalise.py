@@ -15,7 +15,7 @@ import xarray as xr
 from affine import Affine
 
 from geofuse.cube.bands import in_nm, named_wavelengths, nm_per_unit, plain_name
-from geofuse.cube.georef import COORDINATE_TAGS, CRS_COORD, crs_of, labels_corners, lattice
+from geofuse.cube.georef import CENTRES, COORDINATE_TAGS, CRS_COORD, crs_of, labels_corners, lattice
 from geofuse.cube.masks import MASK, attributes, flags_of, is_flags, is_mask, is_understood
 from geofuse.cube.values import SCALE_KEYS, decode, integer_scale
 from geofuse.errors import InvalidCube
@@ -61,6 +61,7 @@ def parts(obj: xr.DataArray | xr.Dataset) -> dict[str, Any]:
     return {
         **{"data": data, "transform": transform, "crs": crs, "attrs": attrs, "encoding": encoding},
         **{"time": _time(array), "mask": array.coords[MASK].data if MASK in array.coords else None, **_own_coordinates(array), **columns},
+        **{name: _left_on_disk(array.coords[name], "auto").data for name in CENTRES if name in array.coords},
     }
 
 
@@ -104,7 +105,7 @@ def only_array(dataset: xr.Dataset) -> xr.DataArray:
     """Return the one cube that a Dataset holds: one variable, or one variable a band; layers of classes beside it become its mask."""
     # netCDF keeps the grid mapping as a variable
     mappings = [name for name, v in dataset.data_vars.items() if v.ndim == 0 and {"crs_wkt", "spatial_ref"} & set(v.attrs)]
-    dataset = _without_single_dims(dataset.set_coords(mappings))
+    dataset = _without_single_dims(dataset.set_coords([*mappings, *(name for name in CENTRES if name in dataset.data_vars)]))
     dims = {name: set(_roles(variable.dims)) for name, variable in dataset.data_vars.items()}
     cubes = [name for name, roles in dims.items() if roles == {"band", "y", "x"}]
     planes = [name for name, roles in dims.items() if roles == {"y", "x"}]
@@ -218,12 +219,8 @@ def _named_dims(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, Any]]:
         roles["band"] = "band"
     array = _masks_taken_out(array, roles["band"])
     columns = _columns(array, roles["band"])
-    keep = {
-        CRS_COORD,
-        roles["y"],
-        roles["x"],
-        *(name for name, coord in array.coords.items() if coord.ndim == 0 or _holds_flags(name, coord)),
-    }
+    kept = (name for name, coord in array.coords.items() if coord.ndim == 0 or _holds_flags(name, coord))
+    keep = {CRS_COORD, *CENTRES, roles["y"], roles["x"], *kept}
     array = array.drop_vars([name for name in array.coords if name not in keep])
     array = array.rename({dim: role for role, dim in roles.items() if role != dim})
     return array.transpose("band", "y", "x"), columns

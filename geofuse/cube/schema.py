@@ -16,7 +16,7 @@ from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
 from geofuse.cube.bands import BandTable
-from geofuse.cube.georef import CRS_COORD, centres, crs_of, lattice, plain_crs
+from geofuse.cube.georef import CENTRES, CRS_COORD, centres, crs_of, lattice, plain_crs
 from geofuse.cube.masks import MASK, attributes
 from geofuse.cube.normalise import parts, plain_attrs
 from geofuse.errors import InvalidCube
@@ -42,6 +42,8 @@ def wrap(
     x: NDArray[Any] | None = None,
     time: Any = None,
     mask: Any = None,
+    centre_y: Any = None,
+    centre_x: Any = None,
 ) -> xr.DataArray:
     """Make a cube of reflectance values and what is known about them.
 
@@ -70,6 +72,10 @@ def wrap(
         When it was acquired, UTC; becomes the scalar coordinate ``time``.
     mask : numpy.ndarray or dask.array.Array, optional
         Flags of `geofuse.cube.masks.Mask`, uint8, shape ``(y, x)``; become the coordinate ``mask``.
+    centre_y, centre_x : numpy.ndarray or dask.array.Array, optional
+        Where the pixels truly lie, if they were moved onto this grid unchanged, as a geometry lookup table moves those of a swath: shape
+        ``(y, x)``, in units of the CRS. NaN where there is no pixel, and where the same one is shown by a nearer pixel of the grid too. At
+        most one pixel from the grid's own centres (`geofuse.pair.grid.FARTHEST`). Both, or neither.
 
     Returns
     -------
@@ -79,7 +85,7 @@ def wrap(
     Raises
     ------
     InvalidCube
-        No CRS, a rotated or flipped grid, or shapes that do not fit each other.
+        No CRS, a rotated or flipped grid, or shapes that do not fit each other, those of true centres included.
 
     Examples
     --------
@@ -111,6 +117,7 @@ def wrap(
         coords["time"] = ((), np.datetime64(time, "ns"), {"long_name": "time of acquisition (UTC)"})
     if mask is not None:
         coords[MASK] = (("y", "x"), mask, attributes())
+    coords |= _true_centres(centre_y, centre_x, (rows, cols))
     cube = xr.DataArray(data.astype(np.float32, copy=False), dims=DIMS, coords=coords, name="reflectance")
     cube.attrs = {**plain_attrs(attrs or {}), "units": "1"}
     cube.encoding = {**(encoding or {}), "grid_mapping": CRS_COORD}
@@ -202,8 +209,22 @@ def check_cube(cube: xr.DataArray, role: str) -> None:
         if transform.a <= 0 or transform.e >= 0:
             raise InvalidCube("rows must run south and columns east; open it with geofuse.open_hsi or open_msi, which turn it")
         BandTable.from_cube(cube)
+        y, x = (cube.coords[name].data if name in cube.coords else None for name in CENTRES)
+        _true_centres(y, x, cube.shape[1:])
     except InvalidCube as error:
         raise InvalidCube(f"{role}: {error}") from None
+
+
+def _true_centres(centre_y: Any, centre_x: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Coordinates of the true centres of pixels; none where none are given."""
+    given = {name: values for name, values in zip(CENTRES, (centre_y, centre_x), strict=True) if values is not None}
+    if len(given) == 1 or any(values.shape != shape or values.dtype.kind != "f" for values in given.values()):
+        found = ", ".join(f"{name} with shape {values.shape} of {values.dtype}" for name, values in given.items())
+        raise InvalidCube(
+            f"true centres of pixels are given as {found}; expected centre_y and centre_x, floats of shape {shape}; give both or none"
+        )
+    about = {"centre_y": "true centre of the pixel, y", "centre_x": "true centre of the pixel, x"}
+    return {name: (("y", "x"), values.astype(np.float64, copy=False), {"long_name": about[name]}) for name, values in given.items()}
 
 
 def _crs_attrs(crs: pyproj.CRS, transform: Affine) -> dict[str, Any]:

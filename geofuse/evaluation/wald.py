@@ -20,9 +20,9 @@ from geofuse.errors import InvalidInput
 from geofuse.evaluation.metrics import score
 from geofuse.methods.limits import fuse_within_limits, noise_of
 from geofuse.methods.registry import STANDARD, all_methods, get_method
-from geofuse.pair.gaps import fill_gaps
+from geofuse.pair.gaps import fill_about_mean, fill_gaps
 from geofuse.pair.grid import GridPair, Window, pair_grids
-from geofuse.pair.patch import make_patch
+from geofuse.pair.patch import make_patch, patch_of
 from geofuse.pair.prepare import PreparedPair, Settings, coarse_msi, prepare_pair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration
@@ -66,13 +66,13 @@ def reduce(
     The step is the scene's ratio or ``largest``, or less where there are few coarse pixels. Bands that were completed where they have gaps count as
     they are: what all methods are compared with is the same.
     """
-    builder = PsfBuilder(prepared.pair, prepared.geometry.sigma, prepared.geometry.shift)
-    patch = make_patch(sample.hsi, sample.msi, builder, sample.fine, sample.coarse, torch.zeros(1))
+    builder = prepared.builder
+    patch = patch_of(_on_grid(sample, builder), builder, torch.zeros(1))
     step = _step(min(prepared.pair.ratio, largest), sample.coarse.shape)
     if step is None:
         return None
     h, w = (n // step * step for n in sample.coarse.shape)
-    truth = np.where(patch.psf.observed.cpu().numpy() > 0, sample.hsi, np.nan)[:, :h, :w]
+    truth = np.where(patch.psf.observed.cpu().numpy() > 0, patch.hsi.numpy(), np.nan)[:, :h, :w]
     seen = np.where(np.isfinite(truth).all(0), coarse_msi(patch)[0].cpu().numpy()[:, :h, :w], np.nan)
     pair = _nested_pair(h, w, step)
     sigma = tuple(s / prepared.pair.ratio * step for s in prepared.geometry.sigma)
@@ -87,6 +87,17 @@ def reduce(
     low = np.where(complete, low, np.nan).astype(np.float32)
     reduced = Sample(low, seen.astype(np.float32), fine, coarse)
     return prepare_pair(pair, [reduced], [reduced], settings, lambda step: None, geometry=geometry), truth
+
+
+def _on_grid(sample: Sample, builder: PsfBuilder) -> Sample:
+    """The sample with pixels that lie elsewhere interpolated at the centres of their grid."""
+    if sample.positions is None:
+        return sample
+    hsi = torch.as_tensor(sample.hsi)
+    valid = torch.isfinite(hsi).all(0)
+    filled = fill_about_mean(torch.nan_to_num(hsi), valid)
+    centred = builder.centred(sample.coarse, valid.numpy(), sample.positions, filled)(filled)
+    return replace(sample, hsi=torch.where(valid, centred, torch.nan).numpy(), positions=None)
 
 
 def _step(ratio: float, shape: tuple[int, int]) -> int | None:

@@ -145,7 +145,7 @@ class _Seen:
         valid = np.isfinite(sample.msi).all(0)
         mean = np.nan_to_num(sample.msi[:, valid].mean(1)) if valid.any() else np.zeros(len(sample.msi))
         image = torch.as_tensor(np.where(valid, sample.msi - mean[:, None, None], 0), dtype=torch.float32)
-        psf = builder.build(sample.fine, sample.coarse, np.isfinite(sample.hsi).all(0), image)
+        psf = builder.build(sample.fine, sample.coarse, np.isfinite(sample.hsi).all(0), image, sample.positions)
         flags = torch.as_tensor(valid)
         used = (psf.observed > 0) & (psf.forward(flags[None].float())[0] > COMPLETE)
         seen = psf.forward(fill_gaps(image, flags)).double().numpy() + mean[:, None, None]

@@ -9,11 +9,12 @@ Index coordinates: the centre of the first fine pixel is 0.0, its outer edge -0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from affine import Affine
 from pyproj import Transformer
 from pyproj.exceptions import ProjError
 
@@ -27,6 +28,8 @@ MIN_RATIO, MAX_RATIO = 1.5, 32.0
 _ROUNDING = 1e-6  # of ratios: that of 0.3 m to 0.2 m pixels comes as 1.4999999999
 # Fine pixels kept around the output, in coarse pixels: a PSF of sigma 1 coarse pixel reaches 4 of them.
 MARGIN = 4
+# Coarse pixels, along rows and columns, that a pixel's true centre may lie from where the grid shows it; what lies farther is left out.
+FARTHEST = 1.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class GridPair:
         Where the working grids lie in the original rasters.
     output : Window
         The output (overlap) inside the working fine grid.
+    displaced : bool
+        Whether the coarse pixels bring their true centres, which lie up to `FARTHEST` from those of the grid.
     """
 
     fine: GeoBox
@@ -110,6 +115,7 @@ class GridPair:
     fine_window: Window
     coarse_window: Window
     output: Window
+    displaced: bool = False
 
     @cached_property
     def aligned(self) -> bool:
@@ -149,6 +155,30 @@ class GridPair:
         """Fine index coordinates to coarse ones."""
         return _convert(self.fine, self.coarse, rows, cols)
 
+    def true_positions(self, centres: np.ndarray, coarse: Window) -> np.ndarray:
+        """Fine index coordinates of the true centres of coarse pixels.
+
+        Parameters
+        ----------
+        centres : ndarray, shape (2, h, w)
+            ``centre_y`` and ``centre_x``, in units of the coarse grid's CRS.
+        coarse : Window
+            Of the working grid, to which they belong.
+
+        Returns
+        -------
+        ndarray, shape (2, h, w)
+            Rows and columns; NaN for pixels without a centre, and for those that lie farther than `FARTHEST` from the grid's own.
+        """
+        known = np.isfinite(centres).all(0)
+        rows, cols = np.mgrid[coarse.slices].astype(float)
+        found = np.full((2, *coarse.shape), np.nan)
+        found[:, known] = _index(self.coarse.crs, self.fine, centres[1][known], centres[0][known])
+        step = np.array(_index(self.coarse.crs, self.coarse, centres[1], centres[0])) - (rows, cols)
+        with np.errstate(invalid="ignore"):
+            found[:, ~(np.abs(step).max(0) <= FARTHEST)] = np.nan
+        return found
+
     def _jacobian(self) -> np.ndarray:
         h, w = self.coarse.shape
         row, col = (h - 1) / 2, (w - 1) / 2
@@ -157,9 +187,17 @@ class GridPair:
 
 
 def _convert(source: GeoBox, target: GeoBox, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    x, y = _place(source.affine, np.asarray(cols) + 0.5, np.asarray(rows) + 0.5)
-    if source.crs != target.crs:
-        x, y = _transformer(source.crs, target.crs).transform(x, y)
+    return _index(source.crs, target, *_place(source.affine, np.asarray(cols) + 0.5, np.asarray(rows) + 0.5))
+
+
+def _index(crs: Any, target: GeoBox, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index coordinates of places that are given in a CRS."""
+    if crs != target.crs:
+        x, y = _transformer(crs, target.crs).transform(x, y)
+    turn = full_turn(target)
+    if turn:  # places on either side of the antimeridian are neighbours
+        middle = target.affine.c + target.affine.a * target.shape[1] / 2
+        x = x - turn * np.round((x - middle) / turn)
     col, row = _place(~target.affine, x, y)
     return row - 0.5, col - 0.5
 
@@ -167,6 +205,22 @@ def _convert(source: GeoBox, target: GeoBox, rows: np.ndarray, cols: np.ndarray)
 def _place(affine: Any, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """An affine transform of arrays; the class itself is typed for single points."""
     return np.asarray(affine.a * x + affine.b * y + affine.c), np.asarray(affine.d * x + affine.e * y + affine.f)
+
+
+def full_turn(box: GeoBox) -> float:
+    """What a full turn of longitude is in units of the CRS of a grid: 360 in degrees; 0 where x is no longitude."""
+    crs = box.crs
+    return 2 * np.pi / crs.proj.axis_info[0].unit_conversion_factor if crs is not None and crs.geographic else 0.0
+
+
+def _beside(coarse: GeoBox, fine: GeoBox) -> GeoBox:
+    """The coarse grid on the same side of the antimeridian as the fine one, where both are in longitude and latitude."""
+    turn = full_turn(fine) if coarse.crs == fine.crs else 0.0
+    if not turn:
+        return coarse
+    middles = (box.affine.c + box.affine.a * box.shape[1] / 2 for box in (fine, coarse))
+    turns = round((next(middles) - next(middles)) / turn)
+    return type(coarse)(coarse.shape, Affine.translation(turn * turns, 0) @ coarse.affine, coarse.crs) if turns else coarse
 
 
 def _transformer(source: Any, target: Any) -> Transformer:
@@ -180,13 +234,15 @@ def _transformer(source: Any, target: Any) -> Transformer:
         ) from None
 
 
-def pair_grids(coarse: GeoBox, fine: GeoBox) -> GridPair:
+def pair_grids(coarse: GeoBox, fine: GeoBox, displaced: bool = False) -> GridPair:
     """Pair the grid of an HSI with that of an MSI of the same place.
 
     Parameters
     ----------
     coarse, fine : GeoBox
         Grids of the HSI and of the MSI, in any CRS.
+    displaced : bool
+        Whether the coarse pixels bring their true centres.
 
     Returns
     -------
@@ -199,21 +255,39 @@ def pair_grids(coarse: GeoBox, fine: GeoBox) -> GridPair:
     InvalidPair
         The images do not overlap, are swapped, or their pixel sizes differ by less than 1.5 or more than 32 times.
     """
+    coarse = _beside(coarse, fine)
     everything = Window(0, fine.shape[0], 0, fine.shape[1])
     whole = GridPair(fine, coarse, everything, Window(0, coarse.shape[0], 0, coarse.shape[1]), Window(0, 0, 0, 0))
+    near = _near(whole)
+    if near != whole.coarse_window:
+        whole = replace(whole, coarse=coarse[near.slices], coarse_window=near)
     _check_ratio(whole)
     output = _overlap(whole)
     if min(output.shape) < 2 * whole.ratio * (1 - _ROUNDING):
         raise InvalidPair(_no_overlap(coarse, fine, output))
     working = output.grown(int(np.ceil(MARGIN * whole.ratio)), everything)
     touched = _touched(whole, output)
+    if displaced:  # a pixel beyond the edge may truly lie inside
+        touched = touched.grown(int(FARTHEST), Window(0, near.shape[0], 0, near.shape[1]))
     return GridPair(
         fine=fine[working.slices],
-        coarse=coarse[touched.slices],
+        coarse=whole.coarse[touched.slices],
         fine_window=working,
-        coarse_window=touched,
+        coarse_window=touched.offset(near.top, near.left),
         output=output.offset(-working.top, -working.left),
+        displaced=displaced,
     )
+
+
+def _near(pair: GridPair) -> Window:
+    """The part of the coarse grid around the fine one, where it is much larger: ratio and outline count there, and far away there may be none."""
+    rows, cols = pair.to_coarse(*_extent(pair.fine))
+    if not (np.isfinite(rows).all() and np.isfinite(cols).all()):
+        return pair.coarse_window
+    (top, bottom), (left, right) = ((int(np.floor(v.min())) - MARGIN, int(np.ceil(v.max())) + MARGIN + 1) for v in (rows, cols))
+    h, w = pair.coarse.shape
+    window = Window(max(top, 0), min(bottom, h), max(left, 0), min(right, w))
+    return window if min(window.shape) > 0 else pair.coarse_window
 
 
 def _check_ratio(pair: GridPair) -> None:

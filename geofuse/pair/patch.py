@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geofuse.pair.grid import Window
 from geofuse.pair.psf.builder import Psf, PsfBuilder
+from geofuse.pair.scene import Sample
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Patch:
         What the operator was built by, and the fine and the coarse window.
     gaps : ndarray of bool, shape (B, h, w), optional
         Where ``hsi`` is completed from other bands; None: nowhere.
+    positions : ndarray, shape (2, h, w), optional
+        True centres of the coarse pixels in fine index coordinates; None: those of the grid.
     """
 
     hsi: Tensor
@@ -39,6 +42,7 @@ class Patch:
     psf: Psf
     place: tuple[PsfBuilder, Window, Window] | None = None
     gaps: np.ndarray | None = None
+    positions: np.ndarray | None = None
 
     @property
     def measured(self) -> np.ndarray:
@@ -53,7 +57,8 @@ class Patch:
         builder, fine, coarse = placed(self)
         sy, sx, dy, dx = (float(v) for v in geometry)
         builder = replace(builder, sigma=(sy, sx), shift=(dy, dx))
-        return replace(self, psf=builder.build(fine, coarse, self.hsi_valid.cpu().numpy(), self.hsi), place=(builder, fine, coarse))
+        psf = builder.build(fine, coarse, self.hsi_valid.cpu().numpy(), self.hsi, self.positions)
+        return replace(self, psf=psf, place=(builder, fine, coarse))
 
 
 def placed(patch: Patch) -> tuple[PsfBuilder, Window, Window]:
@@ -77,16 +82,30 @@ def part_of(patch: Patch, window: Window) -> Patch:
     seen = builder.coarse_window(part)
     rows, cols = seen.offset(-coarse.top, -coarse.left).slices
     hsi, valid = patch.hsi[:, rows, cols], patch.hsi_valid[rows, cols]
-    psf = builder.build(part, seen, valid.cpu().numpy(), hsi)
-    return Patch(hsi, patch.msi[:, *window.slices], valid, patch.msi_valid[window.slices], psf, (builder, part, seen))
+    positions = None if patch.positions is None else patch.positions[:, rows, cols]
+    psf = builder.build(part, seen, valid.cpu().numpy(), hsi, positions)
+    place = builder, part, seen
+    return Patch(hsi, patch.msi[:, *window.slices], valid, patch.msi_valid[window.slices], psf, place, positions=positions)
+
+
+def patch_of(sample: Sample, builder: PsfBuilder, like: Tensor) -> Patch:
+    """Make a patch of a sample."""
+    return make_patch(sample.hsi, sample.msi, builder, sample.fine, sample.coarse, like, sample.gaps, sample.positions)
 
 
 def make_patch(
-    hsi: np.ndarray, msi: np.ndarray, builder: PsfBuilder, fine: Window, coarse: Window, like: Tensor, gaps: np.ndarray | None = None
+    hsi: np.ndarray,
+    msi: np.ndarray,
+    builder: PsfBuilder,
+    fine: Window,
+    coarse: Window,
+    like: Tensor,
+    gaps: np.ndarray | None = None,
+    positions: np.ndarray | None = None,
 ) -> Patch:
     """Make a patch of two NaN-masked arrays and a `PsfBuilder`."""
     hsi_valid, msi_valid = np.isfinite(hsi).all(0), np.isfinite(msi).all(0)
-    psf = builder.build(fine, coarse, hsi_valid, like)
+    psf = builder.build(fine, coarse, hsi_valid, like, positions)
 
     def tensor(image: np.ndarray, valid: np.ndarray) -> Tensor:
         return torch.as_tensor(np.where(valid, image, 0), dtype=like.dtype, device=like.device)
@@ -94,4 +113,5 @@ def make_patch(
     def flags(valid: np.ndarray) -> Tensor:
         return torch.as_tensor(valid, device=like.device)
 
-    return Patch(tensor(hsi, hsi_valid), tensor(msi, msi_valid), flags(hsi_valid), flags(msi_valid), psf, (builder, fine, coarse), gaps)
+    place = builder, fine, coarse
+    return Patch(tensor(hsi, hsi_valid), tensor(msi, msi_valid), flags(hsi_valid), flags(msi_valid), psf, place, gaps, positions)

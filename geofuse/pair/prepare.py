@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from geofuse.pair.clouds import Clouds, find_clouds
 from geofuse.pair.faults import Fault
 from geofuse.pair.gaps import fill_gaps, masked_mean
 from geofuse.pair.grid import GridPair
-from geofuse.pair.patch import Patch, make_patch
+from geofuse.pair.local import register_locally
+from geofuse.pair.patch import Patch, patch_of
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration, geometric_share, register
 from geofuse.pair.response import EffectiveResponse, estimate_response, scaled_table
@@ -24,6 +26,7 @@ from geofuse.pair.screen import Screen
 GEOMETRIC = 0.25
 # A constant near ±0.1 between the sensors is Sentinel-2's processing-baseline offset, applied twice or not at all.
 BASELINE_OFFSET = (0.06, 0.14)
+REGISTRATIONS = ("global", "local", "none")
 MAP_SIDE = 64  # cells along the longer side of the map of disagreement
 
 
@@ -31,6 +34,7 @@ MAP_SIDE = 64  # cells along the longer side of the map of disagreement
 class Settings:
     """What a fit is asked to do; see `geofuse.fit`. Where ``srf`` or ``geometry`` is given it is taken as it is, and not estimated.
 
+    ``register`` is one of `REGISTRATIONS`: one shift; a displacement field too, where the pair confirms it; or the georeference as it is.
     ``train_seconds`` bounds the training of a network; None: the method's own bound.
     """
 
@@ -43,6 +47,7 @@ class Settings:
     train_seconds: float | None = None
     uncertainty: bool = False
     geometry: Registration | None = None
+    register: str = "global"
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class PreparedPair:
     @property
     def builder(self) -> PsfBuilder:
         """The PSF of the geometry."""
-        return PsfBuilder(self.pair, self.geometry.sigma, self.geometry.shift)
+        return self.geometry.builder(self.pair)
 
     @property
     def harmonise(self) -> bool:
@@ -94,8 +99,8 @@ def prepare_pair(
 ) -> PreparedPair:
     """Estimate geometry and response from the survey, and prepare the sample for the estimator."""
     tick("registering")
-    geometry, clouds, covered = locate(pair, survey, geometry)
-    builder = PsfBuilder(pair, geometry.sigma, geometry.shift)
+    geometry, clouds, covered = locate(pair, survey, geometry, settings.register)
+    builder = geometry.builder(pair)
     covers: list[list[float]] = []
     if clouds is not None:
         cleared = [clouds.clear(s, builder) for s in survey]
@@ -104,7 +109,7 @@ def prepare_pair(
     like = torch.zeros(1, dtype=torch.float32, device=settings.device)
 
     def patch(s: Sample) -> Patch:
-        return make_patch(s.hsi, s.msi, builder, s.fine, s.coarse, like, s.gaps)
+        return patch_of(s, builder, like)
 
     tick("effective response")
     surveyed = [patch(s) for s in survey]
@@ -120,17 +125,21 @@ def prepare_pair(
     return PreparedPair(pair, sample, [patch(s) for s in sample], geometry, response, share, where, clouds, covered, covers)
 
 
-def locate(pair: GridPair, survey: list[Sample], known: Registration | None = None) -> tuple[Registration, Clouds | None, float]:
-    """Geometry, and what only one image shows: each is found better once the other is known."""
+def locate(
+    pair: GridPair, survey: list[Sample], known: Registration | None = None, how: str = "global"
+) -> tuple[Registration, Clouds | None, float]:
+    """Geometry, and what only one image shows: each is found better once the other is known; ``how`` is one of `REGISTRATIONS`."""
     if known is not None:
-        return known, *find_clouds(survey, PsfBuilder(pair, known.sigma, known.shift))
+        return known, *find_clouds(survey, known.builder(pair))
+    find = register_locally if how == "local" else partial(register, fixed=how == "none")
     nominal = PsfBuilder(pair, (pair.ratio / 2,) * 2)
-    rough, _ = find_clouds(survey, nominal)
-    geometry = register(pair, survey if rough is None else [rough.clear(s, nominal)[0] for s in survey])
-    builder = PsfBuilder(pair, geometry.sigma, geometry.shift)
+    # Displaced by pixels every edge looks like a cloud: what finds a field needs no help against these.
+    rough = None if how == "local" else find_clouds(survey, nominal)[0]
+    geometry = find(pair, survey if rough is None else [rough.clear(s, nominal)[0] for s in survey])
+    builder = geometry.builder(pair)
     clouds, covered = find_clouds(survey, builder)
-    if rough is not None:
-        geometry = register(pair, survey if clouds is None else [clouds.clear(s, builder)[0] for s in survey])
+    if rough is not None or (how == "local" and clouds is not None):
+        geometry = find(pair, survey if clouds is None else [clouds.clear(s, builder)[0] for s in survey])
     return geometry, clouds, covered
 
 

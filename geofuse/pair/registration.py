@@ -8,7 +8,7 @@ the unexplained share of its variance is what the search makes small. No spectra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from geofuse.errors import InvalidPair
 from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import GridPair
 from geofuse.pair.psf.builder import PsfBuilder
+from geofuse.pair.psf.field import Field
 from geofuse.pair.scene import Sample
 
 COMPONENTS = 12
@@ -48,15 +49,43 @@ class Registration:
         anything, and the georeference and a PSF of half a coarse pixel were taken.
     at_limit : bool
         Whether the search ended at the edge of its range, so that the figure is a bound and not an estimate.
+    local : LocalField, optional
+        What is added to the shift from place to place; None: nothing.
     """
 
     sigma: tuple[float, float]
     shift: tuple[float, float]
     unexplained: float
     at_limit: bool = False
+    local: LocalField | None = None
+
+    def builder(self, pair: GridPair) -> PsfBuilder:
+        """The PSF of this geometry on a grid pair."""
+        return PsfBuilder(pair, self.sigma, self.shift, None if self.local is None else self.local.field)
 
 
-def register(pair: GridPair, samples: Sequence[Sample]) -> Registration:
+@dataclass(frozen=True)
+class LocalField:
+    """A displacement field and how it was found.
+
+    Attributes
+    ----------
+    field : Field
+    largest, rms : float
+        Of the displacement where it was estimated, fine pixels, the shift left out.
+    explained : float
+        Share of the misfit of held-out blocks that it takes off, 0 to 1.
+    """
+
+    field: Field
+    largest: float
+    rms: float
+    explained: float
+
+
+def register(
+    pair: GridPair, samples: Sequence[Sample], *, local: LocalField | None = None, fixed: bool = False, reject: bool = True
+) -> Registration:
     """Estimate PSF width and shift.
 
     Parameters
@@ -64,27 +93,36 @@ def register(pair: GridPair, samples: Sequence[Sample]) -> Registration:
     pair : GridPair
     samples : sequence of Sample
         Windows of the scene.
+    local : LocalField, optional
+        A field that is known already, to which shift and PSF are found.
+    fixed : bool
+        Whether the georeference is taken as it is, and only the PSF is found.
+    reject : bool
+        Whether images that do not show the same thing are rejected.
 
     Raises
     ------
     InvalidPair
         The two images have too little in common, even at the best geometry.
     """
-    misfit = _Misfit(pair, samples)
-    ratio = pair.ratio
+    misfit = Misfit(pair, samples, None if local is None else local.field)
+    ratio, free = pair.ratio, 0.0 if fixed else 1.0
     if misfit.pixels < MIN_PIXELS:
         # Too little to estimate from: the georeference is kept, and a PSF as wide as most sensors'.
-        return Registration((0.5 * ratio, 0.5 * ratio), (0.0, 0.0), float("nan"))
+        return Registration((0.5 * ratio, 0.5 * ratio), (0.0, 0.0), float("nan"), local=local)
     # A coarse net first: the misfit has side minima when the shift exceeds half a coarse pixel.
-    steps = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]) * ratio
+    steps = np.array([0.0] if fixed else [-1.0, -0.5, 0.0, 0.5, 1.0]) * ratio
     _, dy, dx = min(((misfit(0.5 * ratio, 0.5 * ratio, dy, dx), dy, dx) for dy in steps for dx in steps), key=lambda t: t[0])
-    round_psf, value = _minimise(lambda p: misfit(p[0], p[0], p[1], p[2]), np.array([0.5 * ratio, dy, dx]), 0.15 * ratio)
+    round_psf, value = _minimise(lambda p: misfit(p[0], p[0], free * p[1], free * p[2]), np.array([0.5 * ratio, dy, dx]), 0.15 * ratio)
     sigma_y, sigma_x, dy, dx = round_psf[[0, 0, 1, 2]]
     # An elongated PSF must earn its extra parameter.
-    long_psf, long_value = _minimise(lambda p: misfit(*p), np.array([sigma_y, sigma_x, dy, dx]), 0.05 * ratio)
+    long_psf, long_value = _minimise(
+        lambda p: misfit(p[0], p[1], free * p[2], free * p[3]), np.array([sigma_y, sigma_x, dy, dx]), 0.05 * ratio
+    )
     if long_value < (1 - MIN_GAIN) * value:
         (sigma_y, sigma_x, dy, dx), value = long_psf, long_value
-    if value > MAX_UNEXPLAINED:
+    dy, dx = free * dy, free * dx
+    if reject and value > MAX_UNEXPLAINED:
         raise InvalidPair(
             f"The two images do not show the same thing: at best {100 * max(1 - value, 0):.0f} % of the MSI's variance at the HSI's "
             f"resolution is explained by the HSI; expected more than {100 * (1 - MAX_UNEXPLAINED):.0f} %. "
@@ -92,7 +130,7 @@ def register(pair: GridPair, samples: Sequence[Sample]) -> Registration:
         )
     low, high = (s * ratio for s in SIGMA_RANGE)
     inside = all(low * 1.01 < s < high * 0.99 for s in (sigma_y, sigma_x)) and max(abs(dy), abs(dx)) < 0.99 * MAX_SHIFT * ratio
-    return Registration((float(sigma_y), float(sigma_x)), (float(dy), float(dx)), float(value), not inside)
+    return Registration((float(sigma_y), float(sigma_x)), (float(dy), float(dx)), float(value), not inside, local)
 
 
 def _minimise(function: Callable[[np.ndarray], float], start: np.ndarray, step: float) -> tuple[np.ndarray, float]:
@@ -133,7 +171,7 @@ def geometric_share(pair: GridPair, samples: Sequence[Sample], found: Registrati
         valid = np.isfinite(sample.hsi).all(0)
         seen = []
         for sigma, shift in (centre, *probes):
-            psf = PsfBuilder(pair, sigma, shift).build(sample.fine, sample.coarse, valid, msi)
+            psf = replace(found.builder(pair), sigma=sigma, shift=shift).build(sample.fine, sample.coarse, valid, msi, sample.positions)
             seen.append((psf.forward(msi).numpy(), psf.observed.numpy() > 0))
         used = np.logical_and.reduce([observed for _, observed in seen])
         base = seen[0][0][:, used]
@@ -148,11 +186,11 @@ def geometric_share(pair: GridPair, samples: Sequence[Sample], found: Registrati
     return float(1 - ((y - coefficient @ x) ** 2).sum() / max((y**2).sum(), 1e-20))
 
 
-class _Misfit:
+class Misfit:
     """Unexplained share of the coarse MSI's variance as a function of the geometry."""
 
-    def __init__(self, pair: GridPair, samples: Sequence[Sample]) -> None:
-        self.pair = pair
+    def __init__(self, pair: GridPair, samples: Sequence[Sample], field: Field | None = None) -> None:
+        self.pair, self.field = pair, field
         self.windows = samples
         spectra = np.concatenate([s.hsi[:, np.isfinite(s.hsi).all(0)] for s in samples], axis=1)
         self.pixels = spectra.shape[1]
@@ -164,24 +202,30 @@ class _Misfit:
         self.msi, self.msi_valid = zip(*(_filled(s.msi) for s in samples), strict=True)
 
     def __call__(self, sigma_y: float, sigma_x: float, dy: float, dx: float) -> float:
+        """Misfit of a PSF and shift, fine pixels; what lies beyond the searched range costs more."""
         ratio = self.pair.ratio
         wanted, limit = np.array([sigma_y, sigma_x]), MAX_SHIFT * ratio
         bounded = np.clip(wanted, SIGMA_RANGE[0] * ratio, SIGMA_RANGE[1] * ratio)
         outside = max(0.0, abs(dy) - limit) + max(0.0, abs(dx) - limit) + float(np.abs(wanted - bounded).sum())
-        builder = PsfBuilder(self.pair, (float(bounded[0]), float(bounded[1])), (float(dy), float(dx)))
-        left, right = [], []
-        for sample, msi, msi_valid, components in zip(self.windows, self.msi, self.msi_valid, self.components, strict=True):
-            valid = np.asarray(np.isfinite(components).all(0))
-            psf = builder.build(sample.fine, sample.coarse, valid, msi)
-            seen = psf.forward(torch.cat([msi, msi_valid]))
-            # Coarse pixels whose footprint is mostly without MSI say nothing about the geometry.
-            used = (psf.observed * (seen[-1] > 0.95)).numpy() > 0
-            left.append(components[:, used])
-            right.append(seen[:-1].numpy()[:, used])
-        x, y = np.concatenate(left, axis=1), np.concatenate(right, axis=1)
+        builder = PsfBuilder(self.pair, (float(bounded[0]), float(bounded[1])), (float(dy), float(dx)), self.field)
+        views = self.seen(builder)
+        x = np.concatenate([components[:, used] for components, (_, used) in zip(self.components, views, strict=True)], axis=1)
+        y = np.concatenate([seen[:, used] for seen, used in views], axis=1)
         if x.shape[1] < 2 * len(x) + 2:
             return 1.0 + outside / ratio
         return unexplained_share(x, y) * (1 + outside / ratio) + outside / ratio
+
+    def seen(self, builder: PsfBuilder) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The MSI of every window seen through a PSF, (M, h, w), and where that can be compared with the HSI, (h, w)."""
+        found = []
+        for sample, msi, msi_valid, components in zip(self.windows, self.msi, self.msi_valid, self.components, strict=True):
+            valid = np.asarray(np.isfinite(components).all(0))
+            psf = builder.build(sample.fine, sample.coarse, valid, msi, sample.positions)
+            seen = psf.forward(torch.cat([msi, msi_valid]))
+            # Coarse pixels whose footprint is mostly without MSI say nothing about the geometry.
+            mean = np.nanmean(sample.msi, axis=(1, 2))[:, None, None]
+            found.append((seen[:-1].numpy() + mean, (psf.observed * (seen[-1] > 0.95)).numpy() > 0))
+        return found
 
 
 def unexplained_share(x: np.ndarray, y: np.ndarray) -> float:

@@ -48,14 +48,15 @@ def without_bands_beyond(scene: Scene) -> Scene:
 
 
 def without_constant_bands(scene: Scene) -> Scene:
-    """Leave out MSI bands that hold one and the same number, and make those of the HSI nodata; reads a few pixels of both."""
-    scene = _without(scene, constant_bands(scene.msi), "hold one and the same number everywhere")
-    return replace(scene, hsi=_emptied(scene.hsi, constant_bands(scene.hsi)))
+    """Leave out MSI bands that hold one and the same number, and make those of the HSI nodata; reads a few pixels of the overlap."""
+    hsi, msi = scene.overlap
+    scene = _without(scene, constant_bands(msi), "hold one and the same number everywhere")
+    return replace(scene, hsi=_emptied(scene.hsi, constant_bands(hsi)))
 
 
 def warn_of_scale(scene: Scene) -> None:
     """Warn of images that are no reflectance: files are looked at when they are opened, arrays here."""
-    for cube, role in ((scene.hsi, "HSI"), (scene.msi, "MSI")):
+    for cube, role in zip(scene.overlap, ("HSI", "MSI"), strict=True):
         level = typical(cube)
         if level is not None and level > NOT_REFLECTANCE:
             warnings.warn(

@@ -13,8 +13,11 @@ from geofuse.methods.base import Describes, PerBand
 from geofuse.model import Model
 from geofuse.pair.diagnostics import pair_warnings
 from geofuse.pair.prepare import PreparedPair
+from geofuse.pair.registration import Registration
 from geofuse.pair.scene import Scene
 from geofuse.reporting.pictures import SIDE, excerpt
+
+ARROWS = 12  # along each side of the map of a displacement field
 
 
 def describe(prepared: PreparedPair, model: Model) -> dict[str, Any]:
@@ -29,13 +32,15 @@ def describe(prepared: PreparedPair, model: Model) -> dict[str, Any]:
 
     found: dict[str, Any] = {
         "method": model.method,
-        "geometry": {
+        "geometry": _local(geometry)
+        | {
             "ratio": prepared.pair.ratio,
             "shift_px": list(geometry.shift),
             "psf_sigma_px": float(np.sqrt(geometry.sigma[0] * geometry.sigma[1])),
             "psf_sigma_yx_px": list(geometry.sigma),
             "unexplained": geometry.unexplained,
             "aligned": prepared.pair.aligned,
+            "true_centres": prepared.pair.displaced,
         },
         "response": {
             "matrix": _plain(_among(used["hsi"], _among(used["msi"], response.matrix, 0.0, axis=0), 0.0)),
@@ -58,6 +63,17 @@ def describe(prepared: PreparedPair, model: Model) -> dict[str, Any]:
         found["warnings"] += model.fitted.warnings(prepared, names)
     described: dict[str, Any] = plain(found)
     return described
+
+
+def _local(geometry: Registration) -> dict[str, Any]:
+    """The displacement field, its figures and arrows on a mesh of its places: row, column, down, right, fine pixels."""
+    if geometry.local is None:
+        return {}
+    local, (height, width) = geometry.local, geometry.local.field.shape
+    places = np.stack(np.meshgrid(*(np.linspace(0, n - 1, ARROWS) for n in (height, width)), indexing="ij")).reshape(2, -1)
+    arrows = np.concatenate([places, local.field.at(*places)]).T.round(3).tolist()
+    figures = {"max_px": local.largest, "rms_px": local.rms, "explained": local.explained}
+    return {"local": {key: round(value, 4) for key, value in figures.items()} | {"arrows": arrows}}
 
 
 def _disagreement(prepared: PreparedPair) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from geofuse.pair.scene import Sample, Scene, usable
 from geofuse.pair.screen import fit_screen
 from geofuse.pair.srf import response_table
 from geofuse.pipeline.describe import describe, picture
-from geofuse.pipeline.plan import check_seed, check_train_seconds
+from geofuse.pipeline.plan import check_register, check_seed, check_train_seconds
 from geofuse.progress import bar
 from geofuse.run.device import full_precision, torch_device
 from geofuse.run.threads import torch_threads
@@ -51,18 +51,20 @@ def settings_of(
     seed: int = 0,
     uncertainty: bool = False,
     train_seconds: float | None = None,
+    register: str = "global",
 ) -> Settings:
     """Settings of a fit from the arguments of `geofuse.fit`.
 
     Raises
     ------
     InvalidInput
-        A seed, a response, a device or a bound of the training that cannot be used.
+        A seed, a response, a device, a bound of the training or a registration that cannot be used.
     """
     check_seed(seed)
     check_train_seconds(train_seconds)
+    check_register(register)
     table, name = response_table(srf, scene)
-    return Settings(method, table, name, seed, torch_device(device), progress, train_seconds, uncertainty)
+    return Settings(method, table, name, seed, torch_device(device), progress, train_seconds, uncertainty, register=register)
 
 
 def fit_scene(scene: Scene, settings: Settings) -> Model:

@@ -87,6 +87,7 @@ class Job:
     train_seconds: float | None = None
     mask: str | None = None
     masked: str = "nodata"
+    register: str = "global"
     remote: str | None = None
     """Address that the output goes to when it is complete, its item beside it; ``output`` is where it is made."""
 
@@ -265,6 +266,7 @@ class Job:
             "method": self.method,
             "seed": self.seed,
             "train_seconds": self.train_seconds,
+            "register": self.register,
             "dtype": self.dtype,
             "uncertainty": self.uncertainty,
             "masked": self.masked,
@@ -324,6 +326,7 @@ class Job:
                 seed=self.seed,
                 uncertainty=self.uncertainty,
                 train_seconds=self.train_seconds,
+                register=self.register,
             )
             model = fit_scene(scene, settings)
             model.save(kept)
@@ -347,6 +350,7 @@ class Job:
             "tile": self.tile,
             "device": self.device,
             "train_seconds": self.train_seconds,
+            "register": self.register,
         }
         planned = plan_scene(scene, model=model, memory=self.memory, **options)
         if self.stac:

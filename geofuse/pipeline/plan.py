@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from geofuse.errors import InvalidInput
+from geofuse.pair.prepare import REGISTRATIONS
 from geofuse.pair.scene import Scene
 from geofuse.pair.srf import response_table
 from geofuse.run.plan import DEFAULT_MEMORY, Plan, make_plan
@@ -30,13 +31,14 @@ def plan_scene(
     uncertainty: bool = False,
     seed: int = 0,
     train_seconds: float | None = None,
+    register: str = "global",
 ) -> Plan:
     """Plan the fusion of a scene.
 
     Parameters
     ----------
     scene : Scene
-    method, srf, model, tile, device, memory, uncertainty, seed, train_seconds
+    method, srf, model, tile, device, memory, uncertainty, seed, train_seconds, register
         As for `geofuse.fuse`.
 
     Raises
@@ -50,6 +52,7 @@ def plan_scene(
     check_method(method, uncertainty and model is None)
     check_seed(seed)
     check_train_seconds(train_seconds)
+    check_register(register)
     if model is None:
         response_table(srf, scene)
     else:
@@ -83,6 +86,17 @@ def check_train_seconds(seconds: float | None) -> None:
     """
     if seconds is not None and not (isinstance(seconds, int | float | np.number) and 0 < seconds < np.inf):
         raise InvalidInput(f"The seconds of training are {seconds!r}; expected a number above 0, or None for those of the method.")
+
+
+def check_register(register: str) -> None:
+    """Reject what is no way to register a pair.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if register not in REGISTRATIONS:
+        raise InvalidInput(f"The registration is {register!r}; expected one of {', '.join(REGISTRATIONS)}.")
 
 
 def check_knows_errors(model: Model) -> None:

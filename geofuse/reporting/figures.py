@@ -42,6 +42,7 @@ def panels(report: Mapping[str, Any]) -> list[tuple[str, str, Draw]]:
         (bool(_dict(report, "response").get("matrix")), "response", "Effective response, as this pair shows it", _draw_response),
         (bool(disagreement.get("per_band")), "disagreement", "Where the two images disagree, by band", _draw_disagreement),
         (bool(disagreement.get("map")), "map", "Where the two images disagree, on the ground", _draw_map),
+        (bool(_dict(_dict(report, "geometry"), "local").get("arrows")), "local", "Local displacement of the two images", _draw_local),
         (bool(noise.get("hsi_sigma") or noise.get("msi_sigma")), "noise", "Estimated noise", _draw_noise),
     ]
     return [(key, caption, draw) for available, key, caption, draw in found if available]
@@ -203,6 +204,16 @@ def _draw_map(ax: Axes, report: Mapping[str, Any]) -> None:
     bar.set_label("relative RMSE (%)", fontsize=9)
     bar.ax.tick_params(colors=INK, labelsize=9)
     bar.outline.set_visible(False)
+
+
+def _draw_local(ax: Axes, report: Mapping[str, Any]) -> None:
+    local = report["geometry"]["local"]
+    row, col, down, right = np.array(local["arrows"], dtype=float).T
+    arrows = ax.quiver(col, row, right, down, np.hypot(down, right), angles="xy", cmap=colormaps["viridis"], width=0.004)
+    ax.figure.colorbar(arrows, ax=ax, label="fine pixels")
+    ax.set_aspect("equal")
+    ax.invert_yaxis()
+    ax.set(xlabel="fine pixels to the right", ylabel="fine pixels down")
 
 
 def _draw_noise(ax: Axes, report: Mapping[str, Any]) -> None:

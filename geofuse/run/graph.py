@@ -42,6 +42,7 @@ def fuse_tile(
     group: tuple[Window, Window],
     device: str,
     output: Output = "reflectance",
+    centres: tuple[Any, Any] | None = None,
 ) -> np.ndarray:
     """Fuse one tile.
 
@@ -58,6 +59,8 @@ def fuse_tile(
     device : str
     output : str
         One of `Output`.
+    centres : two ndarrays, or what reads them, optional
+        True centres, y and x, of the HSI's pixels that were read.
 
     Returns
     -------
@@ -70,7 +73,9 @@ def fuse_tile(
 
     def part(core: Window) -> np.ndarray:
         fine, coarse = windows_of(model, scene_pair, core)
-        return make(_cut(hsi, coarse, group[1]), _cut(msi, fine, group[0]), scene_pair, fine, coarse, device, core)
+        images = (pixels(_cut(image, window, read)) for image, window, read in ((hsi, coarse, group[1]), (msi, fine, group[0])))
+        known = {} if centres is None else {"centres": np.stack([_cut(each, coarse, group[1]) for each in centres])}
+        return make(*images, scene_pair, fine, coarse, device, core, **known)
 
     with torch_threads(1):  # dask runs as many of these at once as there are cores
         return make_on(device, part, core, model.tiled)
@@ -85,7 +90,7 @@ def _ready() -> None:
 
 def _cut(image: np.ndarray | _Apart, window: Window, read: Window) -> np.ndarray:
     """A window of what was read."""
-    return pixels(image[(slice(None), *window.offset(-read.top, -read.left).slices)])
+    return np.asarray(image[(..., *window.offset(-read.top, -read.left).slices)])
 
 
 def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", group: int = 1, output: Output = "reflectance") -> da.Array:
@@ -111,7 +116,7 @@ def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", grou
     if not model.tiled:
         tile = max(pair.output.shape)
     tiles = tile_windows(pair.output, tile)
-    name = f"fuse_tile-{tokenize(model, scene.hsi.data, scene.msi.data, scene.masks, pair, tile, device, output)}"
+    name = f"fuse_tile-{tokenize(model, scene.hsi.data, scene.msi.data, scene.masks, scene.centres, pair, tile, device, output)}"
     packs = engine().packs
     shared = dask.delayed(model, pure=False, traverse=False)
     shared_pair = dask.delayed(pair, pure=False, traverse=False)
@@ -120,16 +125,16 @@ def lazy_mosaic(scene: Scene, model: Model, tile: int, device: str = "cpu", grou
     for members in _groups(len(tiles), len(tiles[0]), group):
         seen = [windows_of(model, pair, tiles[i][j]) for i, j in members]
         read = _union([fine for fine, _ in seen]), _union([coarse for _, coarse in seen])
-        images = scene.hsi_window(read[1]), scene.msi_window(read[0])
+        images = scene.hsi_window(read[1]), scene.msi_window(read[0]), *scene.centres_window(read[1])
         if packs:  # processes that are handed everything: rather than pixels, the way to read them
-            hsi, msi = (_Apart(image) for image in dask.optimize(*images))
+            hsi, msi, *centres = (_Apart(image) for image in dask.optimize(*images))
         else:
             reads = [dask.delayed(image, pure=False) for image in images]
             dependencies += reads
-            hsi, msi = (each.key for each in reads)
+            hsi, msi, *centres = (each.key for each in reads)
         for i, j in members:
             tasks[name, 0, i, j] = (
-                fuse_tile, shared.key, hsi, msi, shared_pair.key, tiles[i][j], read, device, output,
+                fuse_tile, shared.key, hsi, msi, shared_pair.key, tiles[i][j], read, device, output, centres or None,
             )  # fmt: skip
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=dependencies)
     planes = len(scene.bands) + (output == "flagged")

@@ -6,9 +6,11 @@ the georeferenced images that `geofuse.fuse` takes.
 """
 
 from geofuse.simulate.cubes import cubes
+from geofuse.simulate.distortion import distorted, smooth_displacement
 from geofuse.simulate.oracle import closed_form_oracle
 from geofuse.simulate.pairs import RESPONSES, Simulation, airy, box, gaussian, psf_matrix, simulate_pair, srf
 from geofuse.simulate.scenes import SCENES, load, simulate
+from geofuse.simulate.swath import Swath, gridded, observed_at, scan, swath_cube
 from geofuse.simulate.troubles import TROUBLES, Trouble, cloud
 
 __all__ = [
@@ -16,16 +18,23 @@ __all__ = [
     "SCENES",
     "TROUBLES",
     "Simulation",
+    "Swath",
     "Trouble",
     "airy",
     "box",
     "closed_form_oracle",
     "cloud",
     "cubes",
+    "distorted",
     "gaussian",
+    "gridded",
     "load",
+    "observed_at",
     "psf_matrix",
+    "scan",
     "simulate",
     "simulate_pair",
+    "smooth_displacement",
     "srf",
+    "swath_cube",
 ]

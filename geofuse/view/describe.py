@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from geofuse.cube.bands import BandTable
-from geofuse.cube.georef import crs_name
+from geofuse.cube.georef import CENTRES, crs_name
 from geofuse.cube.sampling import nodata_share
 from geofuse.cube.schema import geobox
 from geofuse.stac.item import pixel_size_m
@@ -24,6 +24,7 @@ def describe(cube: xr.DataArray, name: str) -> str:
         f"file        {name}",
         *(f"{key:12s}{cube.encoding[key]}" for key in ("reader", "sensor") if key in cube.encoding),
         f"grid        {box.shape[0]} rows x {box.shape[1]} columns of {abs(box.affine.a):g} x {abs(box.affine.e):g}, {crs_name(crs.proj)}",
+        *(["            pixels moved onto it, with their true centres"] if CENTRES[0] in cube.coords else []),
         f"extent      x {left:.10g} to {right:.10g}, y {bottom:.10g} to {top:.10g}",
         f"bands       {len(table)}: {', '.join(table.names[:4])}{', ...' if len(table) > 4 else ''}",
     ]

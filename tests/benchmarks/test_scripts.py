@@ -23,6 +23,7 @@ PAIR = ["--scenes", "jasper", "--responses", "qb4"]
     ("script", "arguments", "rows"),
     [
         ("baselines", ["--scenes", "jasper", "--ratios", "4", "--methods", "bicubic,raw gsa,sylvester,gem"], 4),
+        ("footprints", [*PAIR[:2], "--methods", "bicubic"], 1),
         ("geometry", PAIR, 6),
         ("noise", [*PAIR, "--ratios", "4"], 1),
         ("oracle", PAIR[:2], 2),

@@ -284,3 +284,47 @@ def test_check_cube_refuses_and_names_the_role(change: Any, said: str) -> None:
 
 def test_check_cube_reads_no_pixel() -> None:
     check_cube(wrap(untouchable((2, 4, 4)), transform=BERLIN, crs=32633, names=["a", "b"]), "HSI")
+
+
+class TestTrueCentres:
+    """Coordinates ``centre_y`` and ``centre_x``: where pixels lie that were moved onto the grid."""
+
+    @staticmethod
+    def cube(**kwargs: Any) -> xr.DataArray:
+        y, x = np.mgrid[:5, :4]
+        given = {"centre_y": 5818301.75 - 3.6 * y + 1, "centre_x": 383471.77 + 3.6 * x - 0.5}
+        return cube_of(**(given | kwargs))
+
+    def test_they_stay_with_their_pixels(self) -> None:
+        cube = self.cube()
+        part = as_cube(cube.isel(band=[1], y=slice(1, 4), x=[2, 3]))
+        assert part.centre_y.dims == part.centre_x.dims == ("y", "x")
+        np.testing.assert_allclose(part.centre_y - part.y, 1.0, atol=1e-6)
+        np.testing.assert_allclose(part.centre_x - part.x, -0.5, atol=1e-6)
+
+    def test_other_names_and_directions(self) -> None:
+        """Rows that run north, transposed, and as a Dataset whose centres are variables."""
+        cube = self.cube()
+        turned = cube.isel(y=slice(None, None, -1)).transpose("x", "band", "y").rename(y="lat", x="lon")
+        dataset = turned.to_dataset(name="reflectance").reset_coords(["centre_y", "centre_x"])
+        for other in (turned, dataset):
+            again = as_cube(other)
+            np.testing.assert_array_equal(again.centre_y.values, cube.centre_y.values)
+            np.testing.assert_array_equal(again.centre_x.values, cube.centre_x.values)
+
+    def test_they_stay_lazy(self) -> None:
+        cube = as_cube(self.cube(centre_y=untouchable((5, 4), "float64"), centre_x=untouchable((5, 4), "float64")))
+        check_cube(cube, "HSI")
+        assert cube.centre_y.chunks is not None
+
+    @pytest.mark.parametrize(
+        "given",
+        [{"centre_x": None}, {"centre_y": np.zeros((4, 5))}, {"centre_x": np.zeros((5, 4), int)}],
+    )
+    def test_both_or_neither_floats_of_the_shape_of_the_grid(self, given: dict[str, Any]) -> None:
+        with pytest.raises(InvalidCube, match=r"expected centre_y and centre_x, floats of shape \(5, 4\)"):
+            self.cube(**given)
+
+    def test_one_that_was_dropped(self) -> None:
+        with pytest.raises(InvalidCube, match=r"HSI: true centres .* give both or none"):
+            check_cube(self.cube().drop_vars("centre_x"), "HSI")

@@ -231,3 +231,49 @@ def test_other_grids_have_no_common_windows(change: Affine) -> None:
         common_windows(one, GeoBox((10, 8), one.affine * change, CRS))
     with pytest.raises(InvalidPair, match=r"not on one grid: EPSG:32633 with pixels of 3\.6 and EPSG:32632 with"):
         common_windows(one, GeoBox((10, 8), one.affine, "EPSG:32632"))
+
+
+def test_true_positions_against_pyproj() -> None:
+    """Centres in degrees on a fine grid in metres; what lies farther than a pixel from the grid has none, nor has what is NaN."""
+    fine = GeoBox((300, 260), Affine(3.6, 0, WEST, 0, -3.6, NORTH), CRS)
+    lon, lat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(WEST + 400, NORTH - 500)
+    step = np.array([30 / 111_300, 30 / 68_000])
+    pair = pair_grids(
+        GeoBox((20, 18), Affine(step[1], 0, lon - 9 * step[1], 0, -step[0], lat + 10 * step[0]), "EPSG:4326"), fine, displaced=True
+    )
+    window = Window(3, 9, 2, 7)
+    moved = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 6, 5))
+    moved[:, 2, 3], moved[:, 4, 1], moved[0, 0, 0] = (1.1, 0), (0, -1.1), np.nan
+    row, col = np.mgrid[3:9, 2:7] + 0.5 + moved
+    affine = pair.coarse.affine
+    found = pair.true_positions(np.stack([affine.f + affine.e * row, affine.c + affine.a * col]), window)
+    lost = np.zeros((6, 5), bool)
+    lost[2, 3] = lost[4, 1] = lost[0, 0] = True
+    assert np.array_equal(np.isnan(found), np.stack([lost, lost]))
+    east, north = Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform(affine.c + affine.a * col, affine.f + affine.e * row)
+    expected = np.stack([(pair.fine.affine.f - north) / 3.6 - 0.5, (east - pair.fine.affine.c) / 3.6 - 0.5])
+    np.testing.assert_allclose(found[:, ~lost], expected[:, ~lost], atol=1e-5)
+
+
+def test_displaced_pixels_beyond_the_overlap_are_kept() -> None:
+    """One more on each side, where the image has any."""
+    low, high = boxes((20, 20), (41, 41), 4.0, first=(1.5 - 20, 1.5 - 20))
+    plain, displaced = pair_grids(low, high).coarse_window, pair_grids(low, high, displaced=True).coarse_window
+    assert displaced == plain.grown(1, Window(0, 20, 0, 20))
+    assert plain != displaced
+
+
+@pytest.mark.parametrize("shift", [0, 360])
+def test_a_coarse_image_of_half_the_globe(shift: float) -> None:
+    """It reaches where the fine image's CRS ends; ratio and windows are those of its part around the fine image."""
+    step = 30 / 111_300
+    lon, lat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(WEST + 500, NORTH - 500)
+    north, west = lat + 100_000.5 * step, lon - 500_000.5 * step
+    coarse = GeoBox((500_000, 1_000_000), Affine(step, 0, west + shift, 0, -step, north), "EPSG:4326")
+    fine = GeoBox((250, 250), Affine(4, 0, WEST, 0, -4, NORTH), CRS)
+    pair = pair_grids(coarse, fine)
+    around = pair_grids(GeoBox((80, 80), Affine(step, 0, lon - 40.5 * step, 0, -step, lat + 40.5 * step), "EPSG:4326"), fine)
+    assert pair.coarse.shape == around.coarse.shape
+    assert pair.output == around.output
+    assert pair.ratio == pytest.approx(around.ratio, rel=1e-9)
+    assert pair.coarse_window == around.coarse_window.offset(100_000 - 40, 500_000 - 40)

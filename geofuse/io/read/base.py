@@ -157,7 +157,7 @@ class Description:
     table : BandTable
         One row a band.
     transform : affine.Affine
-        As the rows are stored; they may run north.
+        As the rows are stored; they may run north, or be turned against the axes of the CRS.
     crs : Any
         Anything that pyproj understands, or a rasterio CRS; None is rejected.
     block : tuple of int
@@ -178,7 +178,8 @@ class Description:
         ``(2, row, column)``, in units of the CRS. NaN where there is none, and where a nearer pixel of the grid shows the same raw pixel, so
         that each raw pixel counts once.
     coords : dict
-        Pixel centres ``y`` (running south) and ``x``, where they are known to the last bit.
+        Pixel centres ``y`` (running south) and ``x``, where they are known to the last bit; true centres ``centre_y`` and ``centre_x`` as the rows
+        are stored, arrays of shape ``(y, x)`` that are lazy, where the pixels were moved onto this grid (`geofuse.cube.schema.wrap`).
     about : dict
         ``datetime`` of the acquisition (RFC 3339), ``gsd`` in metres, ``id`` of the scene, where they are known.
     mask : FlagArray, optional
@@ -196,7 +197,7 @@ class Description:
     spectral: NDArray[np.bool_] | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
     encoding: dict[str, Any] = field(default_factory=dict)
-    coords: dict[str, NDArray[Any]] = field(default_factory=dict)
+    coords: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
     mask: FlagArray | None = None
     centres: PlaceArray | None = None
@@ -301,7 +302,7 @@ def check_extent(height: int, width: int) -> None:
 
 
 def check_place(crs: Any, transform: Affine) -> None:
-    """Reject an image whose pixels have no place on a grid that runs along the axes of its CRS.
+    """Reject an image whose pixels have no place.
 
     Raises
     ------
@@ -311,8 +312,13 @@ def check_place(crs: Any, transform: Affine) -> None:
         raise InvalidCube("no CRS, so its pixels have no place; write one into the file, e.g. with gdal_edit.py -a_srs EPSG:…")
     if transform == Affine.identity():
         raise InvalidCube("no geotransform, so its pixels have no place; warp it to a grid first, e.g. with gdalwarp")
-    if transform.b or transform.d or transform.a <= 0 or transform.e == 0:
-        raise InvalidCube("a rotated or mirrored grid; warp it to a north-up grid first, e.g. with gdalwarp")
+    if not (np.isfinite(transform[:6]).all() and transform.determinant):
+        raise InvalidCube(f"its geotransform {tuple(transform)[:6]} gives pixels no place; correct it, e.g. with gdal_edit.py -a_ullr")
+
+
+def is_turned(transform: Affine) -> bool:
+    """Whether rows or columns do not run along the axes of the CRS, or columns run west."""
+    return bool(transform.b or transform.d or transform.a <= 0)
 
 
 def check_description(description: Description) -> None:

@@ -18,7 +18,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from geofuse.cube.georef import tagged_centres
 from geofuse.errors import InvalidCube
 from geofuse.io.read import envi, geotiff
-from geofuse.io.read.base import Description, Request, check_extent, check_place
+from geofuse.io.read.base import Description, Request, check_extent, check_place, is_turned
 from geofuse.io.read.fingerprint import content_stamp
 from geofuse.io.read.gdal import is_address, is_tiff, is_trusted, open_raster
 from geofuse.io.read.items import about_file
@@ -86,8 +86,8 @@ def _described(file: Any, place: str, request: Request) -> Description:
     array, shown = _array(file, place, known), spectral(file)
     masks = ["alpha"] if array.alpha or not shown.all() else ["mask"] if array.has_mask else []
     place_of = {"y": (transform.f, transform.e, file.height), "x": (transform.c, transform.a, file.width)}
-    coords = {dim: tagged_centres(file.tags(), dim, *numbers) for dim, numbers in place_of.items()}
-    if transform.e > 0:
+    coords = {} if is_turned(transform) else {dim: tagged_centres(file.tags(), dim, *numbers) for dim, numbers in place_of.items()}
+    if coords and transform.e > 0:
         coords["y"] = coords["y"][::-1]
     return Description(
         place,

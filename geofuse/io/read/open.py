@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from geofuse.cube.bands import BandTable, as_list, positions
-from geofuse.cube.georef import crs_of
+from geofuse.cube.georef import CENTRES, crs_of
 from geofuse.cube.normalise import only_array
 from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.cube.values import NOT_REFLECTANCE
 from geofuse.errors import InvalidCube, NotReflectance, RunError
 from geofuse.io.read.assets import bands_without_masks
-from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description
+from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description, is_turned
 from geofuse.io.read.fingerprint import local_name
 from geofuse.io.read.gdal import is_address, open_raster, trusting
 from geofuse.io.read.items import described, on_one_grid
@@ -36,6 +36,7 @@ from geofuse.io.read.metadata import describe
 from geofuse.io.read.places import with_centres
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
+from geofuse.io.read.turned import north_up
 from geofuse.redact import redact
 
 if TYPE_CHECKING:
@@ -222,11 +223,15 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
     bands, *pixels = found.shape
     natural = (bands, *natural_chunks((bands + request.beside, pixels[0], pixels[1]), found.block, sequential=found.sequential)[1:])
     _look(found, natural)
-    data, transform = lazy(found.array, request.chunks, natural), found.transform
+    if is_turned(found.transform):
+        found = north_up(found)
+        natural = natural_chunks(found.shape, found.block)
+    data, transform, coords = lazy(found.array, request.chunks, natural), found.transform, found.coords
     mask = None if found.mask is None else lazy_flags(found.mask, data)
     if transform.e > 0:
         data, mask = data[:, ::-1], None if mask is None else mask[::-1]
         transform = Affine(transform.a, 0.0, transform.c, 0.0, -transform.e, transform.f + found.shape[1] * transform.e)
+        coords = {name: values[::-1] if name in CENTRES else values for name, values in coords.items()}
     blocks = {"preferred_chunks": {"y": found.block[0], "x": found.block[1]}}
     cube = wrap(
         data,
@@ -239,7 +244,7 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
         attrs=found.attrs,
         encoding={"source": redact(found.place)} | _encoding(found) | blocks,
         mask=mask,
-        **found.coords,
+        **coords,
     )
     return described(with_centres(cube, found), {"href": found.place} | found.about)
 

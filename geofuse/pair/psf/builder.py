@@ -8,7 +8,8 @@ cut at four standard deviations.
 Two forms, one interface:
 
 - `SeparablePsf`: both grids share their axes, so rows and columns separate into two small dense matrices.
-- `WarpedPsf`: any other pair (another CRS, a rotated grid): a separable blur along the fine axes, interpolated at the pixel centres.
+- `WarpedPsf`: any other pair (another CRS, pixels that bring their true centres): a separable blur along the fine axes, interpolated at the
+  pixel centres. Pixels with true centres are brought to the centres of their grid before they are upsampled (`geofuse.pair.psf.scattered`).
 
 At the edge of the fine image the PSF is reflected (half-sample symmetric), as if the scene continued as its mirror image.
 """
@@ -17,17 +18,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 
-from geofuse.pair.grid import Axis, GridPair, Window
-from geofuse.pair.psf.operators import SeparableBlur, SeparablePsf, WarpedPsf, product_matrix
+from geofuse.pair.grid import FARTHEST, Axis, GridPair, Window
+from geofuse.pair.psf.field import Field
+from geofuse.pair.psf.operators import SeparableBlur, SeparablePsf, WarpedPsf, apply_sparse, product_matrix, taps_matrix
+from geofuse.pair.psf.scattered import NEAR, scattered_taps
 from geofuse.pair.psf.weights import REACH_SIGMAS, TAPS, banded_cubic, banded_psf, cubic_taps, lagrange_taps
 
 # Samples of the blurred image to a standard deviation; with the polynomial between them accurate to 1e-4 of white noise, far better of a scene.
 LATTICE = 2
+INVERSIONS = 6  # steps of a fixed point; each takes off all but the slope of the field, which is a tenth or less
 
 
 class Psf(Protocol):
@@ -75,11 +80,14 @@ class PsfBuilder:
         Standard deviations (rows, columns) of the Gaussian PSF, in fine pixels.
     shift : tuple of float
         Displacement (dy, dx) of the coarse image against its georeference, in fine pixels.
+    field : Field, optional
+        What is added to the shift from place to place.
     """
 
     pair: GridPair
     sigma: tuple[float, float]
     shift: tuple[float, float] = (0.0, 0.0)
+    field: Field | None = None
 
     @property
     def reach(self) -> int:
@@ -91,11 +99,13 @@ class PsfBuilder:
         rows, cols = self._coarse_positions(*_outline(fine))
         h, w = self.pair.coarse.shape
         pad = 1  # one more on each side: cubic interpolation asks for two neighbours
+        if self.pair.displaced:
+            pad += max(int(np.ceil(FARTHEST)), NEAR)
         top, bottom = int(np.floor(rows.min())) - pad, int(np.ceil(rows.max())) + pad + 1
         left, right = int(np.floor(cols.min())) - pad, int(np.ceil(cols.max())) + pad + 1
         return Window(max(top, 0), min(bottom, h), max(left, 0), min(right, w))
 
-    def build(self, fine: Window, coarse: Window, valid: np.ndarray, like: Tensor) -> Psf:
+    def build(self, fine: Window, coarse: Window, valid: np.ndarray, like: Tensor, positions: np.ndarray | None = None) -> Psf:
         """Make the operator for one window.
 
         Parameters
@@ -106,22 +116,34 @@ class PsfBuilder:
             Coarse pixels that hold data.
         like : Tensor
             Gives dtype and device.
+        positions : ndarray, shape (2, h, w), optional
+            True centres of the coarse pixels (`GridPair.true_positions`); those without one are not observed.
         """
-        observed = valid & self._inside(fine, coarse)
+        centres = self._positions(coarse, positions)
+        observed = valid & self._inside(fine, centres)
         stand_in = self._separable(fine, coarse, observed, like)
-        if self.pair.aligned:
+        if self._on_grid and positions is None:
             return stand_in
-        return self._warped(fine, coarse, stand_in, like)
+
+        def up() -> Callable[[Tensor], Tensor]:
+            return self._upsampler(fine, coarse, valid, positions, stand_in)
+
+        return self._warped(fine, coarse, centres, up, stand_in, like)
+
+    @property
+    def _on_grid(self) -> bool:
+        """Whether rows and columns separate."""
+        return self.pair.aligned and self.field is None
 
     def _separable(self, fine: Window, coarse: Window, observed: np.ndarray, like: Tensor) -> SeparablePsf:
         row_axis, col_axis = self.pair.axes
-        if not self.pair.aligned:  # the stand-in is centred on the window, where a rotation moves it least
+        dy, dx = self.shift
+        if not self._on_grid:  # the stand-in is centred on the window, where a rotation moves it least
             row_axis, col_axis = self._window_axes(fine, coarse)
             local = Window(0, fine.shape[0], 0, fine.shape[1]), Window(0, coarse.shape[0], 0, coarse.shape[1])
         else:
             local = fine, coarse
         (fr, fc), (cr, cc) = local[0].slices, local[1].slices
-        dy, dx = self.shift
         rows, cols = banded_psf(row_axis, self.sigma[0], dy, cr, fr), banded_psf(col_axis, self.sigma[1], dx, cc, fc)
         # Rows and columns that are not observed at all leave the operator, so that AAᵀ is diagonalised exactly for a window without gaps.
         rows[~observed.any(1)] = 0
@@ -135,23 +157,34 @@ class PsfBuilder:
     def _window_axes(self, fine: Window, coarse: Window) -> tuple[Axis, Axis]:
         ratio = self.pair.ratio
         middle = np.array([(coarse.top + coarse.bottom - 1) / 2]), np.array([(coarse.left + coarse.right - 1) / 2])
-        row, col = (float(v[0]) for v in self.pair.to_fine(*middle))
+        row, col = (float(v[0]) for v in self._displaced(*self.pair.to_fine(*middle)))
+        row, col = row - self.shift[0], col - self.shift[1]
         first_row = row - fine.top - ratio * (coarse.shape[0] - 1) / 2
         first_col = col - fine.left - ratio * (coarse.shape[1] - 1) / 2
         return Axis(ratio, first_row, coarse.shape[0], fine.shape[0]), Axis(ratio, first_col, coarse.shape[1], fine.shape[1])
 
-    def _positions(self, coarse: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Centres of the coarse pixels on the fine working grid; two arrays of the window's shape."""
-        rows, cols = np.mgrid[coarse.slices]
-        row, col = self.pair.to_fine(rows.astype(float), cols.astype(float))
-        return row + self.shift[0], col + self.shift[1]
+    def _positions(self, coarse: Window, true: np.ndarray | None) -> np.ndarray:
+        """Centres of the coarse pixels on the fine working grid, (2, h, w); NaN where a pixel has none."""
+        if true is None:
+            true = np.stack(self.pair.to_fine(*np.mgrid[coarse.slices].astype(float)))
+        return self._displaced(true[0], true[1])
+
+    def _displaced(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """Fine index coordinates by the georeference to where these places really lie, (2, …)."""
+        moved = np.stack([rows + self.shift[0], cols + self.shift[1]])
+        return moved if self.field is None else moved + self.field.at(rows, cols)
 
     def _coarse_positions(self, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.pair.to_coarse(rows - self.shift[0], cols - self.shift[1])
+        by_shift = rows - self.shift[0], cols - self.shift[1]
+        places = by_shift
+        for _ in range(0 if self.field is None else INVERSIONS):
+            down, right = self.field.at(*places)  # type: ignore[union-attr]
+            places = by_shift[0] - down, by_shift[1] - right
+        return self.pair.to_coarse(*places)
 
-    def _inside(self, fine: Window, coarse: Window) -> np.ndarray:
+    def _inside(self, fine: Window, centres: np.ndarray) -> np.ndarray:
         """Coarse pixels that this window can model: centred on the scene, and reaching over no edge but the scene's."""
-        row, col = self._positions(coarse)
+        row, col = np.nan_to_num(centres, nan=-np.inf)
         height, width = self.pair.fine.shape
         inside = (row >= -0.5) & (row <= height - 0.5) & (col >= -0.5) & (col <= width - 0.5)
         inside &= (row - self.reach >= fine.top) | (fine.top == 0)
@@ -160,9 +193,17 @@ class PsfBuilder:
         inside &= (col + self.reach <= fine.right - 1) | (fine.right == width)
         return inside
 
-    def _warped(self, fine: Window, coarse: Window, stand_in: SeparablePsf, like: Tensor) -> WarpedPsf:
+    def _warped(
+        self,
+        fine: Window,
+        coarse: Window,
+        centres: np.ndarray,
+        up: Callable[[], Callable[[Tensor], Tensor]],
+        stand_in: SeparablePsf,
+        like: Tensor,
+    ) -> WarpedPsf:
         step = min(self.sigma) / LATTICE
-        centres = self._positions(coarse)
+        centres = np.where(np.isfinite(centres), centres, self._positions(coarse, None))  # of pixels that are not observed: anywhere near
         axes, taps = [], []
         for position, size in zip(centres, self.pair.fine.shape, strict=True):
             first = step * (np.floor(position.min() / step) - TAPS)  # the same lattice for every window of the scene
@@ -174,7 +215,27 @@ class PsfBuilder:
         )
         lattice = (axes[0].coarse, axes[1].coarse)
         pick = product_matrix(taps[0], taps[1], lattice, like)
-        return WarpedPsf(SeparableBlur(rows, cols, like), pick, lattice, lambda: self._sparse_cubic(fine, coarse, like), stand_in)
+        return WarpedPsf(SeparableBlur(rows, cols, like), pick, lattice, up, stand_in)
+
+    def _upsampler(
+        self, fine: Window, coarse: Window, valid: np.ndarray, positions: np.ndarray | None, stand_in: SeparablePsf
+    ) -> Callable[[Tensor], Tensor]:
+        """Cubic interpolation on the fine grid, of pixels that were brought to the centres of their grid where they lie elsewhere."""
+        like, cubic = stand_in.observed, stand_in.upsample
+        if not self._on_grid:
+            matrix = self._sparse_cubic(fine, coarse, like)
+            cubic = partial(apply_sparse, matrix, shape=fine.shape)
+        if positions is None:
+            return cubic
+        centred = self.centred(coarse, valid, positions, like)
+        return lambda image: cubic(centred(image))
+
+    def centred(self, coarse: Window, valid: np.ndarray, positions: np.ndarray, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """Interpolation of a coarse image (c, h, w) at the centres of its grid; arguments as for `build`."""
+        offsets = np.stack(self.pair.to_coarse(*positions)) - np.mgrid[coarse.slices]
+        offsets[:, ~valid] = 0  # gaps are filled, on the grid
+        matrix = taps_matrix(*scattered_taps(offsets), offsets[0].size, like)
+        return partial(apply_sparse, matrix, shape=coarse.shape)
 
     def _sparse_cubic(self, fine: Window, coarse: Window, like: Tensor) -> Tensor:
         rows, cols = np.mgrid[fine.slices]

@@ -152,14 +152,19 @@ class WarpedPsf:
     lattice : tuple of int
         Shape of the lattice.
     make_up : callable
-        Makes the sparse matrix of the interpolation, shape (H · W, h · w); called when it is first needed.
+        Makes the interpolation, from (c, h, w) to (c, H, W); called when it is first needed.
     stand_in : SeparablePsf
     """
 
     def __init__(
-        self, blur: SeparableBlur, pick: Tensor, lattice: tuple[int, int], make_up: Callable[[], Tensor], stand_in: SeparablePsf
+        self,
+        blur: SeparableBlur,
+        pick: Tensor,
+        lattice: tuple[int, int],
+        make_up: Callable[[], Callable[[Tensor], Tensor]],
+        stand_in: SeparablePsf,
     ) -> None:
-        self._blur, self._pick, self._pick_t, self._lattice = blur, pick, pick.t().to_sparse_csr(), lattice
+        self._blur, self._pick, self._lattice = blur, pick, lattice
         self._make_up, self._stand_in = make_up, stand_in
         self.observed, self.shape = stand_in.observed, stand_in.shape
 
@@ -174,8 +179,12 @@ class WarpedPsf:
         return self._stand_in.gain
 
     @cached_property
-    def _up(self) -> Tensor:
+    def _up(self) -> Callable[[Tensor], Tensor]:
         return self._make_up()
+
+    @cached_property
+    def _pick_t(self) -> Tensor:
+        return self._pick.t().to_sparse_csr()
 
     def forward(self, fine: Tensor) -> Tensor:
         """Blur and sample."""
@@ -183,22 +192,22 @@ class WarpedPsf:
 
     def adjoint(self, coarse: Tensor) -> Tensor:
         """Apply the transpose of `forward`."""
-        return self._blur.adjoint(_apply(self._pick_t, coarse * self.observed, self._lattice))
+        return self._blur.adjoint(apply_sparse(self._pick_t, coarse * self.observed, self._lattice))
 
     def upsample(self, coarse: Tensor) -> Tensor:
         """Interpolate on the fine grid."""
-        return _apply(self._up, coarse, self.shape)
+        return self._up(coarse)
 
     def square(self, coarse: Tensor) -> Tensor:
         """A · Aᵀ coarse."""
-        return self._picked(self._blur.square(_apply(self._pick_t, coarse * self.observed, self._lattice)))
+        return self._picked(self._blur.square(apply_sparse(self._pick_t, coarse * self.observed, self._lattice)))
 
     def sandwich(self, coarse: Tensor, middle: Callable[[Tensor, slice], Tensor]) -> Tensor:
         """A · middle(Aᵀ coarse)."""
-        return self._picked(self._blur.sandwich(_apply(self._pick_t, coarse * self.observed, self._lattice), middle))
+        return self._picked(self._blur.sandwich(apply_sparse(self._pick_t, coarse * self.observed, self._lattice), middle))
 
     def _picked(self, on_lattice: Tensor) -> Tensor:
-        return _apply(self._pick, on_lattice, self.observed.shape) * self.observed
+        return apply_sparse(self._pick, on_lattice, self.observed.shape) * self.observed
 
     def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
         """Apply the stand-in's (weight · A Aᵀ + 1)⁻¹: a preconditioner, not an exact inverse."""
@@ -210,15 +219,21 @@ def product_matrix(
 ) -> Tensor:
     """Sparse matrix (n, pixels of ``shape``) whose n rows are products of taps along rows and along columns, each (index, weight) of (n, t)."""
     (ri, wr), (ci, wc) = rows, cols
-    count = ri.shape[1] * ci.shape[1]
-    index = (ri[:, :, None] * shape[1] + ci[:, None, :]).reshape(-1)
-    weight = (wr[:, :, None] * wc[:, None, :]).reshape(-1)
-    start = torch.arange(0, len(index) + 1, count, device=like.device)
-    size = (len(ri), shape[0] * shape[1])
+    index, weight = ri[:, :, None] * shape[1] + ci[:, None, :], wr[:, :, None] * wc[:, None, :]
+    return taps_matrix(index.reshape(len(ri), -1), weight.reshape(len(ri), -1), shape[0] * shape[1], like)
+
+
+def taps_matrix(index: np.ndarray, weight: np.ndarray, size: int, like: Tensor) -> Tensor:
+    """Sparse matrix (n, ``size``) of rows that are given by their taps, index and weight, both (n, t)."""
+    start = torch.arange(0, index.size + 1, index.shape[1], device=like.device)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)  # torch calls its sparse matrices a beta
         return torch.sparse_csr_tensor(
-            start, torch.as_tensor(index, device=like.device), _tensor(weight, like), size, check_invariants=False
+            start,
+            torch.as_tensor(index.ravel(), device=like.device),
+            _tensor(weight.ravel(), like),
+            (len(index), size),
+            check_invariants=False,
         )
 
 
@@ -226,7 +241,8 @@ def _tensor(array: np.ndarray, like: Tensor) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(array), dtype=like.dtype, device=like.device)
 
 
-def _apply(matrix: Tensor, image: Tensor, shape: tuple[int, ...]) -> Tensor:
+def apply_sparse(matrix: Tensor, image: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Apply a sparse matrix to the pixels of every channel; ``shape`` (rows, columns) is that of the result."""
     return (matrix @ image.flatten(1).T).T.reshape(len(image), *shape)
 
 
