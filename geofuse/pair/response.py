@@ -81,7 +81,8 @@ def estimate_response(hsi: np.ndarray, msi: np.ndarray, good: np.ndarray | None 
 
 def non_negative_response(hsi: np.ndarray, msi: np.ndarray) -> np.ndarray:
     """A smooth, non-negative response (M, B) of middling smoothness, from spectra (B, N) and (M, N): quick, where its shape does not matter."""
-    gram, smooth = hsi @ hsi.T, SMOOTHNESS[len(SMOOTHNESS) // 2]
+    hsi, smooth = np.asarray(hsi, np.float64), SMOOTHNESS[len(SMOOTHNESS) // 2]  # in float32 few materials without noise are not positive
+    gram = hsi @ hsi.T
     return np.stack([_fit(gram, hsi @ band, smooth) for band in msi])
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geofuse.pair.response import estimate_response, relative_misfit, scaled_table
+from geofuse.pair.response import estimate_response, non_negative_response, relative_misfit, scaled_table
 from geofuse.simulate import simulate
 from tests.pairs import bell_responses, made_up_scene
 
@@ -124,3 +124,12 @@ def test_jasper(shared_data: Path, kind: str) -> None:
     assert (found.matrix >= 0).all()
     assert not found.offset.any()
     assert (found.residual < 1.15 * noise).all()
+
+
+def test_a_few_materials_without_noise_in_single_precision() -> None:
+    """The Gram matrix of 200 bands of three spectra has rank three: rounded to float32 it is not positive."""
+    rng = np.random.default_rng(0)
+    hsi = (rng.random((200, 3)) @ rng.random((3, 4000))).astype(np.float32)
+    msi = bell_responses(200, COUNT) @ hsi
+    found = non_negative_response(hsi, msi)
+    assert np.abs(found @ hsi - msi).max() < 1e-3 * msi.max()

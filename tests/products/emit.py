@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from scipy.spatial import cKDTree
 
-from tests.products import truth
+from tests.products import netcdf, truth
 
 GSD, FILL, DEGREES = 60.0, -9999.0, 0.000542232520256367
 HEADING = 12.0
@@ -98,6 +98,7 @@ def write(folder: Path, *, rows: int = 40, cols: int = 36, mask: bool = True, ba
         _put(group, "fwhm", ("bands",), changes.get("fwhm", np.full(nm.size, 8.5, np.float32)), units="nm")
         _put(group, "good_wavelengths", ("bands",), (~absorbed).astype(np.float32))
         _location(file, places, changes)
+    netcdf.fix_texts(path)
     if mask:
         _write_mask(folder / GRANULE.format("MASK"), places)
     return path
@@ -121,6 +122,7 @@ def _write_mask(path: Path, places: Swath) -> None:
         names = group.create_variable("mask_bands", ("bands",), dtype=h5py.string_dtype())
         names[:] = np.array(MASK_BANDS, dtype=object)
         _location(file, places, {})
+    netcdf.fix_texts(path)
 
 
 def _root(file: Any, places: Swath, title: str, changes: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ claims: nothing is allocated before they were compared with the size of the file
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.base import check_extent
 from geofuse.io.read.fingerprint import content_stamp
+from geofuse.io.read.gdal import is_trusted
+from geofuse.io.read.heap import heap_texts
 from geofuse.io.read.raster import claims_too_much
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -120,7 +123,7 @@ def open_hdf5(path: str | Path) -> Iterator[Any]:
     except ImportError as error:
         raise InvalidCube("this is an HDF5 or NetCDF-4 file, which needs the package h5py: pip install 'geofuse[sensors]'") from error
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with _opened(h5py, path) as file:
             yield file
     except InvalidCube:
         raise
@@ -134,6 +137,17 @@ def open_hdf5(path: str | Path) -> Iterator[Any]:
         MemoryError,
     ) as error:  # whatever HDF5 makes of damaged files
         raise InvalidCube(f"it cannot be read as HDF5 ({_short(error)}); it is damaged or truncated, fetch it again") from error
+
+
+def _opened(h5py: Any, path: str | Path) -> Any:
+    """The file: with locks where the file system has them, and as the caller has it open already, because HDF5 wants both alike."""
+    for locking in (None, False):
+        try:
+            return h5py.File(path, "r", locking=locking)
+        except OSError as error:
+            if "lock" not in str(error):
+                raise
+    return h5py.File(path, "r", locking=True)
 
 
 def dataset(file: Any, name: str, ndim: int, kinds: str = "iuf") -> Any:
@@ -201,11 +215,14 @@ def texts(file: Any, name: str) -> list[str]:
     found = dataset(file, name, 1, "OS")
     if found.shape[0] > 1024:
         raise InvalidCube(f"{name} claims {found.shape[0]} texts; it is damaged")
-    return [plain(value) for value in found[:]]
+    return [text.strip("\0 ") for text in heap_texts(found)] if found.dtype.kind == "O" else [plain(value) for value in found[:]]
 
 
 def attribute(holder: Any, name: str) -> Any:
     """A number, a text or a list of numbers among the attributes of a file or dataset; None where it is not there.
+
+    A text of variable length, which NetCDF does not make of plain ASCII, is read from trusted files only: of a damaged one the HDF5
+    library may never return (`geofuse.io.read.heap`). Elsewhere it counts as missing, with a warning.
 
     Raises
     ------
@@ -217,6 +234,11 @@ def attribute(holder: Any, name: str) -> Any:
     kind = holder.attrs.get_id(name)
     if prod(kind.shape) * kind.dtype.itemsize > _LIST_BYTES or kind.dtype.kind not in "iufOS":
         raise InvalidCube(f"its attribute {name} is {kind.dtype} of shape {kind.shape}; expected numbers or a text")
+    if kind.dtype.kind == "O" and not is_trusted():
+        warnings.warn(
+            f"{name} is a text of variable length and was left out; read it with trust_input=True, --trust-input", UserWarning, stacklevel=8
+        )
+        return None
     found = holder.attrs[name]
     if isinstance(found, np.ndarray) and found.dtype.kind in "iuf":
         return found.ravel()[0].item() if found.size == 1 else np.asarray(found.ravel(), np.float64)
@@ -255,8 +277,10 @@ def listed(holder: Any, name: str) -> NDArray[np.float64]:
 
 def plain(value: Any) -> str:
     """A text of HDF5, which is bytes or a str, without the padding of fixed lengths."""
-    text = bytes(value).decode("utf-8", "replace") if isinstance(value, bytes | np.bytes_) else str(value)
-    return text.strip("\0 ")
+    raw = (
+        bytes(value) if isinstance(value, bytes | np.bytes_) else str(value).encode("utf-8", "surrogateescape")
+    )  # as h5py keeps what is no UTF-8
+    return raw.decode("utf-8", "replace").strip("\0 ")
 
 
 def _linked(file: Any, name: str) -> Any:

@@ -56,8 +56,8 @@ def open_hsi(source: Source, *, bands: Bands = None, chunks: Any = "auto", trust
     Parameters
     ----------
     source : str, path, pystac.Item, pystac.Asset, xarray.DataArray or xarray.Dataset
-        A GeoTIFF, a JPEG 2000, an ENVI data file or header, or the JSON of a STAC item, by path or URL; a Zarr store; what a reader of an
-        installed package recognises; or an object.
+        A GeoTIFF, a JPEG 2000, an ENVI data file or header, or the JSON of a STAC item, by path or URL; a Zarr store; a product of a sensor
+        by its folder or any of its files (``docs/reference/sensors.md``); what a reader of an installed package recognises; or an object.
     bands : sequence of str or int, str or int, optional
         Bands to take, in this order: names; numbers from 1, ranges of them (``"1-50,60"``); ranges of wavelengths (``"450-900nm"``).
         By default all but an alpha band, which counts as a mask.
@@ -70,7 +70,8 @@ def open_hsi(source: Source, *, bands: Bands = None, chunks: Any = "auto", trust
     -------
     xarray.DataArray
         Dims ``(band, y, x)``, float32, NaN where there is no data; see `geofuse.cube.schema.wrap`. Integers are scaled by the scale of
-        the file, else by what it declares in words, else by 1e-4 with a warning.
+        the file, else by what it declares in words, else by 1e-4 with a warning. Layers of a product are lazy coordinates: ``mask``, what
+        it says of each pixel (`geofuse.cube.masks.Mask`), and ``centre_y`` and ``centre_x``, true places of the pixels of a swath.
 
     Raises
     ------

@@ -30,6 +30,8 @@ _OWN = {
     **_FOLDERS,
     "EMIT L2A": "geofuse.io.read.products.emit:EMIT",
     "PRISMA L2D": "geofuse.io.read.products.prisma:PRISMA",
+    "AVIRIS L2A": "geofuse.io.read.products.aviris:AVIRIS",
+    "Tanager L2A": "geofuse.io.read.products.tanager:TANAGER",
     "STAC": "geofuse.io.read.stac:STAC",
     "Zarr": "geofuse.io.read.zarr:ZARR",
     "GeoTIFF": "geofuse.io.read.formats:GEOTIFF",

@@ -106,7 +106,7 @@ def _described(file: Any, path: Path) -> Description:
         GltArray(swath, _REFLECTANCE, tuple(order.tolist()), fill),
         table,
         transform,
-        attribute(file, "spatial_ref"),
+        attribute(file, "spatial_ref") or "EPSG:4326",  # that of all granules
         (64, 64),
         sensor="EMIT L2A",
         centres=GltCentres(swath, transform, f"{_LOCATION}/lat", f"{_LOCATION}/lon"),

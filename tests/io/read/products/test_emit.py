@@ -177,7 +177,7 @@ class TestRejected:
             ({"wavelengths": np.arange(4, dtype=np.float32)}, "needs|bands|match|broadcast|shape|wavelengths"),
             ({"glt_x": np.full((3, 3), 1, np.int32)}, "shape"),
             ({"geotransform": np.zeros(3)}, "geotransform"),
-            ({"spatial_ref": "nonsense"}, "CRS"),
+            ({"spatial_ref": np.bytes_("nonsense")}, "CRS"),
         ],
     )
     def test_inconsistent(self, changes: dict, said: str, tmp_path: Path) -> None:
