@@ -68,6 +68,8 @@ def with_layers(cube: xr.DataArray, layers: Sequence[MaskPart]) -> xr.DataArray:
             layer = stored_layer(part.href)
             if plain_crs(layer.crs) != crs_of(cube):
                 raise InvalidCube("it is in another CRS than the bands")
+            if layer.transform.b or layer.transform.d:
+                raise InvalidCube("its rows and columns do not run along the axes of its CRS")
             found.append((part.name, layer))
         except InvalidCube as error:
             warnings.warn(f"{part.name.upper()} is left out, and nothing is masked by it: {part.href}: {error}", UserWarning, stacklevel=5)

@@ -14,7 +14,7 @@ from affine import Affine
 import geofuse
 from geofuse.cube.schema import check_cube, geobox
 from geofuse.errors import InvalidCube, InvalidPair
-from geofuse.io.read.turned import Turn
+from geofuse.io.read.turned import Turn, TurnedArray, TurnedFlags
 from geofuse.simulate import cubes, observed_at, simulate_pair
 from tests.pairs import made_up_scene, psnr
 
@@ -144,6 +144,17 @@ def test_a_turned_line_is_fused_as_one_on_the_map(tmp_path: Path) -> None:
     scores = [psnr(parts[0][:, filled][:, None], part[:, filled][:, None]) for part in parts[1:]]
     print(f"PSNR on the map {scores[0]:.2f} dB, turned {scores[1]:.2f} dB")
     assert scores[1] > scores[0] - 1
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_flags_are_turned_as_pixels_are(turn: str) -> None:
+    """Flags made of the pixels' own numbers lie where these lie, in any window."""
+    array = TurnedArray(numbered(1).astype(np.float32), Turn.of(TURNS[turn], (23, 17)))  # type: ignore[arg-type]
+    flags = TurnedFlags((np.round(numbered(1)[0] * 2000) % 251).astype(np.uint8), array.turn)
+    seen = np.nan_to_num(np.round(array[0, :, :] * 2000) % 251).astype(np.uint8)
+    assert flags.shape == seen.shape
+    assert np.array_equal(flags[:, :], seen)
+    assert np.array_equal(flags[3:9, 5:20], seen[3:9, 5:20])
 
 
 @pytest.mark.parametrize(
