@@ -27,8 +27,7 @@ from geofuse.pair.grid import GridPair, Window
 from geofuse.pair.masking import is_masked
 from geofuse.pair.patch import Patch, patch_of
 from geofuse.pair.psf.builder import PsfBuilder
-from geofuse.pair.psf.field import MAX_DEGREE, Field
-from geofuse.pair.registration import LocalField, Registration
+from geofuse.pair.registration import Registration
 from geofuse.pair.response import EffectiveResponse
 from geofuse.pair.scene import Sample
 from geofuse.pair.screen import Screen
@@ -310,9 +309,8 @@ class Model:
         arrays |= {f"fitted.{k}": v for k, v in own.items()}
         if self.clouds is not None:
             arrays |= {f"clouds.{k}": v for k, v in self.clouds.arrays().items()}
-        local = self.geometry.local
-        if local is not None:
-            arrays["field"] = local.field.coefficients
+        if self.geometry.local is not None:
+            arrays["field"] = self.geometry.local.field.coefficients
         if self.screen is not None:
             arrays |= {f"screen.{k}": v for k, v in self.screen.arrays().items()}
         header = {
@@ -320,13 +318,7 @@ class Model:
             "fitted": dict(values),
             "ratio": self.ratio,
             "bands": list(self.bands),
-            "geometry": {
-                "sigma": self.geometry.sigma,
-                "shift": self.geometry.shift,
-                "unexplained": self.geometry.unexplained,
-                "at_limit": bool(self.geometry.at_limit),
-                "local": None if local is None else [*local.field.shape, local.largest, local.rms, local.explained],
-            },
+            "geometry": self.geometry.values(),
             "response": self.response.method,
             "fills_masked": self.fills_masked,
         }
@@ -386,14 +378,11 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
     def part(prefix: str) -> dict[str, np.ndarray]:
         return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
-    geometry = header["geometry"]
     return Model(
         method=header["method"],
         ratio=float(header["ratio"]),
         bands=tuple(header["bands"]),
-        geometry=Registration(
-            tuple(geometry["sigma"]), tuple(geometry["shift"]), geometry["unexplained"], geometry["at_limit"], _local(geometry, arrays)
-        ),
+        geometry=Registration.restored(header["geometry"], arrays.get("field")),
         response=EffectiveResponse(**part("response."), method=header["response"]),
         fitted=get_method(header["method"]).restore(part("fitted."), header["fitted"]),
         noise=arrays["noise"],
@@ -402,16 +391,6 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         report=header["report"],
         fills_masked=header.get("fills_masked") is True,
     )
-
-
-def _local(geometry: dict[str, Any], arrays: dict[str, np.ndarray]) -> LocalField | None:
-    if geometry["local"] is None:
-        return None
-    height, width, *figures = geometry["local"]
-    coefficients = arrays["field"].astype(float)
-    if coefficients.ndim != 3 or coefficients.shape[0] != 2 or max(coefficients.shape[1:]) > MAX_DEGREE + 1:
-        raise ValueError(f"its displacement field has shape {coefficients.shape}")
-    return LocalField(Field(coefficients, (int(height), int(width))), *map(float, figures))
 
 
 def _sample(hsi: np.ndarray, msi: np.ndarray, pair: GridPair, fine: Window, coarse: Window, centres: np.ndarray | None) -> Sample:

@@ -20,7 +20,7 @@ from geofuse.errors import InvalidPair
 from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import GridPair
 from geofuse.pair.psf.builder import PsfBuilder
-from geofuse.pair.psf.field import Field
+from geofuse.pair.psf.field import MAX_DEGREE, Field
 from geofuse.pair.scene import Sample
 
 COMPONENTS = 12
@@ -62,6 +62,23 @@ class Registration:
     def builder(self, pair: GridPair) -> PsfBuilder:
         """The PSF of this geometry on a grid pair."""
         return PsfBuilder(pair, self.sigma, self.shift, None if self.local is None else self.local.field)
+
+    def values(self) -> dict[str, Any]:
+        """All but the coefficients of the field, as plain JSON values."""
+        local = None if self.local is None else [*self.local.field.shape, self.local.largest, self.local.rms, self.local.explained]
+        own = {"sigma": self.sigma, "shift": self.shift, "unexplained": self.unexplained, "at_limit": bool(self.at_limit)}
+        return own | {"local": local}
+
+    @staticmethod
+    def restored(values: dict[str, Any], coefficients: np.ndarray | None) -> Registration:
+        """Undo `values`; ValueError where a field is none."""
+        local = None
+        if values["local"] is not None and coefficients is not None:
+            height, width, *figures = values["local"]
+            if coefficients.ndim != 3 or len(coefficients) != 2 or max(coefficients.shape) > MAX_DEGREE + 1:
+                raise ValueError(f"its displacement field has shape {coefficients.shape}")
+            local = LocalField(Field(coefficients.astype(float), (int(height), int(width))), *map(float, figures))
+        return Registration(tuple(values["sigma"]), tuple(values["shift"]), values["unexplained"], values["at_limit"], local)
 
 
 @dataclass(frozen=True)

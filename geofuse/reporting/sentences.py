@@ -73,7 +73,7 @@ def _geometry(report: Mapping[str, Any]) -> str:
         parts.append(apart if distance >= NOTABLE_SHIFT else "the two grids lie on each other")
     largest = (geometry.get("local") or {}).get("max_px")
     if largest is not None:
-        parts.append(f"distorted by up to {largest:.2f} fine pixels beyond that, which was corrected too")
+        parts.append(f"they are distorted by up to {largest:.2f} fine pixels beyond that, which was corrected too")
     if sigma is not None:
         parts.append(f"a hyperspectral pixel sees the ground through a Gaussian of σ = {sigma:.2f} fine pixels")
     return ("Estimated from the pair: " + ", and ".join(parts) + ".") if parts else ""

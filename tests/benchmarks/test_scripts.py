@@ -28,6 +28,7 @@ PAIR = ["--scenes", "jasper", "--responses", "qb4"]
         ("noise", [*PAIR, "--ratios", "4"], 1),
         ("oracle", PAIR[:2], 2),
         ("paper", ["--seconds", "1"], 1),
+        ("registration", [*PAIR[:2], "--amounts", "0", "1", "--troubles", "cloud"], 2),
         ("robustness", [*PAIR, "--troubles", "none", "cloud in the MSI"], 2),
         ("uncertainty", ["--method", "gem", *PAIR[:2]], 4),
     ],

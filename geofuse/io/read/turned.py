@@ -15,7 +15,8 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from geofuse.io.read.base import Description, FlagArray, PixelArray, check_extent
+from geofuse.errors import InvalidCube
+from geofuse.io.read.base import LONGEST_AXIS, Description, FlagArray, PixelArray
 from geofuse.io.read.raster import natural_chunks
 
 SIDE = 256  # pixels of the grid that are read at once along each side: of a turned image these need twice as many
@@ -42,6 +43,11 @@ class Turn:
     def of(image: Affine, shape: tuple[int, int]) -> Turn:
         """The smallest grid that holds an image, with square pixels of the same area.
 
+        Raises
+        ------
+        InvalidCube
+            It has more than `LONGEST_AXIS` pixels along a side.
+
         Examples
         --------
         >>> Turn.of(Affine.translation(500, 900) @ Affine.rotation(90) @ Affine.scale(2, 2), (3, 4)).grid_shape
@@ -49,8 +55,15 @@ class Turn:
         """
         rows, cols = shape
         x, y = zip(*(image @ corner for corner in product((0, cols), (0, rows))), strict=True)
-        size = float(np.sqrt(abs(image.determinant)))
-        height, width = (int(np.ceil((max(v) - min(v)) / size - 1e-6)) for v in (y, x))
+        with np.errstate(all="ignore"):
+            size = np.sqrt(np.float64(abs(image.determinant)))
+            spans = np.array([max(v) - min(v) for v in (y, x)]) / size
+        if not (np.isfinite(size) and (spans <= LONGEST_AXIS).all()):
+            raise InvalidCube(
+                f"its rotated geotransform spans {max(spans):.3g} pixels of a north-up grid along a side; expected at most {LONGEST_AXIS}, correct it"
+            )
+        height, width = (int(np.ceil(span - 1e-6)) for span in spans)
+        size = float(size)
         return Turn(image, Affine(size, 0.0, min(x), 0.0, -size, max(y)), shape, (height, width))
 
     def shown(self, rows: NDArray[Any], cols: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
@@ -177,7 +190,6 @@ def north_up(found: Description) -> Description:
     import dask.array as da
 
     turn = Turn.of(found.transform, found.shape[1:])
-    check_extent(*turn.grid_shape)
     array, block = TurnedArray(found.array, turn), (min(SIDE, turn.grid_shape[0]), min(SIDE, turn.grid_shape[1]))
     chunks = natural_chunks(array.shape, block)[1:]
     lazy = {f"centre_{along}": TurnedCentres(turn, along) for along in ("y", "x")}

@@ -13,7 +13,7 @@ from affine import Affine
 
 import geofuse
 from geofuse.cube.schema import check_cube, geobox
-from geofuse.errors import InvalidPair
+from geofuse.errors import InvalidCube, InvalidPair
 from geofuse.io.read.turned import Turn, TurnedArray, TurnedFlags
 from geofuse.simulate import cubes, observed_at, simulate_pair
 from tests.pairs import made_up_scene, psnr
@@ -155,3 +155,12 @@ def test_flags_are_turned_as_pixels_are(turn: str) -> None:
     assert flags.shape == seen.shape
     assert np.array_equal(flags[:, :], seen)
     assert np.array_equal(flags[3:9, 5:20], seen[3:9, 5:20])
+
+
+@pytest.mark.parametrize(
+    "transform", [Affine(1, 1, 0, 1, 1 + 1e-13, 0), Affine(1, 1e9, 0, 0, -1, 0), Affine(1e308, 1e308, 0, -1e308, 1e308, 0)]
+)
+def test_a_transform_that_no_image_has(transform: Affine) -> None:
+    """Its grid would have more pixels than memory has coordinates."""
+    with pytest.raises(InvalidCube, match=r"spans .* pixels of a north-up grid"):
+        Turn.of(transform, (1000, 1000))
