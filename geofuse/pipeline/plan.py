@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from geofuse.errors import InvalidInput
-from geofuse.pair.prepare import REGISTRATIONS
 from geofuse.pair.scene import Scene
 from geofuse.pair.srf import response_table
 from geofuse.run.plan import DEFAULT_MEMORY, Plan, make_plan
@@ -95,6 +94,8 @@ def check_register(register: str) -> None:
     ------
     InvalidInput
     """
+    from geofuse.pair.prepare import REGISTRATIONS  # with torch
+
     if register not in REGISTRATIONS:
         raise InvalidInput(f"The registration is {register!r}; expected one of {', '.join(REGISTRATIONS)}.")
 
