@@ -76,10 +76,10 @@ def reduce(
     seen = np.where(np.isfinite(truth).all(0), coarse_msi(patch)[0].cpu().numpy()[:, :h, :w], np.nan)
     pair = _nested_pair(h, w, step)
     sigma = tuple(s / prepared.pair.ratio * step for s in prepared.geometry.sigma)
-    geometry = Registration((sigma[0], sigma[1]), (0.0, 0.0), prepared.geometry.unexplained)
+    geometry = Registration((sigma[0], sigma[1]), (0.0, 0.0), prepared.geometry.unexplained, exponent=prepared.geometry.exponent)
     fine, coarse = Window(0, h, 0, w), Window(0, h // step, 0, w // step)
     blank = np.zeros((1, *coarse.shape), np.float32)
-    psf = make_patch(blank, np.zeros((1, h, w), np.float32), PsfBuilder(pair, geometry.sigma), fine, coarse, torch.zeros(1)).psf
+    psf = make_patch(blank, np.zeros((1, h, w), np.float32), geometry.builder(pair), fine, coarse, torch.zeros(1)).psf
     known = torch.as_tensor(np.isfinite(truth).all(0))
     filled = fill_gaps(torch.as_tensor(np.nan_to_num(truth - np.nanmean(truth, axis=(1, 2), keepdims=True)), dtype=torch.float32), known)
     low = psf.forward(filled).numpy() + np.nanmean(truth, axis=(1, 2))[:, None, None]

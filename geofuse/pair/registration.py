@@ -1,8 +1,9 @@
-"""Sub-pixel shift and PSF width, from the pair itself.
+"""Sub-pixel shift, width and shape of the PSF, from the pair itself.
 
 Seen through the right PSF the MSI becomes a linear function of the HSI. So for each trial (sigma, dy, dx) the MSI is brought
 to the coarse grid, regressed on the leading components of the HSI (variable projection: the linear part is eliminated), and
 the unexplained share of its variance is what the search makes small. No spectral response needs to be known.
+A PSF that is longer in one direction, or of another shape than a Gaussian, has to explain clearly more.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from geofuse.pair.gaps import fill_gaps
 from geofuse.pair.grid import GridPair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.psf.field import MAX_DEGREE, Field
+from geofuse.pair.psf.weights import GAUSSIAN
 from geofuse.pair.scene import Sample
 
 COMPONENTS = 12
@@ -30,8 +32,9 @@ MAX_SHIFT = 1.5
 # Two images of one place share at least half of their coarse variance; unrelated ones far less.
 MAX_UNEXPLAINED = 0.5
 MIN_PIXELS = 40  # coarse pixels
-# What an elongated PSF must take off the misfit of a round one.
+# What an elongated PSF must take off the misfit of a round one, and one of another shape off that of a Gaussian.
 MIN_GAIN = 0.03
+EXPONENTS = (1.1, 8.0)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Registration:
     Attributes
     ----------
     sigma : tuple of float
-        Standard deviations (rows, columns) of the Gaussian PSF, fine pixels.
+        Standard deviations (rows, columns) of the PSF, fine pixels.
     shift : tuple of float
         (dy, dx): where the coarse image really lies, relative to its georeference, fine pixels (rows down, columns right).
     unexplained : float
@@ -51,6 +54,8 @@ class Registration:
         Whether the search ended at the edge of its range, so that the figure is a bound and not an estimate.
     local : LocalField, optional
         What is added to the shift from place to place; None: nothing.
+    exponent : float
+        Shape of the PSF; 2 for a Gaussian (`PsfBuilder`).
     """
 
     sigma: tuple[float, float]
@@ -58,15 +63,17 @@ class Registration:
     unexplained: float
     at_limit: bool = False
     local: LocalField | None = None
+    exponent: float = GAUSSIAN
 
     def builder(self, pair: GridPair) -> PsfBuilder:
         """The PSF of this geometry on a grid pair."""
-        return PsfBuilder(pair, self.sigma, self.shift, None if self.local is None else self.local.field)
+        return PsfBuilder(pair, self.sigma, self.shift, None if self.local is None else self.local.field, self.exponent)
 
     def values(self) -> dict[str, Any]:
         """All but the coefficients of the field, as plain JSON values."""
         local = None if self.local is None else [*self.local.field.shape, self.local.largest, self.local.rms, self.local.explained]
         own = {"sigma": self.sigma, "shift": self.shift, "unexplained": self.unexplained, "at_limit": bool(self.at_limit)}
+        own |= {"exponent": self.exponent}
         return own | {"local": local}
 
     @staticmethod
@@ -78,7 +85,8 @@ class Registration:
             if coefficients.ndim != 3 or len(coefficients) != 2 or max(coefficients.shape) > MAX_DEGREE + 1:
                 raise ValueError(f"its displacement field has shape {coefficients.shape}")
             local = LocalField(Field(coefficients.astype(float), (int(height), int(width))), *map(float, figures))
-        return Registration(tuple(values["sigma"]), tuple(values["shift"]), values["unexplained"], values["at_limit"], local)
+        sigma, shift = tuple(values["sigma"]), tuple(values["shift"])
+        return Registration(sigma, shift, values["unexplained"], values["at_limit"], local, values["exponent"])
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,13 @@ def register(
     )
     if long_value < (1 - MIN_GAIN) * value:
         (sigma_y, sigma_x, dy, dx), value = long_psf, long_value
+
+    # So must another shape.
+    found, shaped_value = _shaped(lambda p: misfit(p[0] * sigma_y, p[0] * sigma_x, free * p[2], free * p[3], p[1]), dy, dx, ratio, value)
+    exponent = GAUSSIAN
+    if shaped_value < value:
+        (scale, exponent, dy, dx), value = found, shaped_value
+        sigma_y, sigma_x = scale * sigma_y, scale * sigma_x
     dy, dx = free * dy, free * dx
     if reject and value > MAX_UNEXPLAINED:
         raise InvalidPair(
@@ -147,12 +162,29 @@ def register(
         )
     low, high = (s * ratio for s in SIGMA_RANGE)
     inside = all(low * 1.01 < s < high * 0.99 for s in (sigma_y, sigma_x)) and max(abs(dy), abs(dx)) < 0.99 * MAX_SHIFT * ratio
-    return Registration((float(sigma_y), float(sigma_x)), (float(dy), float(dx)), float(value), not inside, local)
+    return Registration((float(sigma_y), float(sigma_x)), (float(dy), float(dx)), float(value), not inside, local, float(exponent))
 
 
-def _minimise(function: Callable[[np.ndarray], float], start: np.ndarray, step: float) -> tuple[np.ndarray, float]:
+def _shaped(misfit: Callable[[np.ndarray], float], dy: float, dx: float, ratio: float, gaussian: float) -> tuple[np.ndarray, float]:
+    """A factor of the width, an exponent and a shift (dy, dx), and their misfit; infinite where they are not clearly better than a Gaussian.
+
+    The shift is found again once a shape is: the wrong one displaces it.
+    """
+
+    def octaves(p: np.ndarray) -> np.ndarray:
+        return np.array([p[0], np.clip(GAUSSIAN * 2 ** p[1], *EXPONENTS), p[2], p[3]])
+
+    rough, value = _minimise(lambda p: misfit(octaves(np.array([*p, dy, dx]))), np.array([1.0, 0.0]), np.array([0.1, 0.5]))
+    if value > (1 - MIN_GAIN) * gaussian:
+        return np.array([1.0, GAUSSIAN, dy, dx]), float("inf")
+    steps = np.array([0.05, 0.2, 0.05 * ratio, 0.05 * ratio])
+    best, value = _minimise(lambda p: misfit(octaves(p)), np.array([*rough, dy, dx]), steps)
+    return octaves(best), value
+
+
+def _minimise(function: Callable[[np.ndarray], float], start: np.ndarray, step: float | np.ndarray) -> tuple[np.ndarray, float]:
     simplex = start + step * np.vstack([np.zeros(len(start)), np.eye(len(start))])
-    options: Any = {"initial_simplex": simplex, "xatol": 1e-2 * step, "fatol": 1e-6, "maxfev": 160}
+    options: Any = {"initial_simplex": simplex, "xatol": 1e-2 * np.min(step), "fatol": 1e-6, "maxfev": 160}
     best = minimize(function, start, method="Nelder-Mead", options=options)
     return best.x, float(best.fun)
 
@@ -218,13 +250,15 @@ class Misfit:
         self.components = [np.tensordot(vector[:, ::-1][:, :keep].T, (s.hsi - mean[:, :, None]) / scale[:, :, None], 1) for s in samples]
         self.msi, self.msi_valid = zip(*(_filled(s.msi) for s in samples), strict=True)
 
-    def __call__(self, sigma_y: float, sigma_x: float, dy: float, dx: float) -> float:
+    def __call__(self, sigma_y: float, sigma_x: float, dy: float, dx: float, exponent: float = GAUSSIAN) -> float:
         """Misfit of a PSF and shift, fine pixels; what lies beyond the searched range costs more."""
         ratio = self.pair.ratio
         wanted, limit = np.array([sigma_y, sigma_x]), MAX_SHIFT * ratio
         bounded = np.clip(wanted, SIGMA_RANGE[0] * ratio, SIGMA_RANGE[1] * ratio)
         outside = max(0.0, abs(dy) - limit) + max(0.0, abs(dx) - limit) + float(np.abs(wanted - bounded).sum())
-        builder = PsfBuilder(self.pair, (float(bounded[0]), float(bounded[1])), (float(dy), float(dx)), self.field)
+        shape = float(np.clip(exponent, *EXPONENTS))
+        outside += abs(exponent - shape) * ratio
+        builder = PsfBuilder(self.pair, (float(bounded[0]), float(bounded[1])), (float(dy), float(dx)), self.field, shape)
         views = self.seen(builder)
         x = np.concatenate([components[:, used] for components, (_, used) in zip(self.components, views, strict=True)], axis=1)
         y = np.concatenate([seen[:, used] for seen, used in views], axis=1)

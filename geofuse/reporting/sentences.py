@@ -75,7 +75,9 @@ def _geometry(report: Mapping[str, Any]) -> str:
     if largest is not None:
         parts.append(f"they are distorted by up to {largest:.2f} fine pixels beyond that, which was corrected too")
     if sigma is not None:
-        parts.append(f"a hyperspectral pixel sees the ground through a Gaussian of σ = {sigma:.2f} fine pixels")
+        exponent = _number(report, "geometry", "psf_exponent") or 2.0
+        shape = "a Gaussian" if exponent == 2 else f"a PSF with {'heavier' if exponent < 2 else 'lighter'} tails than a Gaussian"
+        parts.append(f"a hyperspectral pixel sees the ground through {shape} of σ = {sigma:.2f} fine pixels")
     return ("Estimated from the pair: " + ", and ".join(parts) + ".") if parts else ""
 
 

@@ -2,8 +2,8 @@
 
 ``forward`` blurs and samples, ``adjoint`` is its exact transpose, ``upsample`` interpolates the coarse image on the fine
 grid (cubic convolution, Keys 1981, doi:10.1109/TASSP.1981.1163711). All of them work at the true ratio and offset. The PSF is a
-Gaussian of standard deviations ``sigma`` (rows, columns) in fine pixels, centred on the (shifted) centre of each coarse pixel and
-cut at four standard deviations.
+Gaussian, or a relative of it with lighter or heavier tails, of standard deviations ``sigma`` (rows, columns) in fine pixels, centred
+on the (shifted) centre of each coarse pixel and cut at four standard deviations.
 
 Two forms, one interface:
 
@@ -28,7 +28,7 @@ from geofuse.pair.grid import FARTHEST, Axis, GridPair, Window
 from geofuse.pair.psf.field import Field
 from geofuse.pair.psf.operators import SeparableBlur, SeparablePsf, WarpedPsf, apply_sparse, product_matrix, taps_matrix
 from geofuse.pair.psf.scattered import NEAR, scattered_taps
-from geofuse.pair.psf.weights import REACH_SIGMAS, TAPS, banded_cubic, banded_psf, cubic_taps, lagrange_taps
+from geofuse.pair.psf.weights import GAUSSIAN, REACH_SIGMAS, TAPS, banded_cubic, banded_psf, cubic_taps, lagrange_taps
 
 # Samples of the blurred image to a standard deviation; with the polynomial between them accurate to 1e-4 of white noise, far better of a scene.
 LATTICE = 2
@@ -70,24 +70,27 @@ class Psf(Protocol):
 
 @dataclass(frozen=True)
 class PsfBuilder:
-    """Builds the PSF of any window of a grid pair from the scene's width and shift.
+    """Builds the PSF of any window of a grid pair from the scene's width, shape and shift.
 
     Attributes
     ----------
     pair : GridPair
         The grids of the whole scene; its edges are the scene's edges, whatever window is asked for.
     sigma : tuple of float
-        Standard deviations (rows, columns) of the Gaussian PSF, in fine pixels.
+        Standard deviations (rows, columns) of the PSF, in fine pixels.
     shift : tuple of float
         Displacement (dy, dx) of the coarse image against its georeference, in fine pixels.
     field : Field, optional
         What is added to the shift from place to place.
+    exponent : float
+        Shape of the PSF: 2 for a Gaussian, less for heavier tails, more for what comes nearer to a box (`geofuse.pair.psf.weights`).
     """
 
     pair: GridPair
     sigma: tuple[float, float]
     shift: tuple[float, float] = (0.0, 0.0)
     field: Field | None = None
+    exponent: float = GAUSSIAN
 
     @property
     def reach(self) -> int:
@@ -144,7 +147,8 @@ class PsfBuilder:
         else:
             local = fine, coarse
         (fr, fc), (cr, cc) = local[0].slices, local[1].slices
-        rows, cols = banded_psf(row_axis, self.sigma[0], dy, cr, fr), banded_psf(col_axis, self.sigma[1], dx, cc, fc)
+        rows = banded_psf(row_axis, self.sigma[0], dy, cr, fr, self.exponent)
+        cols = banded_psf(col_axis, self.sigma[1], dx, cc, fc, self.exponent)
         # Rows and columns that are not observed at all leave the operator, so that AAᵀ is diagonalised exactly for a window without gaps.
         rows[~observed.any(1)] = 0
         cols[~observed.any(0)] = 0
@@ -202,7 +206,7 @@ class PsfBuilder:
         stand_in: SeparablePsf,
         like: Tensor,
     ) -> WarpedPsf:
-        step = min(self.sigma) / LATTICE
+        step = min(self.sigma) / LATTICE / max(self.exponent / GAUSSIAN, 1)  # steeper edges need more samples
         centres = np.where(np.isfinite(centres), centres, self._positions(coarse, None))  # of pixels that are not observed: anywhere near
         axes, taps = [], []
         for position, size in zip(centres, self.pair.fine.shape, strict=True):
@@ -210,7 +214,7 @@ class PsfBuilder:
             axes.append(Axis(step, first, int(np.ceil((position.max() - first) / step)) + TAPS, size))
             taps.append(lagrange_taps((position.ravel() - first) / step))
         rows, cols = (
-            banded_psf(axis, sigma, 0.0, slice(0, axis.coarse), window)
+            banded_psf(axis, sigma, 0.0, slice(0, axis.coarse), window, self.exponent)
             for axis, sigma, window in zip(axes, self.sigma, fine.slices, strict=True)
         )
         lattice = (axes[0].coarse, axes[1].coarse)

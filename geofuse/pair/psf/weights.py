@@ -1,5 +1,7 @@
-"""Weights between one direction of the fine and of the coarse grid: of the Gaussian PSF, and of interpolation.
+"""Weights between one direction of the fine and of the coarse grid: of the PSF, and of interpolation.
 
+The PSF is a generalised Gaussian along each direction, exp(-(|d| / α)ᵖ) with α such that the standard deviation is 1 (Nadarajah 2005,
+doi:10.1080/02664760500079464): a Gaussian for p = 2, near a box for large p, with heavier tails for small p.
 Cubic convolution is that of Keys (1981, doi:10.1109/TASSP.1981.1163711).
 At the edge of the fine image the PSF is reflected (half-sample symmetric), as if the scene continued as its mirror image.
 """
@@ -7,10 +9,12 @@ At the edge of the fine image the PSF is reflected (half-sample symmetric), as i
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import gamma
 
 from geofuse.pair.grid import Axis
 
 REACH_SIGMAS = 4.0
+GAUSSIAN = 2.0  # exponent
 TAPS = 8  # points of the polynomial through a lattice of the blurred image
 CUBIC = -0.5  # Keys' third-order-accurate parameter
 
@@ -75,17 +79,20 @@ def _reflect(index: np.ndarray, n: int) -> np.ndarray:
     return np.where(folded < n, folded, 2 * n - 1 - folded)
 
 
-def _gaussian(distance: np.ndarray) -> np.ndarray:
-    weight = np.where(np.abs(distance) <= REACH_SIGMAS, np.exp(-0.5 * distance**2), 0.0)
-    return weight / weight.sum(-1, keepdims=True)
+def _kernel(distance: np.ndarray, exponent: float) -> np.ndarray:
+    """Weights at distances in standard deviations, along the last axis; they sum to 1."""
+    alpha = np.sqrt(gamma(1 / exponent) / gamma(3 / exponent))
+    height = np.exp(-0.5 * distance**2 if exponent == GAUSSIAN else -((np.abs(distance) / alpha) ** exponent))
+    weight = np.where(np.abs(distance) <= REACH_SIGMAS, height, 0.0)
+    return np.asarray(weight / weight.sum(-1, keepdims=True))
 
 
-def banded_psf(axis: Axis, sigma: float, shift: float, coarse: slice, fine: slice) -> np.ndarray:
+def banded_psf(axis: Axis, sigma: float, shift: float, coarse: slice, fine: slice, exponent: float = GAUSSIAN) -> np.ndarray:
     """Rows ``coarse`` and columns ``fine`` of `psf_matrix` without making the rest of it."""
     reach = int(np.ceil(REACH_SIGMAS * sigma)) + 1
     centre = axis.centres(shift)[coarse]
     index = np.round(centre).astype(int)[:, None] + np.arange(-reach, reach + 1)[None]
-    weight = _gaussian((index - centre[:, None]) / sigma)
+    weight = _kernel((index - centre[:, None]) / sigma, exponent)
     column = _reflect(index, axis.fine) - fine.start
     matrix = np.zeros((len(centre), fine.stop - fine.start))
     keep = (column >= 0) & (column < matrix.shape[1])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofuse.pair.grid import Axis
-from geofuse.pair.psf.weights import cubic_matrix, psf_matrix
+from geofuse.pair.psf.weights import banded_psf, cubic_matrix, psf_matrix
 from tests.pairs import naive_psf
 
 
@@ -24,6 +25,17 @@ def test_matrix_against_loops(ratio: float, first: float, width: float, shift: f
     matrix = psf_matrix(Axis(ratio, first, coarse, fine), width * ratio, shift * ratio)
     np.testing.assert_allclose(matrix, naive_psf(ratio, first, coarse, fine, width * ratio, shift * ratio), atol=1e-12)
     np.testing.assert_allclose(matrix.sum(1), 1)
+
+
+@pytest.mark.parametrize(("exponent", "flatness"), [(1.5, 3.76), (2.0, 3.0), (4.0, 2.19), (8.0, 1.92)])
+def test_shapes_have_the_width_that_is_asked_for(exponent: float, flatness: float) -> None:
+    """Standard deviation, and kurtosis Γ(5/p) Γ(1/p) / Γ(3/p)², whose limits are 6 (Laplace) and 1.8 (box); the cut at 4 σ takes off a little."""
+    axis, place = Axis(20.0, 199.5, 1, 400), np.arange(400)
+    weight = banded_psf(axis, 20.0, 0.3, slice(0, 1), slice(0, 400), exponent)[0]
+    distance = place - 199.8
+    assert weight @ distance == pytest.approx(0, abs=0.01)
+    assert np.sqrt(weight @ distance**2) == pytest.approx(20, rel=0.02)
+    assert weight @ distance**4 / (weight @ distance**2) ** 2 == pytest.approx(flatness, rel=0.1)
 
 
 @settings(max_examples=40, deadline=None)
