@@ -14,6 +14,7 @@ from geofuse.errors import InvalidInput
 from geofuse.pair.scene import Scene
 from geofuse.pair.selection import kept_rows
 
+FARTHEST = 12.0  # standard deviations beyond which a Gaussian is as good as zero, and not yet too small for a number
 FWHM_TO_SIGMA = 1 / (2 * np.sqrt(2 * np.log(2)))
 
 
@@ -63,7 +64,7 @@ def nominal_response(scene: Scene) -> tuple[np.ndarray | None, str]:
         name, known = "centre and FWHM", centred & (np.nan_to_num(msi.fwhm) > 0)
         wavelength = np.arange(np.nanmin(bands.wavelength) - _BEYOND, np.nanmax(bands.wavelength) + _BEYOND)
         width = np.where(known, msi.fwhm, 1.0) * FWHM_TO_SIGMA
-        curves = np.exp(-0.5 * ((wavelength - np.where(known, msi.wavelength, 0.0)[:, None]) / width[:, None]) ** 2)
+        curves = _gaussian((wavelength - np.where(known, msi.wavelength, 0.0)[:, None]) / width[:, None])
         weight = _onto_bands(wavelength, curves * known[:, None], bands)
     total = weight.sum(1, keepdims=True)
     weight = np.where(total > _SEEN * weight.max(initial=0.0), weight / np.maximum(total, 1e-30), 0.0)
@@ -83,11 +84,15 @@ def _matrix(srf: Any, expected: tuple[int, int], scene: Scene) -> np.ndarray:
     return matrix
 
 
+def _gaussian(distance: np.ndarray) -> np.ndarray:
+    return np.asarray(np.exp(-0.5 * np.minimum(np.abs(distance), FARTHEST) ** 2))
+
+
 def _onto_bands(wavelength: np.ndarray, response: np.ndarray, bands: BandTable) -> np.ndarray:
     """Weight of each HSI band in each MSI band: the MSI response seen through the HSI band's own Gaussian, (M, B)."""
     spacing = _spacing(bands.wavelength)
     width = np.where(np.isfinite(bands.fwhm), bands.fwhm, np.median(spacing)) * FWHM_TO_SIGMA
-    kernel = np.exp(-0.5 * ((wavelength[None] - bands.wavelength[:, None]) / width[:, None]) ** 2)
+    kernel = _gaussian((wavelength[None] - bands.wavelength[:, None]) / width[:, None])
     kernel /= np.maximum(kernel.sum(1, keepdims=True), 1e-30)
     weight: np.ndarray = response @ kernel.T * spacing
     return weight

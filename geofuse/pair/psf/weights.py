@@ -15,6 +15,7 @@ from geofuse.pair.grid import Axis
 
 REACH_SIGMAS = 4.0
 GAUSSIAN = 2.0  # exponent
+LOWEST = 700.0  # of a logarithm that is still a number
 TAPS = 8  # points of the polynomial through a lattice of the blurred image
 CUBIC = -0.5  # Keys' third-order-accurate parameter
 
@@ -82,8 +83,9 @@ def _reflect(index: np.ndarray, n: int) -> np.ndarray:
 def _kernel(distance: np.ndarray, exponent: float) -> np.ndarray:
     """Weights at distances in standard deviations, along the last axis; they sum to 1."""
     alpha = np.sqrt(gamma(1 / exponent) / gamma(3 / exponent))
-    height = np.exp(-0.5 * distance**2 if exponent == GAUSSIAN else -((np.abs(distance) / alpha) ** exponent))
-    weight = np.where(np.abs(distance) <= REACH_SIGMAS, height, 0.0)
+    near = np.minimum(np.abs(distance), REACH_SIGMAS)
+    power = -0.5 * near**2 if exponent == GAUSSIAN else -((near / alpha) ** exponent)
+    weight = np.where(np.abs(distance) <= REACH_SIGMAS, np.exp(np.maximum(power, -LOWEST)), 0.0)
     return np.asarray(weight / weight.sum(-1, keepdims=True))
 
 
