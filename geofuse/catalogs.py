@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +65,74 @@ def search_pairs(
 
     wanted = Wanted.of(hsi, msi, bbox, datetime, max_gap, max_cloud, min_overlap)
     return _table(find_pairs(source, wanted, allow_hosts, patch_url))
+
+
+def batch(
+    pairs: pd.DataFrame,
+    output: str | Path,
+    *,
+    jobs: int = 1,
+    method: str = "auto",
+    srf: str | Path = "auto",
+    model: str | Path | None = None,
+    tile: int | Literal["auto"] = "auto",
+    device: str = "auto",
+    memory: int | None = None,
+    dtype: str = "int16",
+    hsi_bands: str | None = None,
+    msi_bands: str | None = None,
+    msi_resolution: float | None = None,
+    uncertainty: bool = False,
+    progress: bool = True,
+    seed: int = 0,
+    train_seconds: float | None = None,
+) -> pd.DataFrame:
+    """Fuse every pair of a table into a STAC collection; what is there already, of the same inputs and options, stays.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        What `search_pairs` returned, or rows of it.
+    output : path
+        Folder; ``collection.json``, ``items.parquet``, ``log.jsonl`` and a folder for each pair appear in it.
+    jobs : int
+        Pairs at once, each in a process of its own where there are several (a script needs ``if __name__ == "__main__":`` then).
+    method, srf, model, tile, device, uncertainty, progress, seed, train_seconds
+        As for `geofuse.fuse`; ``model`` is the file of a model.
+    memory : int, optional
+        Bytes that all pairs at once may use; 8 GB by default.
+    dtype : str
+        ``int16`` (scale 0.0001) or ``float32``.
+    hsi_bands, msi_bands, msi_resolution
+        As ``bands`` and ``resolution`` of `geofuse.open_hsi` and `geofuse.open_msi`.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair: ``id``, ``state`` (``done``, ``failed``, ``waiting``), ``reason``, ``seconds``, and scores.
+
+    Raises
+    ------
+    InvalidInput
+        The table is none of pairs, an option cannot be used, or another batch works in the folder. A pair that fails raises nothing.
+    """
+    import pandas as pd
+
+    from geofuse.errors import InvalidInput
+    from geofuse.pipeline.batch import checked_options, run_batch
+    from geofuse.run.plan import DEFAULT_MEMORY
+
+    if "pair" not in getattr(pairs, "columns", ()):
+        raise InvalidInput("The table has no column 'pair'; expected what geofuse.search_pairs returned, or rows of it.")
+    options = {
+        "method": method, "srf": str(srf), "model": None if model is None else Path(model), "tile": tile, "device": device,
+        "memory": memory or DEFAULT_MEMORY, "dtype": dtype, "hsi_bands": hsi_bands, "msi_bands": msi_bands, "msi_resolution": msi_resolution,
+        "uncertainty": uncertainty, "seed": seed, "train_seconds": train_seconds,
+    }  # fmt: skip
+    left = [(row["hsi"], row["reason"]) for row in pairs.attrs.get("left", ())]
+    checked_options(options, jobs)
+    states = run_batch(list(pairs["pair"]), Path(output).expanduser(), options, jobs=jobs, progress=progress, left=left)
+    return pd.DataFrame([state.row | state.scores for state in states], columns=None if states else ["id", "state", "reason", "seconds"])
 
 
 def _table(found: Pairs) -> pd.DataFrame:

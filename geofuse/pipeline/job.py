@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from geofuse.cube.sources import SOURCE, source_of
 from geofuse.cube.values import StoredType
 from geofuse.errors import InvalidInput, InvalidOutput, NotReflectance, RunError, warned
 from geofuse.io.read.fingerprint import content_sha256, file_sha256, fingerprint, local_name
+from geofuse.io.read.items import name_of
 from geofuse.io.read.open import files_of, open_hsi, open_msi
 from geofuse.io.write.base import OutputFormat
 from geofuse.io.write.destinations import Destination, destination_of
@@ -46,8 +48,11 @@ from geofuse.run.scheduling import started
 from geofuse.run.usage import Clock, peak_rss_mb, versions
 from geofuse.stac.footprint import footprint
 from geofuse.stac.item import Processing, Source, make_item, write_item
+from geofuse.view.thumbnail import write_thumbnail
 
 if TYPE_CHECKING:
+    import pystac
+
     from geofuse.model import Model
 
 DTYPES = ("int16", "float32")
@@ -56,10 +61,10 @@ SHOWN = 400  # pixels along the longer side of the picture of the quality layer
 
 @dataclass(frozen=True)
 class Job:
-    """One fusion of two files; see ``geofuse fuse --help``."""
+    """One fusion of two files, or of two STAC items; see ``geofuse fuse --help``."""
 
-    hsi: str
-    msi: str
+    hsi: str | pystac.Item
+    msi: str | pystac.Item
     output: Path
     method: str = "auto"
     srf: str = "auto"
@@ -85,6 +90,11 @@ class Job:
     train_seconds: float | None = None
     remote: str | None = None
     """Address that the output goes to when it is complete, its item beside it; ``output`` is where it is made."""
+    save_model: Path | None = None
+    thumbnail: Path | None = None
+    """A small picture (.png) to make."""
+    collection: pystac.Collection | None = None
+    """That the item belongs to."""
 
     @property
     def item_path(self) -> Path:
@@ -104,12 +114,22 @@ class Job:
     @property
     def outputs(self) -> tuple[Path, ...]:
         """Every file that the job writes."""
-        return (self.output, *self.layers, *self.reports, *((self.item_path,) if self.stac else ()))
+        return (self.output, *self.layers, *self.further, *((self.item_path,) if self.stac else ()))
 
     @property
     def layers(self) -> tuple[Path, ...]:
         """The rasters that go beside the output."""
         return (self.quality_path, *((self.uncertainty_path,) if self.uncertainty else ()))
+
+    @property
+    def further(self) -> tuple[Path, ...]:
+        """The files that are made of the result, and stay on this machine."""
+        return (*self.reports, *(path for path in (self.save_model, self.thumbnail) if path is not None))
+
+    @property
+    def input_files(self) -> list[str]:
+        """Every file that is read, as its item or its user names it."""
+        return [*self._hsi_files, *self._msi_files]
 
     @property
     def format(self) -> OutputFormat:
@@ -142,16 +162,17 @@ class Job:
         if not names_a_format(self.output):
             raise InvalidOutput(f"The output {self.output} must end in {endings()}; its STAC item goes beside it as .json.")
         self.format.check(self.output, {})
-        for path in (Path(local_name(source)).expanduser().resolve() for source in (*self._hsi_files, *self._msi_files)):
+        for path in (Path(local_name(source)).expanduser().resolve() for source in self.input_files):
             for made in self.outputs:
                 if made.resolve() in (path, *path.parents):
                     raise InvalidOutput(f"The output {made} is one of the inputs, or holds one; give it another name.")
+        for path in self.further:
+            check_output(path, overwrite=True)
         for path in self.reports:
             if path.suffix.lower() not in (".json", ".html"):
                 raise InvalidInput(f"The report {path} must end in .json or .html, to say what it shall be.")
             if self.stac and path.resolve() == self.item_path.resolve():
                 raise InvalidInput(f"The report {path} would replace the STAC item of the output; give it another name.")
-            check_output(path, overwrite=True)
         self._check_destinations()
         from geofuse.methods.registry import check_method  # last, because it loads torch
 
@@ -185,7 +206,7 @@ class Job:
             Writing failed; nothing appeared, and it says whether another run can resume from what was finished.
         """
         self.check()
-        check_files_seen([*self._hsi_files, *self._msi_files])
+        check_files_seen(self.input_files)
         clock, command = Clock(), self._command()
         scene, given = checked_pair(*self._opened()), self._given_model()
         planned = self._plan(scene, given)
@@ -213,7 +234,7 @@ class Job:
             staged.publish()
             clock.lap("write")
             report = self._report(fused, receipt, clock, shares(counts), _thumbnail(staged.quality))
-            written = [self._write_report(report, path) for path in self.reports]
+            written = [*(self._write_report(report, path) for path in self.reports), *self._write_further(model)]
             if self.stac:
                 self._write_item(report, scene.hsi, scene.msi, written)
             destination.publish(receipt.sha256, run)  # first: who finds the item shall find what it describes
@@ -235,7 +256,7 @@ class Job:
         """
         if self.overwrite or (self.resume and folder_of(self.output.absolute()).exists()):
             return False
-        if not all(path.exists() for path in self.reports):
+        if not all(path.exists() for path in self.further):
             return False
         run = self._run(self._command())
         return all(place.exists(run) for place in (self.destination, *self._beside))
@@ -324,7 +345,7 @@ class Job:
             if StoredType.named(self.dtype).limit < math.inf:
                 warnings.simplefilter("ignore", NotReflectance)  # it is an error then
             hsi = open_hsi(self.hsi, bands=self.hsi_bands, trust_input=self.trust_input)
-        check_storable(hsi, self.dtype, self.hsi)
+        check_storable(hsi, self.dtype, name_of(self.hsi))
         return hsi, open_msi(self.msi, bands=self.msi_bands, resolution=self.msi_resolution, trust_input=self.trust_input)
 
     def _plan(self, scene: Scene, model: Model | None) -> Plan:
@@ -357,7 +378,7 @@ class Job:
             "peak_rss_mb": peak_rss_mb(),
             "peak_rss_mb_after": clock.peaks,
             "versions": versions(),
-            "inputs": {"hsi": str(self.hsi), "msi": str(self.msi)},
+            "inputs": {"hsi": name_of(self.hsi), "msi": name_of(self.msi)},
             "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist(), "good": table.good.tolist()},
             "output": {"path": str(self.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
             "quality": {name: round(share, 6) for name, share in quality.items()},
@@ -369,6 +390,13 @@ class Job:
         found = Report(made | about_run)
         return Report(redacted(found.to_dict() | {"warnings": found.warnings()}), quality=shown)  # with what the figures call for
 
+    def _write_further(self, model: Model) -> Iterator[tuple[str, Path]]:
+        if self.save_model is not None:
+            model.save(self.save_model)
+            yield "model", self.save_model
+        if self.thumbnail is not None:
+            yield "thumbnail", write_thumbnail(self.output, self.thumbnail)
+
     def _write_report(self, report: Report, path: Path) -> tuple[str, Path]:
         if path.suffix.lower() == ".html":
             report.to_html(path)
@@ -379,7 +407,7 @@ class Job:
     def _write_item(self, report: Report, hsi: xr.DataArray, msi: xr.DataArray, written: list[tuple[str, Path]]) -> None:
         sources = [
             Source.known(role, source_of(cube) | ({} if SOURCE in cube.attrs else {"href": href}), title)  # type: ignore[arg-type]
-            for role, href, cube, title in zip(("hsi", "msi"), (self.hsi, self.msi), (hsi, msi), self.titles, strict=True)
+            for role, href, cube, title in zip(("hsi", "msi"), map(name_of, (self.hsi, self.msi)), (hsi, msi), self.titles, strict=True)
         ]
         item = make_item(
             self.output,
@@ -390,6 +418,7 @@ class Job:
             datetime=self.datetime,
             assets={"quality": self.quality_path} | dict(written) | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {}),
             elsewhere=self.remote is not None,
+            collection=self.collection,
         )
         write_item(item, self.item_path)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def write_geoparquet(items: Sequence[dict[str, Any]], path: Path) -> Path:
+def write_geoparquet(items: Iterable[dict[str, Any]], path: Path) -> Path:
     """Write items with rustac, complete or not at all.
 
     Raises
