@@ -13,6 +13,7 @@ ITEM_CHARACTERS = 2**24
 """Of an item, or of any other member of a document, at most."""
 CATALOG_CHARACTERS = 2**26
 _PIECE = 2**18
+_OF_NUMBERS = "0123456789.eE+-"
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -61,7 +62,7 @@ class _Text:
                 if not self.more():
                     raise InvalidCube(f"no valid JSON ({error}); fetch it again") from None
                 continue
-            if end < len(self.text) or self.ended:
+            if self.ended or (end < len(self.text) and self.text[end] not in _OF_NUMBERS):
                 self.at = end
                 return found
             self.more()  # a number may go on in the next piece

@@ -333,5 +333,5 @@ def _why(hsi: Candidate, msi: Candidate, overlap: float, count: int) -> str:
 
 
 def _days(seconds: float) -> str:
-    days = seconds / DAY_S
-    return f"{days:.3g} day{'' if round(days, 2) == 1 else 's'}" if days >= 1 else f"{seconds / 3600:.3g} hours"
+    days = round(seconds / DAY_S, 1)
+    return f"{days:g} day{'' if days == 1 else 's'}" if days >= 1 else f"{seconds / 3600:.2g} hours"

@@ -27,6 +27,7 @@ from geofuse.stac.documents import read_features
 MOST_DOCUMENTS = 1_000_000
 """Catalogs and pages that are opened of one source at most."""
 DEEPEST = 32
+_PAGE = 100  # items
 _MISSING = "this needs {what}, which is not installed; pip install 'geofuse[cloud]'"
 
 
@@ -217,7 +218,10 @@ def _searched(place: str, query: Query, access: Access) -> Iterator[Found]:
     """Items of an API, filtered by the server and page by page."""
     client = _client(place, access)
     try:
-        search = client.search(collections=list(query.collections), bbox=query.bbox, datetime=query.datetime, limit=100, max_items=None)
+        posted = any(link.extra_fields.get("method") == "POST" for link in client.get_links("search"))
+        search = client.search(
+            method="POST" if posted else "GET", collections=list(query.collections), bbox=query.bbox, datetime=query.datetime, limit=_PAGE
+        )
         for page in search.pages_as_dicts():
             features = page.get("features")
             for feature in features if isinstance(features, list) else ():

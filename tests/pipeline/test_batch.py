@@ -268,6 +268,6 @@ def test_exit_statuses_and_tables_of_the_command_line(tmp_path: Path, capsys: py
     capsys.readouterr()
     assert ended("batch", "pairs", str(source), "--hsi", "h", "--msi", "m", "--max-gap", "24h", "--json", "-") == 0
     said = json.loads(capsys.readouterr().out)
-    reasons = [f"overlap 100 %, {gap} hours apart; the only one" for gap in ("24", "24")]
-    assert said["pairs"] == [{"id": n, "hsi": n, "msi": ["m"], "reason": why} for n, why in zip("ab", reasons, strict=True)]
+    why = "overlap 100 %, 1 day apart; the only one"
+    assert said["pairs"] == [{"id": name, "hsi": name, "msi": ["m"], "reason": why} for name in "ab"]
     assert said["left"] == []
