@@ -157,8 +157,9 @@ def fuse(
         bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif or .zarr.")
     ] = False,
     model: Annotated[
-        Path | None, typer.Option(help="Apply this model instead of fitting one: a file that Model.save wrote in Python.")
+        Path | None, typer.Option(help="Apply this model instead of fitting one: a file of --save-model, or of Model.save in Python.")
     ] = None,
+    save_model: Annotated[Path | None, typer.Option(help="Write the model too, as .safetensors.")] = None,
     seed: Seed = 0,
     train_seconds: TrainSeconds = None,
     resume: Annotated[bool, typer.Option(help="Resume an interrupted run of the same command.")] = True,
@@ -181,7 +182,8 @@ def fuse(
     place = local_place(output) if remote else path_of(output)
     job = Job(
         hsi, msi, place, method=method, srf=srf, tile=tile_of(tile), device=device, memory=bytes_of(memory_limit), dtype=dtype,
-        reports=tuple(map(path_of, report or ())), stac=stac, model=model and path_of(model), seed=seed, overwrite=overwrite, resume=resume,
+        reports=tuple(map(path_of, report or ())), stac=stac, model=model and path_of(model),
+        save_model=save_model and path_of(save_model), seed=seed, overwrite=overwrite, resume=resume,
         progress=not quiet, remote=remote, uncertainty=uncertainty, trust_input=trust_input, hsi_bands=hsi_bands, msi_bands=msi_bands,
         msi_resolution=msi_resolution, train_seconds=train_seconds, datetime=None if datetime is None else parse_time(datetime),
     )  # fmt: skip
