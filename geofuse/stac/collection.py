@@ -49,7 +49,7 @@ def write_collection(folder: Path) -> Path | None:
     if importlib.util.find_spec("rustac") is None:
         warnings.warn(f"{PARQUET} is not written: rustac is not installed; pip install 'geofuse[cloud]'", UserWarning, stacklevel=2)
     else:
-        write_geoparquet((_located(item, path, folder) for item, path in zip(_each(paths), paths, strict=True)), folder / PARQUET)
+        write_geoparquet(lambda: (_located(item, path, folder) for item, path in zip(_each(paths), paths, strict=True)), folder / PARQUET)
     return folder / COLLECTION
 
 

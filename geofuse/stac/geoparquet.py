@@ -5,9 +5,12 @@ rustac, which writes them, reads a file whole: 20,000 items took 1.2 GB. pyarrow
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ import shapely
 
 from geofuse.errors import InvalidCube, InvalidInput
 
-_BATCH = 256
+_BATCH = 256  # items that are read at once
+_WRITTEN = 16
 _TOP = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
 _MISSING = "{what} is not installed; pip install 'geofuse[cloud]'"
 
@@ -75,8 +79,14 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def write_geoparquet(items: Iterable[dict[str, Any]], path: Path) -> Path:
-    """Write items with rustac, complete or not at all.
+def write_geoparquet(read: Callable[[], Iterator[dict[str, Any]]], path: Path) -> Path:
+    """Write items with rustac, some at a time, complete or not at all.
+
+    Parameters
+    ----------
+    read : callable
+        Begins the items anew; it is called twice.
+    path : pathlib.Path
 
     Raises
     ------
@@ -84,13 +94,46 @@ def write_geoparquet(items: Iterable[dict[str, Any]], path: Path) -> Path:
         rustac is not installed.
     """
     try:
-        import rustac
+        from rustac import geoparquet_writer
     except ImportError:
         raise InvalidInput(f"cannot write {path}: " + _MISSING.format(what="rustac")) from None
     part = path.with_name(f".{path.name}.part.parquet")
+
+    async def write() -> None:
+        first = _showing_all(read())
+        known = {item["id"] for item in first}
+        others = (item for item in read() if item["id"] not in known)
+        async with geoparquet_writer(first, str(part)) as file:
+            while some := list(islice(others, _WRITTEN)):
+                await file.write(some)
+
     try:
-        rustac.write_sync(str(part), list(items))
+        with ThreadPoolExecutor(1) as thread:  # where a loop runs already, as in a notebook, another needs a thread of its own
+            thread.submit(asyncio.run, write()).result()
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def _showing_all(items: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The few items that show every member that any has, and every type: the writer drops whatever its first items have not."""
+    seen: set[tuple[str, str]] = set()
+    shown = []
+    for item in items:
+        members = set(_members(item))
+        if not members <= seen:
+            seen |= members
+            shown.append(item)
+    return shown
+
+
+def _members(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every member of a JSON value by its path, with its type."""
+    yield path, type(value).__name__
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _members(inner, f"{path}/{key}")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _members(inner, f"{path}/*")
