@@ -7,28 +7,24 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
-import numpy as np
 import xarray as xr
 
-from geofuse.cube.bands import BandTable
 from geofuse.cube.flags import shares
 from geofuse.cube.sampling import check_storable
-from geofuse.cube.sources import SOURCE, source_of
 from geofuse.cube.values import StoredType
-from geofuse.errors import InvalidInput, InvalidOutput, NotReflectance, RunError, warned
+from geofuse.errors import InvalidInput, InvalidOutput, NotReflectance, RunError
 from geofuse.io.read.fingerprint import content_sha256, file_sha256, fingerprint, local_name
 from geofuse.io.read.items import name_of
 from geofuse.io.read.open import files_of, open_hsi, open_msi
 from geofuse.io.write.base import OutputFormat
 from geofuse.io.write.destinations import Destination, destination_of
-from geofuse.io.write.engine import Receipt, stage_tiles, write_raster
+from geofuse.io.write.engine import stage_tiles, write_raster
 from geofuse.io.write.formats import endings, format_of, names_a_format
 from geofuse.io.write.journal import differences
 from geofuse.io.write.layer import write_quality_once
@@ -41,14 +37,12 @@ from geofuse.pair.scene import Scene
 from geofuse.pipeline import apply
 from geofuse.pipeline.pair import checked_pair, pair
 from geofuse.pipeline.plan import plan_scene
-from geofuse.redact import redacted
-from geofuse.reporting.report import Report, report_of
+from geofuse.pipeline.record import make_report, shown_of, write_further, write_record
+from geofuse.reporting.report import Report
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
 from geofuse.run.scheduling import started
-from geofuse.run.usage import Clock, peak_rss_mb, versions
+from geofuse.run.usage import Clock
 from geofuse.stac.footprint import footprint
-from geofuse.stac.item import Processing, Source, make_item, write_item
-from geofuse.view.thumbnail import write_thumbnail
 
 if TYPE_CHECKING:
     import pystac
@@ -56,7 +50,6 @@ if TYPE_CHECKING:
     from geofuse.model import Model
 
 DTYPES = ("int16", "float32")
-SHOWN = 400  # pixels along the longer side of the picture of the quality layer
 
 
 @dataclass(frozen=True)
@@ -233,10 +226,10 @@ class Job:
             counts = write_quality_once(staged, work, self.quality_path)
             staged.publish()
             clock.lap("write")
-            report = self._report(fused, receipt, clock, shares(counts), _thumbnail(staged.quality))
-            written = [*(self._write_report(report, path) for path in self.reports), *self._write_further(model)]
+            report = make_report(self, fused, receipt, clock, shares(counts), shown_of(staged.quality))
+            written = list(write_further(self, report, model))
             if self.stac:
-                self._write_item(report, scene.hsi, scene.msi, written)
+                write_record(self, report, scene.hsi, scene.msi, written)
             destination.publish(receipt.sha256, run)  # first: who finds the item shall find what it describes
             for place in self._beside:
                 place.publish(run=run)
@@ -370,60 +363,3 @@ class Job:
                 f"The model {self.model} was fitted without uncertainty; expected one that was fitted with it, or no --model."
             )
         return model
-
-    def _report(self, fused: xr.DataArray, receipt: Receipt, clock: Clock, quality: dict[str, float], shown: np.ndarray) -> Report:
-        table = BandTable.from_cube(fused)
-        about_run: dict[str, Any] = {
-            "seconds": clock.laps,
-            "peak_rss_mb": peak_rss_mb(),
-            "peak_rss_mb_after": clock.peaks,
-            "versions": versions(),
-            "inputs": {"hsi": name_of(self.hsi), "msi": name_of(self.msi)},
-            "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist(), "good": table.good.tolist()},
-            "output": {"path": str(self.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
-            "quality": {name: round(share, 6) for name, share in quality.items()},
-        }
-        made = report_of(fused).to_dict()
-        if receipt.clipped:
-            text = f"{receipt.clipped} values did not fit {self.dtype} and were set to its limit; --dtype float32 keeps them."
-            about_run["warnings"] = [*made.get("warnings", []), warned("clipped", text)]
-        found = Report(made | about_run)
-        return Report(redacted(found.to_dict() | {"warnings": found.warnings()}), quality=shown)  # with what the figures call for
-
-    def _write_further(self, model: Model) -> Iterator[tuple[str, Path]]:
-        if self.save_model is not None:
-            model.save(self.save_model)
-            yield "model", self.save_model
-        if self.thumbnail is not None:
-            yield "thumbnail", write_thumbnail(self.output, self.thumbnail)
-
-    def _write_report(self, report: Report, path: Path) -> tuple[str, Path]:
-        if path.suffix.lower() == ".html":
-            report.to_html(path)
-            return "report_html", path
-        report.to_json(path)
-        return "report", path
-
-    def _write_item(self, report: Report, hsi: xr.DataArray, msi: xr.DataArray, written: list[tuple[str, Path]]) -> None:
-        sources = [
-            Source.known(role, source_of(cube) | ({} if SOURCE in cube.attrs else {"href": href}), title)  # type: ignore[arg-type]
-            for role, href, cube, title in zip(("hsi", "msi"), map(name_of, (self.hsi, self.msi)), (hsi, msi), self.titles, strict=True)
-        ]
-        item = make_item(
-            self.output,
-            Processing(str(report.to_dict()["method"]), lineage=report.sentences()),
-            item_path=self.item_path,
-            sources=sources,
-            quality=report.summary(),
-            datetime=self.datetime,
-            assets={"quality": self.quality_path} | dict(written) | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {}),
-            elsewhere=self.remote is not None,
-            collection=self.collection,
-        )
-        write_item(item, self.item_path)
-
-
-def _thumbnail(quality: np.ndarray) -> np.ndarray:
-    """Every so many pixels of a quality layer: flags have no mean."""
-    step = max(1, -(-max(quality.shape) // SHOWN))
-    return quality[::step, ::step]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +67,10 @@ class _Worker:
             return State(pair.id, pair.hsi.id, pair.msi.id, FAILED, reason).write(task.output)
 
     def end(self) -> None:
-        self.process.terminate()
+        self.pipe.close()  # at which it ends, unless it is at work
+        if self.task is not None:
+            self.process.terminate()
         self.process.join()
-        self.pipe.close()
 
 
 def _serve(pipe: Connection[Any, Any]) -> None:
@@ -80,5 +82,6 @@ def _serve(pipe: Connection[Any, Any]) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the batch ends its processes itself
     keep_freed_memory()
-    while True:
-        pipe.send(run_task(pipe.recv()))
+    with suppress(EOFError):
+        while True:
+            pipe.send(run_task(pipe.recv()))
