@@ -24,7 +24,7 @@ from geofuse.cli import main
 from geofuse.errors import InvalidInput, InvalidOutput
 from geofuse.io.read.fingerprint import file_sha256
 from tests.crops import few_files
-from tests.stac.catalog import item, serving, write_items
+from tests.stac.catalog import item, serving, serving_api, write_items
 from tests.stac.conftest import validate as schemas
 
 validate = schemas  # the fixture
@@ -200,6 +200,23 @@ def test_signed_addresses_are_opened_and_kept_nowhere(tmp_path: Path) -> None:
     events = [json.loads(line)["event"] for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert events.count("done") == 2
     assert len(stamps(tmp_path / "out")) == 1
+
+
+def test_from_a_stac_api_to_a_cube_of_all_bands(tmp_path: Path) -> None:
+    """Client, server and reader are those of others: pystac-client, rustac, odc-stac."""
+    pytest.importorskip("pystac_client")
+    import odc.stac
+
+    source = catalog(tmp_path / "source", ["a", "b"], (tmp_path / "source").as_uri())
+    with serving_api(source) as root:
+        assert made(root, tmp_path / "out", method="bicubic").state.tolist() == ["done", "done"]
+    items = list(pystac.Collection.from_file(str(tmp_path / "out" / "collection.json")).get_items())
+    links = {link.extra_fields["geofuse:role"]: link.href for link in items[0].links if link.rel == "derived_from"}
+    assert links == {"hsi": f"{root}/collections/h/items/a", "msi": f"{root}/collections/m/items/m"}
+    cube = odc.stac.load(items, chunks={})
+    with rasterio.open(few_files()[0]) as hsi:
+        assert len(cube.data_vars) == hsi.count + 1  # the quality layer
+    assert dict(cube.sizes) == {"y": 133, "x": 117, "time": 2}
 
 
 PROGRAM = "from geofuse.cli import main\nmain()"

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 Answer = Callable[[SimpleHTTPRequestHandler], bool]
 
@@ -58,6 +65,28 @@ def write_catalog(folder: Path, items: list[dict[str, Any]], *extra: dict[str, s
     outer = {"type": "Catalog", "id": "outer", **about, "links": [{"rel": "child", "href": "./inner.json"}]}
     (folder / "catalog.json").write_text(json.dumps(outer), encoding="utf-8")
     return folder / "catalog.json"
+
+
+@contextmanager
+def serving_api(items: Path) -> Iterator[str]:
+    """Serve an ItemCollection as a STAC API, by ``rustac serve``, which others wrote. Yields its address."""
+    program = Path(sys.executable).with_name("rustac")
+    if not program.exists():
+        pytest.skip("rustac is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = subprocess.Popen([str(program), "serve", "-a", address, "--create-collections", str(items)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with suppress(OSError):
+                urllib.request.urlopen(f"http://{address}", timeout=1).close()
+                break
+            time.sleep(0.1)
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @contextmanager

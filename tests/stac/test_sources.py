@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from geofuse.io.read.access import Access
 from geofuse.stac import sources
 from geofuse.stac.pairs import Wanted, find_pairs
 from geofuse.stac.sources import Query, read_items
-from tests.stac.catalog import item, serving, write_catalog, write_items
+from tests.stac.catalog import item, serving, serving_api, write_catalog, write_items
 
 ITEMS = [item("a", "h"), item("b", "m"), item("c", "other"), item("d", "h", time="2024-08-01T00:00:00Z", box=(20.0, 0.0, 21.0, 1.0))]
 BOTH = Query(("h", "m"))
@@ -144,28 +141,12 @@ def test_pages_lead_to_no_other_place_of_the_network(hostile: str, tmp_path: Pat
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A STAC API that others wrote, with 250 hyperspectral items, so that it has pages, and two multispectral ones."""
     pytest.importorskip("pystac_client")
-    program = Path(sys.executable).with_name("rustac")
-    if not program.exists():
-        pytest.skip("rustac is not installed")
     folder = tmp_path_factory.mktemp("rustac")
     many = [item(f"h{k}", "h", time=f"2024-06-{1 + k % 30:02d}T10:00:00Z", href="http://127.0.0.1:9/a.tif") for k in range(250)]
     fine = [item("m1", "m", href="file:///data/m.tif"), item("m2", "m", box=(20.0, 0.0, 21.0, 1.0), href="file:///data/m.tif")]
     made = write_items(folder / "items.json", [*many, *fine])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = subprocess.Popen([str(program), "serve", "-a", address, "--create-collections", str(made)], stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"http://{address}", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait()
+    with serving_api(made) as address:
+        yield address
 
 
 def test_a_stac_api_page_by_page(server: str) -> None:
