@@ -24,8 +24,12 @@ MODEL = ("load", "save")  # what users call of it; the rest is for the tiles
 
 
 def commands() -> dict[str, Any]:
-    """Every command of the command line by name, as click describes it."""
-    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    """Every command of the command line by name, as click describes it; those of a group by both names."""
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found |= {name: command} if inner is None else {f"{name} {key}": inner[key] for key in inner}
+    return found
 
 
 def spellings(parameter: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from . import api, cube, errors, simulate
 from .accessors import HsiAccessor, MossFuseAccessor
 from .api import compare, evaluate, fit, fuse, plan, report, to_cog, to_stac, to_zarr
+from .catalogs import batch, search_pairs
 from .demo import demo_data
 from .errors import GeofuseError, InvalidCube, InvalidInput, InvalidOutput, InvalidPair, RunError
 from .io.read.open import open_hsi, open_msi
@@ -24,6 +25,7 @@ __all__ = [
     "Report",
     "RunError",
     "api",
+    "batch",
     "compare",
     "cube",
     "demo_data",
@@ -35,6 +37,7 @@ __all__ = [
     "open_msi",
     "plan",
     "report",
+    "search_pairs",
     "simulate",
     "to_cog",
     "to_stac",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 import traceback
@@ -15,40 +14,33 @@ from typing import Annotated, Any
 
 import typer
 
+from geofuse.cli_batch import batch
+from geofuse.cli_options import (
+    SCHEDULERS,
+    Bands,
+    Debug,
+    Device,
+    MaskFile,
+    Masked,
+    Quiet,
+    Register,
+    Resolution,
+    Seed,
+    TrainSeconds,
+    TrustInput,
+    bytes_of,
+    checked_json,
+    is_stdout,
+    path_of,
+    tile_of,
+    write_json,
+)
 from geofuse.errors import GeofuseError, InvalidInput
 from geofuse.redact import redact
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(batch, name="batch")
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same device, same result.")]
-TrainSeconds = Annotated[
-    float | None,
-    typer.Option(help="Bound of the training of a network (mossfuse, mossfuse-paper); by default 60, or 20 for mossfuse on a GPU."),
-]
-TrustInput = Annotated[
-    bool, typer.Option("--trust-input", help="Open whatever GDAL knows, with all that it names: VRT, netCDF, HDF5, WMS, ….")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")]
-BANDS = (
-    "Bands to take, in this order, separated by commas: names; numbers from 1 and ranges of them (1-50,60); ranges of wavelengths "
-    "(450-900nm, 0.45-0.9um); for a STAC item also keys and common names of its assets (B02,red)."
-)
-Bands = Annotated[str | None, typer.Option(help=BANDS)]
-Resolution = Annotated[
-    float | None,
-    typer.Option(
-        help="Pixel size, in units of the CRS, onto which to bring the assets of a STAC item that differ in it; all of them by default."
-    ),
-]
-MaskFile = Annotated[
-    str | None, typer.Option("--mask", help="Raster of what to leave out of both images, on any grid; all but 0 and nodata is masked.")
-]
-SCHEDULERS = (
-    "threads; processes; synchronous; distributed (a dask cluster on this machine, a process a core, which survives dead workers); "
-    "cuda (the same, a process a GPU); or the address of a dask scheduler (tcp://…)."
-)
 DONE, FAILED, REJECTED, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -154,9 +146,7 @@ def fuse(
     ] = None,
     srf: Annotated[str, typer.Option(help="auto (estimated), a sensor such as Sentinel-2A, or a CSV file.")] = "auto",
     mask: MaskFile = None,
-    masked: Annotated[
-        str, typer.Option(help="Where one image is masked, by --mask or its product: nodata, or one-image (what the other alone says).")
-    ] = "nodata",
+    masked: Masked = "nodata",
     tile: Annotated[str, typer.Option(help="Fine pixels along each side of a tile, or auto.")] = "auto",
     device: Device = "auto",
     scheduler: Annotated[str, typer.Option(help=SCHEDULERS)] = "threads",
@@ -172,13 +162,12 @@ def fuse(
         bool, typer.Option("--uncertainty", help="Write standard deviations too, as OUT_uncertainty.tif or .zarr.")
     ] = False,
     model: Annotated[
-        Path | None, typer.Option(help="Apply this model instead of fitting one: a file that Model.save wrote in Python.")
+        Path | None, typer.Option(help="Apply this model instead of fitting one: a file of --save-model, or of Model.save in Python.")
     ] = None,
+    save_model: Annotated[Path | None, typer.Option(help="Write the model too, as .safetensors.")] = None,
     seed: Seed = 0,
     train_seconds: TrainSeconds = None,
-    register: Annotated[
-        str, typer.Option(help="global: one shift. local: a smooth displacement from place to place too. none: the georeference as it is.")
-    ] = "global",
+    register: Register = "global",
     resume: Annotated[bool, typer.Option(help="Resume an interrupted run of the same command.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run, and stop.")] = False,
@@ -196,10 +185,11 @@ def fuse(
     if scheduler == "cuda" and device not in ("auto", "cuda"):
         raise InvalidInput(f"The scheduler cuda gives each worker a GPU of its own, and the device is {device!r}; leave --device away.")
     remote = output if is_remote(output) else None
-    place = local_place(output) if remote else _path(output)
+    place = local_place(output) if remote else path_of(output)
     job = Job(
-        hsi, msi, place, method=method, srf=srf, tile=_tile(tile), device=device, memory=_bytes(memory_limit), dtype=dtype,
-        reports=tuple(map(_path, report or ())), stac=stac, model=model and _path(model), seed=seed, overwrite=overwrite, resume=resume,
+        hsi, msi, place, method=method, srf=srf, tile=tile_of(tile), device=device, memory=bytes_of(memory_limit), dtype=dtype,
+        reports=tuple(map(path_of, report or ())), stac=stac, model=model and path_of(model),
+        save_model=save_model and path_of(save_model), seed=seed, overwrite=overwrite, resume=resume,
         progress=not quiet, remote=remote, uncertainty=uncertainty, trust_input=trust_input, hsi_bands=hsi_bands, msi_bands=msi_bands,
         msi_resolution=msi_resolution, mask=mask, masked=masked, train_seconds=train_seconds, register=register,
         datetime=None if datetime is None else parse_time(datetime),
@@ -238,7 +228,7 @@ def evaluate(
     from geofuse import api, open_hsi, open_msi
     from geofuse.reporting.plain import to_plain
 
-    json = _checked_json(json)
+    json = checked_json(json)
     chosen = None if methods is None else tuple(m.strip() for m in methods.split(",") if m.strip())
     cubes = (
         open_hsi(hsi, bands=hsi_bands, trust_input=trust_input),
@@ -247,7 +237,7 @@ def evaluate(
     table = api.evaluate(*cubes, methods=chosen, mask=mask, seed=seed, device=device, progress=not quiet, train_seconds=train_seconds)
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     if json is not None:
-        _write_json({row["method"]: {k: v for k, v in row.items() if k != "method"} for row in to_plain(table.to_dict("records"))}, json)
+        write_json({row["method"]: {k: v for k, v in row.items() if k != "method"} for row in to_plain(table.to_dict("records"))}, json)
 
 
 @app.command()
@@ -273,12 +263,12 @@ def compare(
     from geofuse import api, open_hsi
     from geofuse.reporting.plain import to_plain
 
-    json = _checked_json(json)
+    json = checked_json(json)
     scores = api.compare(open_hsi(fused, trust_input=trust_input), open_hsi(truth, trust_input=trust_input), ratio=ratio)
     for name, value in scores.items():
         print(f"{name:8s} {value:.4f}")
     if json is not None:
-        _write_json(to_plain(scores), json)
+        write_json(to_plain(scores), json)
 
 
 @app.command()
@@ -294,12 +284,12 @@ def info(
     from geofuse import open_msi
     from geofuse.view.describe import describe, facts
 
-    json = _checked_json(json)
+    json = checked_json(json)
     cube = open_msi(file, bands=bands, resolution=resolution, trust_input=trust_input)
-    if json is None or not _is_stdout(json):
+    if json is None or not is_stdout(json):
         print(describe(cube, redact(file)))
     if json is not None:
-        _write_json(facts(cube), json)
+        write_json(facts(cube), json)
 
 
 @app.command()
@@ -312,7 +302,7 @@ def demo(
     """Fuse the embedded scene, end to end, with pictures."""
     from geofuse.demo import run_demo
 
-    paths, made = run_demo(_path(output), method=method, progress=not quiet)
+    paths, made = run_demo(path_of(output), method=method, progress=not quiet)
     _say(made, paths["cog"])
     for kind, path in paths.items():
         print(f"  {kind:12s} {path}")
@@ -324,55 +314,3 @@ def _say(report: Any, output: str | Path) -> None:
     for warning in report.warnings():
         print(f"warning: {warning['message']} [{warning['code']}]", file=sys.stderr)
     print(f"written: {redact(str(output))}")
-
-
-def _path(text: str | Path) -> Path:
-    """The file that is meant, also where no shell has seen its ``~``."""
-    from geofuse.io.read.fingerprint import local_name
-
-    address = str(text)
-    if re.match(r"[A-Za-z0-9+.-]{2,}:/", address) and not address.startswith("file://"):  # one slash is left of the two in a Path
-        raise InvalidInput(f"Nothing can be written to {address}; expected a path, or for the image s3://bucket/key.tif.")
-    return Path(local_name(address)).expanduser()
-
-
-def _tile(text: str) -> int | str:
-    if text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise InvalidInput(f"The tile size is {text!r}; expected a number of pixels, or auto.") from None
-
-
-def _bytes(text: str) -> int:
-    from dask.utils import parse_bytes
-
-    try:
-        size = int(parse_bytes(text))
-    except (ValueError, OverflowError):
-        size = 0
-    if size <= 0:
-        raise InvalidInput(f"The memory limit is {text!r}; expected a size such as 4GB.")
-    return size
-
-
-def _checked_json(path: Path | None) -> Path | None:
-    """Reject a place that cannot be written to before the work, not after it."""
-    from geofuse.io.write.output import check_output
-
-    return path if path is None or _is_stdout(path) else check_output(_path(path), overwrite=True)
-
-
-def _is_stdout(path: Path) -> bool:
-    return str(path) == "-"
-
-
-def _write_json(values: Any, path: Path) -> None:
-    import json
-
-    text = json.dumps(values, indent=1, allow_nan=False)
-    if _is_stdout(path):
-        print(text)
-    else:
-        path.write_text(text + "\n", encoding="utf-8")

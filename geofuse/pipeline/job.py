@@ -13,21 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
-import numpy as np
 import xarray as xr
 
-from geofuse.cube.bands import BandTable
 from geofuse.cube.flags import shares
 from geofuse.cube.sampling import check_storable
-from geofuse.cube.sources import SOURCE, source_of
 from geofuse.cube.values import StoredType
-from geofuse.errors import InvalidInput, InvalidOutput, NotReflectance, RunError, warned
+from geofuse.errors import InvalidInput, InvalidOutput, NotReflectance, RunError
 from geofuse.io.read.fingerprint import content_sha256, file_sha256, fingerprint, local_name
 from geofuse.io.read.gdal import trusting
+from geofuse.io.read.items import name_of
 from geofuse.io.read.open import files_of, open_hsi, open_msi
 from geofuse.io.write.base import OutputFormat
 from geofuse.io.write.destinations import Destination, destination_of
-from geofuse.io.write.engine import Receipt, stage_tiles, write_raster
+from geofuse.io.write.engine import stage_tiles, write_raster
 from geofuse.io.write.formats import endings, format_of, names_a_format
 from geofuse.io.write.journal import differences
 from geofuse.io.write.layer import write_quality_once
@@ -41,27 +39,27 @@ from geofuse.pair.scene import Scene
 from geofuse.pipeline import apply
 from geofuse.pipeline.pair import checked_pair, pair
 from geofuse.pipeline.plan import plan_scene
-from geofuse.redact import redacted
-from geofuse.reporting.report import Report, report_of
+from geofuse.pipeline.record import make_report, shown_of, write_further, write_record
+from geofuse.reporting.report import Report
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
 from geofuse.run.scheduling import started
-from geofuse.run.usage import Clock, peak_rss_mb, versions
+from geofuse.run.usage import Clock
 from geofuse.stac.footprint import footprint
-from geofuse.stac.item import Processing, Source, make_item, write_item
 
 if TYPE_CHECKING:
+    import pystac
+
     from geofuse.model import Model
 
 DTYPES = ("int16", "float32")
-SHOWN = 400  # pixels along the longer side of the picture of the quality layer
 
 
 @dataclass(frozen=True)
 class Job:
-    """One fusion of two files; see ``geofuse fuse --help``."""
+    """One fusion of two files, or of two STAC items; see ``geofuse fuse --help``."""
 
-    hsi: str
-    msi: str
+    hsi: str | pystac.Item
+    msi: str | pystac.Item
     output: Path
     method: str = "auto"
     srf: str = "auto"
@@ -90,6 +88,11 @@ class Job:
     register: str = "global"
     remote: str | None = None
     """Address that the output goes to when it is complete, its item beside it; ``output`` is where it is made."""
+    save_model: Path | None = None
+    thumbnail: Path | None = None
+    """A small picture (.png) to make."""
+    collection: pystac.Collection | None = None
+    """That the item belongs to."""
 
     @property
     def item_path(self) -> Path:
@@ -109,12 +112,22 @@ class Job:
     @property
     def outputs(self) -> tuple[Path, ...]:
         """Every file that the job writes."""
-        return (self.output, *self.layers, *self.reports, *((self.item_path,) if self.stac else ()))
+        return (self.output, *self.layers, *self.further, *((self.item_path,) if self.stac else ()))
 
     @property
     def layers(self) -> tuple[Path, ...]:
         """The rasters that go beside the output."""
         return (self.quality_path, *((self.uncertainty_path,) if self.uncertainty else ()))
+
+    @property
+    def further(self) -> tuple[Path, ...]:
+        """The files that are made of the result, and stay on this machine."""
+        return (*self.reports, *(path for path in (self.save_model, self.thumbnail) if path is not None))
+
+    @property
+    def input_files(self) -> list[str]:
+        """Every file that is read, as its item or its user names it."""
+        return [*self._hsi_files, *self._msi_files, *([self.mask] if self.mask else [])]
 
     @property
     def format(self) -> OutputFormat:
@@ -140,10 +153,6 @@ class Job:
     def _msi_files(self) -> list[str]:
         return files_of(self.msi, self.msi_bands, self.msi_resolution)
 
-    @property
-    def _files(self) -> list[str]:
-        return [*self._hsi_files, *self._msi_files, *([self.mask] if self.mask else [])]
-
     def check(self) -> None:
         """Reject what cannot be written, before anything is read."""
         check_masked(self.masked)
@@ -152,16 +161,17 @@ class Job:
         if not names_a_format(self.output):
             raise InvalidOutput(f"The output {self.output} must end in {endings()}; its STAC item goes beside it as .json.")
         self.format.check(self.output, {})
-        for path in (Path(local_name(source)).expanduser().resolve() for source in self._files):
+        for path in (Path(local_name(source)).expanduser().resolve() for source in self.input_files):
             for made in self.outputs:
                 if made.resolve() in (path, *path.parents):
                     raise InvalidOutput(f"The output {made} is one of the inputs, or holds one; give it another name.")
+        for path in self.further:
+            check_output(path, overwrite=True)
         for path in self.reports:
             if path.suffix.lower() not in (".json", ".html"):
                 raise InvalidInput(f"The report {path} must end in .json or .html, to say what it shall be.")
             if self.stac and path.resolve() == self.item_path.resolve():
                 raise InvalidInput(f"The report {path} would replace the STAC item of the output; give it another name.")
-            check_output(path, overwrite=True)
         self._check_destinations()
         from geofuse.methods.registry import check_method  # last, because it loads torch
 
@@ -196,7 +206,7 @@ class Job:
             Writing failed; nothing appeared, and it says whether another run can resume from what was finished.
         """
         self.check()
-        check_files_seen(self._files)
+        check_files_seen(self.input_files)
         clock, command = Clock(), self._command()
         with trusting(self.trust_input):
             scene, given = checked_pair(*self._opened(), self.mask), self._given_model()
@@ -224,10 +234,10 @@ class Job:
             counts = write_quality_once(staged, work, self.quality_path)
             staged.publish()
             clock.lap("write")
-            report = self._report(fused, receipt, clock, shares(counts), _thumbnail(staged.quality))
-            written = [self._write_report(report, path) for path in self.reports]
+            report = make_report(self, fused, receipt, clock, shares(counts), shown_of(staged.quality))
+            written = list(write_further(self, report, model))
             if self.stac:
-                self._write_item(report, scene.hsi, scene.msi, written)
+                write_record(self, report, scene.hsi, scene.msi, written)
             destination.publish(receipt.sha256, run)  # first: who finds the item shall find what it describes
             for place in self._beside:
                 place.publish(run=run)
@@ -247,7 +257,7 @@ class Job:
         """
         if self.overwrite or (self.resume and folder_of(self.output.absolute()).exists()):
             return False
-        if not all(path.exists() for path in self.reports):
+        if not all(path.exists() for path in self.further):
             return False
         run = self._run(self._command())
         return all(place.exists(run) for place in (self.destination, *self._beside))
@@ -340,7 +350,7 @@ class Job:
             if StoredType.named(self.dtype).limit < math.inf:
                 warnings.simplefilter("ignore", NotReflectance)  # it is an error then
             hsi = open_hsi(self.hsi, bands=self.hsi_bands, trust_input=self.trust_input)
-        check_storable(hsi, self.dtype, self.hsi)
+        check_storable(hsi, self.dtype, name_of(self.hsi))
         return hsi, open_msi(self.msi, bands=self.msi_bands, resolution=self.msi_resolution, trust_input=self.trust_input)
 
     def _plan(self, scene: Scene, model: Model | None) -> Plan:
@@ -366,52 +376,3 @@ class Job:
                 f"The model {self.model} was fitted without uncertainty; expected one that was fitted with it, or no --model."
             )
         return model
-
-    def _report(self, fused: xr.DataArray, receipt: Receipt, clock: Clock, quality: dict[str, float], shown: np.ndarray) -> Report:
-        table = BandTable.from_cube(fused)
-        about_run: dict[str, Any] = {
-            "seconds": clock.laps,
-            "peak_rss_mb": peak_rss_mb(),
-            "peak_rss_mb_after": clock.peaks,
-            "versions": versions(),
-            "inputs": {"hsi": str(self.hsi), "msi": str(self.msi)},
-            "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist(), "good": table.good.tolist()},
-            "output": {"path": str(self.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
-            "quality": {name: round(share, 6) for name, share in quality.items()},
-        }
-        made = report_of(fused).to_dict()
-        if receipt.clipped:
-            text = f"{receipt.clipped} values did not fit {self.dtype} and were set to its limit; --dtype float32 keeps them."
-            about_run["warnings"] = [*made.get("warnings", []), warned("clipped", text)]
-        found = Report(made | about_run)
-        return Report(redacted(found.to_dict() | {"warnings": found.warnings()}), quality=shown)  # with what the figures call for
-
-    def _write_report(self, report: Report, path: Path) -> tuple[str, Path]:
-        if path.suffix.lower() == ".html":
-            report.to_html(path)
-            return "report_html", path
-        report.to_json(path)
-        return "report", path
-
-    def _write_item(self, report: Report, hsi: xr.DataArray, msi: xr.DataArray, written: list[tuple[str, Path]]) -> None:
-        sources = [
-            Source.known(role, source_of(cube) | ({} if SOURCE in cube.attrs else {"href": href}), title)  # type: ignore[arg-type]
-            for role, href, cube, title in zip(("hsi", "msi"), (self.hsi, self.msi), (hsi, msi), self.titles, strict=True)
-        ]
-        item = make_item(
-            self.output,
-            Processing(str(report.to_dict()["method"]), lineage=report.sentences()),
-            item_path=self.item_path,
-            sources=sources,
-            quality=report.summary(),
-            datetime=self.datetime,
-            assets={"quality": self.quality_path} | dict(written) | ({"uncertainty": self.uncertainty_path} if self.uncertainty else {}),
-            elsewhere=self.remote is not None,
-        )
-        write_item(item, self.item_path)
-
-
-def _thumbnail(quality: np.ndarray) -> np.ndarray:
-    """Every so many pixels of a quality layer: flags have no mean."""
-    step = max(1, -(-max(quality.shape) // SHOWN))
-    return quality[::step, ::step]

@@ -182,7 +182,7 @@ def make_item(
         properties=when | _gsd(sources) | _projection(written) | _processing(processing) | _quality(quality or {}),
         stac_extensions=[*([_EO_EXTENSION] if spectral else []), *EXTENSIONS, *([_ZARR_EXTENSION] if written.variable else [])],
     )
-    item.set_self_href(str(path.resolve()))
+    item.set_self_href(str(path.resolve()))  # hrefs are relative to it
     fields = band_fields(written, pixel_size_m(written.geobox))
     item.add_asset("data", _asset(raster, path, ["data", "reflectance"], "Fused surface reflectance", fields))
     if written.variable:
@@ -219,7 +219,11 @@ def write_item(item: pystac.Item, path: str | Path | None = None) -> Path:
     """
     target = Path(path if path is not None else str(item.self_href))
     # an item is published; what opens a private file must not travel in it
-    text = json.dumps(redacted(item.to_dict(include_self_link=False, transform_hrefs=False)), indent=2, ensure_ascii=False, allow_nan=False)
+    made = redacted(item.to_dict(include_self_link=False, transform_hrefs=False))
+    for link in made["links"]:
+        if link["rel"] == "collection":  # both may be moved together
+            link["href"] = source_href(link["href"], target)
+    text = json.dumps(made, indent=2, ensure_ascii=False, allow_nan=False)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8") as file:

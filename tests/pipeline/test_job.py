@@ -216,8 +216,8 @@ def psf_error(fused: np.ndarray, transform: Any, hsi: Raster, geometry: dict[str
 
 
 FAILING = [
-    "geofuse.pipeline.job.write_item",
-    "geofuse.pipeline.job.make_item",
+    "geofuse.pipeline.record.write_item",
+    "geofuse.pipeline.record.make_item",
     "geofuse.reporting.report.Report.to_html",
     "geofuse.reporting.report.Report.to_json",
 ]
@@ -276,7 +276,7 @@ def test_a_failure_never_removes_what_was_there(tmp_path: Path, monkeypatch: pyt
     folder.mkdir()
     for name in ("out.tif", "out.json", "r.html"):
         (folder / name).write_text("from an earlier run")
-    monkeypatch.setattr("geofuse.pipeline.job.write_item", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr("geofuse.pipeline.record.write_item", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(RunError, match="No space"):
         job(folder, files=few_files(), model=model, reports=(folder / "r.json", folder / "r.html"), overwrite=True).run()
     assert listing(folder) == [".out.tif.geofuse", "out.json", "out.tif", "r.html"]  # and not r.json, which is of this run
@@ -506,14 +506,14 @@ class TestZarr:
         assert output["sha256"] == content_sha256(tmp_path / "zarr" / "out.zarr")
 
     def test_a_defect_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("geofuse.pipeline.job.write_item", lambda *_: (_ for _ in ()).throw(ValueError("a defect")))
+        monkeypatch.setattr("geofuse.pipeline.record.write_item", lambda *_: (_ for _ in ()).throw(ValueError("a defect")))
         with pytest.raises(ValueError, match="a defect"):
             self.run(tmp_path, "out.zarr", uncertainty=True, reports=(tmp_path / "r.json",))
         assert listing(tmp_path) == []
 
     def test_an_interrupt_after_the_store_keeps_the_work(self, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("geofuse.pipeline.job.write_item", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr("geofuse.pipeline.record.write_item", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt, match="resume from there"):
                 self.run(tmp_path, "out.zarr", model=model)
         assert listing(tmp_path) == [".out.zarr.geofuse"]

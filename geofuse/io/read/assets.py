@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from geofuse.cube.masks import is_mask, is_understood
 from geofuse.cube.values import REFLECTANCE_SCALE
 from geofuse.errors import InvalidCube
+from geofuse.io.read.access import current_access, is_here
 from geofuse.io.read.base import BandHints, MaskPart, Part
 from geofuse.io.read.gdal import is_trusted
 
@@ -249,23 +248,9 @@ def checked_href(asset: Asset) -> str:
     scheme = href.partition("://")[0] if "://" in href else ""
     if (not scheme and _GDAL_NAME.match(href)) or (scheme and scheme.lower() not in _SCHEMES) or "/vsi" in href[:5]:
         raise InvalidCube(f"the STAC item names {href!r}; expected a path, or an address of {', '.join(_SCHEMES)}. {_TRUST}")
+    if (access := current_access()) is not None:
+        return access.patched(access.check(href))
     base = getattr(asset.owner, "get_self_href", lambda: None)() if asset.owner is not None else None
-    if isinstance(base, str) and "://" in base and not _is_here(base) and (_is_here(href) or "://" not in href):
+    if isinstance(base, str) and "://" in base and not is_here(base) and (is_here(href) or "://" not in href):
         raise InvalidCube(f"the STAC item at {base} names {href!r}, a place of this machine or its network. {_TRUST}")
     return href
-
-
-def _is_here(address: str) -> bool:
-    """Whether an address is that of this machine or of its own network, as far as it says so itself: no name is looked up."""
-    try:
-        parts = urlsplit(address)
-        host = parts.hostname or ""
-    except ValueError:
-        return True
-    if parts.scheme == "file" or host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
-        return True
-    try:
-        place = ipaddress.ip_address(host)
-    except ValueError:
-        return host.isdigit() or host.startswith("0x")  # numbers that are addresses too
-    return not place.is_global

@@ -7,6 +7,7 @@ opened by drivers whose pixels lie in the file that was named, and by no other; 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,14 @@ DRIVERS = ("GTiff", "JP2OpenJPEG", "ENVI")
 # Beside a raster GDAL looks for a mask and for overviews, and opens them with any driver, by their content.
 _SIDE_FILES = (".msk", ".ovr")
 _TIFF = (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+")
+# Servers that are busy are asked again, with growing pauses, and those that have stopped are given up; the environment may say otherwise.
+_PATIENCE = {
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_HTTP_CONNECTTIMEOUT": "30",
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
+}
 _UNKNOWN = "not recognized as being in a supported file format"
 
 # GDAL's own spellings of a source: /vsizip/…, NETCDF:"file":variable, https://…
@@ -89,6 +98,7 @@ def open_raster(place: str | Path, *, trusted: bool | None = None) -> Iterator[A
     trusted = is_trusted() if trusted is None else trusted
     # no side files beside the user's data
     options = {"CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO", "GDAL_PAM_ENABLED": "YES"}
+    options |= {key: value for key, value in _PATIENCE.items() if key not in os.environ}
     if not trusted:
         options["GDAL_VRT_ENABLE_PYTHON"] = "NO"
         if Path(place).is_file():

@@ -43,6 +43,11 @@ def is_item(source: str) -> bool:
     return path.endswith((".json", ".geojson")) or (of_api and not path.endswith((".tif", ".tiff", ".jp2", ".zarr")))
 
 
+def name_of(source: str | Item) -> str:
+    """The path or address of a source, for people: of an item its own, or its id."""
+    return source if isinstance(source, str) else source.get_self_href() or source.id
+
+
 def read_item(source: str) -> Item:
     """Read a STAC item from a file or an address.
 

@@ -30,7 +30,7 @@ from geofuse.io.read.assets import bands_without_masks
 from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description, is_turned
 from geofuse.io.read.fingerprint import local_name
 from geofuse.io.read.gdal import is_address, open_raster, trusting
-from geofuse.io.read.items import described, on_one_grid
+from geofuse.io.read.items import described, name_of, on_one_grid
 from geofuse.io.read.layers import lazy_flags, with_layers
 from geofuse.io.read.metadata import describe
 from geofuse.io.read.places import with_centres
@@ -324,14 +324,14 @@ def _joined(found: Parts, request: Request) -> xr.DataArray:
     )
 
 
-def files_of(source: str, bands: Bands = None, resolution: float | None = None) -> list[str]:
-    """Files that are read when a source is opened by its path or address: itself, and the others that its reader names."""
-    place = _spelt(source)
+def files_of(source: str | Item, bands: Bands = None, resolution: float | None = None) -> list[str]:
+    """Files that are read when a source is opened: itself, where it is a path or an address, and the others that its reader names."""
+    place: Any = _spelt(source) if isinstance(source, str) else source
     reader = find_reader(place)
     if not isinstance(reader, NamesFiles):  # what is not there is said when it is opened
-        return [source]
+        return [name_of(source)]
     try:
         named = reader.files(place, Request("MSI", as_list(bands), resolution))
     except InvalidCube as error:
-        raise InvalidCube(f"{source}: {error}") from None
-    return [source, *(file for file in named if file != place)]
+        raise InvalidCube(f"{name_of(source)}: {error}") from None
+    return [*([source] if isinstance(source, str) else []), *(file for file in named if file != place)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from geofuse.io.read.access import accessing, current_access
 from geofuse.io.read.assets import masks_of, parts_of, sensor_of
 from geofuse.io.read.base import Parts, Request
 from geofuse.io.read.items import about_item, is_item, read_item
@@ -30,10 +31,12 @@ class STACReader:
         parts, names = parts_of(item, request.bands, all_bands=request.resolution is not None)
         return Parts(tuple(parts), tuple(names), about_item(item), sensor_of(item), masks_of(item))
 
-    def files(self, source: str, request: Request) -> list[str]:
-        """The item, and the files of the bands that are asked for."""
-        found = self.describe(source, request)
-        return [source, *(part.href for part in found.parts), *(layer.href for layer in found.masks)]
+    def files(self, source: str | Item, request: Request) -> list[str]:
+        """The item where it is a file, and the files of the bands that are asked for and of its masks, as the item names them."""
+        with accessing(current_access(), patched=False):
+            found = self.describe(source, request)
+        named = [*(part.href for part in found.parts), *(layer.href for layer in found.masks)]
+        return [source, *named] if isinstance(source, str) else named
 
 
 STAC = STACReader()

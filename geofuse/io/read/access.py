@@ -1,0 +1,123 @@
+"""Which addresses a catalog may name, and how they are signed.
+
+A catalog from elsewhere must not lead a run to files of this machine, or to services of its network that trust whoever reaches them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from geofuse.errors import InvalidCube
+
+_LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+_MACHINE = ""
+
+
+@dataclass(frozen=True)
+class Access:
+    """What the documents of one catalog may lead to.
+
+    Parameters
+    ----------
+    place : str
+        Path or address that the catalog itself was read from.
+    hosts : frozenset of str
+        Hosts of this machine or its network that it may name all the same; ``file`` for files.
+    patch_url : callable, optional
+        Makes of the address of an asset the one to open, such as a signed one. It is called when the asset is opened, and what it returns
+        is kept nowhere.
+    """
+
+    place: str
+    hosts: frozenset[str] = frozenset()
+    patch_url: Callable[[str], str] | None = None
+
+    def check(self, href: str) -> str:
+        """The address, if the catalog may name it.
+
+        Raises
+        ------
+        InvalidCube
+            It is of this machine or its network, and the catalog is not.
+        """
+        named = _here(href)
+        if named is None or named == _here(self.place) or (named or "file") in self.hosts or _host(href) in self.hosts:
+            return href
+        raise InvalidCube(
+            f"the catalog at {self.place} names {href[:200]!r}, a place of this machine or its network; expected a public address. Where that "
+            f"is meant: --allow-host {named or _host(href) or 'file'}"
+        )
+
+    def patched(self, href: str) -> str:
+        """The address to open."""
+        return self.patch_url(href) if self.patch_url is not None and "://" in href else href
+
+
+_access: ContextVar[Access | None] = ContextVar("access", default=None)
+
+
+@contextmanager
+def accessing(access: Access | None, *, patched: bool = True) -> Iterator[None]:
+    """Open the items of the block as those of a catalog; with their addresses as they stand in it where not ``patched``."""
+    token = _access.set(access if patched or access is None else replace(access, patch_url=None))
+    try:
+        yield
+    finally:
+        _access.reset(token)
+
+
+def current_access() -> Access | None:
+    """What `accessing` says."""
+    return _access.get()
+
+
+def is_here(address: str) -> bool:
+    """Whether an address is that of this machine or of its own network, as far as it says so itself: no name is looked up.
+
+    Examples
+    --------
+    >>> is_here("file:///etc/passwd"), is_here("http://169.254.169.254/"), is_here("http://10.0.0.7/a"), is_here("https://example.com/a")
+    (True, True, True, False)
+    """
+    return "://" in address and _here(address) is not None
+
+
+def _here(address: str) -> str | None:
+    """The host, of an address of this machine's network; empty for this machine and its files; None for a public address."""
+    if "://" not in address:
+        return _MACHINE
+    try:
+        parts = urlsplit(address)
+        host = (parts.hostname or "").rstrip(".")
+    except ValueError:
+        return "invalid"
+    if parts.scheme.lower() == "file" or host == "localhost" or host.endswith(".localhost"):
+        return _MACHINE
+    if parts.scheme.lower() in ("s3", "gs", "az", "abfs"):  # a bucket is no host
+        return None
+    try:
+        place = _address(host)
+    except ValueError:
+        # a name without a dot is one of the own network, and numbers may be addresses too
+        local = host.endswith(_LOCAL_NAMES) or "." not in host or host.replace(".", "").isdigit() or host.startswith("0x")
+        return (host or "invalid") if local else None
+    if place.is_loopback or place.is_unspecified:
+        return _MACHINE
+    return None if place.is_global else host
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    place = ipaddress.ip_address(host)
+    return getattr(place, "ipv4_mapped", None) or place
+
+
+def _host(address: str) -> str:
+    try:
+        return (urlsplit(address).hostname or urlsplit(address).scheme) if "://" in address else "file"
+    except ValueError:
+        return ""

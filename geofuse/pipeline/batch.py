@@ -1,0 +1,253 @@
+"""Every pair of a catalog through the one pipeline, unattended: what fails is recorded, and the rest is made."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pystac
+from filelock import FileLock, Timeout
+
+from geofuse.errors import GeofuseError, InvalidInput, InvalidOutput
+from geofuse.io.read.access import Access, accessing
+from geofuse.io.read.fingerprint import file_sha256, fingerprint
+from geofuse.io.read.http import stamp
+from geofuse.io.write.vrt import software
+from geofuse.pipeline.job import DTYPES, Job
+from geofuse.pipeline.states import DONE, FAILED, WAITING, State, read_state
+from geofuse.pipeline.workers import in_processes
+from geofuse.progress import bar
+from geofuse.redact import redact, redacted
+from geofuse.stac.collection import stub, write_collection
+from geofuse.stac.pairs import Candidate, Pair
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_LOCK, _LOG = ".lock", "log.jsonl"
+# What decides about how a result is made, and not about the result.
+_HOW = {"memory", "progress", "device", "tile"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One pair, and all that is needed to make it, in this or in another process."""
+
+    pair: Pair
+    output: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def job(self) -> Job:
+        """The job, of two items as they were found."""
+        folder, name = self.output / self.pair.id, self.pair.id
+        return Job(
+            _item(self.pair.hsi),
+            _item(self.pair.msi),
+            folder / f"{name}.tif",
+            reports=(folder / f"{name}_report.json",),
+            save_model=folder / f"{name}.safetensors",
+            thumbnail=folder / f"{name}.png",
+            collection=stub(self.output),
+            overwrite=True,
+            **{"progress": False} | dict(self.options),
+        )
+
+    def key(self, job: Job) -> str:
+        """Checksum of all that decides about the result: options, items, the files that they name, and the version."""
+        options = {key: _plain(value) for key, value in self.options.items() if key not in _HOW}
+        files = [_file(file, self.pair.access) for file in job.input_files]
+        items = [hashlib.sha256(side.stored.packed).hexdigest() for side in (self.pair.hsi, self.pair.msi)]
+        return hashlib.sha256(json.dumps([software(), options, items, files], sort_keys=True).encode()).hexdigest()
+
+
+def _item(side: Candidate) -> pystac.Item:
+    try:
+        return pystac.Item.from_dict(side.stored.item, href=side.stored.base, preserve_dict=False)
+    except Exception as error:  # whatever pystac makes of odd JSON
+        raise InvalidInput(f"{side.id[:80]!r} cannot be read as a STAC item ({type(error).__name__}: {error}); correct it") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return file_sha256(value) if value.is_file() else str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _file(file: str, access: Access) -> Any:
+    """What changes when a file does: a server says that in the headers of a response."""
+    known = fingerprint(file)
+    return known | {"server": stamp(file, access)} if file.lower().startswith(("http://", "https://")) else known
+
+
+def run_task(task: Task) -> State:
+    """Make one pair, unless this very result is there; whatever goes wrong becomes the reason of its state.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        The pair is waiting then.
+    """
+    pair, began = task.pair, time.monotonic()
+    before = read_state(task.output / pair.id)
+    state = State(pair.id, pair.hsi.id, pair.msi.id, reason=pair.reason)
+    try:
+        with accessing(pair.access), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the report has those that matter
+            job = task.job()
+            state = replace(state, key=task.key(job))
+            same = before is not None and before.key == state.key
+            if before is not None and same and replace(job, overwrite=False).is_done():
+                return before if before.state == DONE else _made(state, began, job).write(task.output)
+            state.write(task.output)
+            replace(job, resume=same).run()
+        return _made(state, began, job).write(task.output)
+    except KeyboardInterrupt:
+        replace(state, seconds=None).write(task.output)
+        raise
+    except Exception as error:
+        return replace(state, state=FAILED, reason=_reason(error), seconds=_since(began)).write(task.output)
+
+
+def _made(state: State, began: float, job: Job) -> State:
+    """The state of a pair that is there, with the scores of its report."""
+    report = json.loads(job.reports[0].read_text(encoding="utf-8"))
+    validation: dict[str, Any] = next((row for row in report.get("validation") or () if row.get("method") == report.get("method")), {})
+    scores = {key: value for key, value in validation.items() if isinstance(value, int | float)}
+    residuals = {key: value for key, value in (report.get("residuals") or {}).items() if isinstance(value, int | float)}
+    return replace(state, state=DONE, seconds=_since(began), scores=residuals | scores)
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 3)
+
+
+def _reason(error: Exception) -> str:
+    message = " ".join(str(error).split())
+    return redact(message if isinstance(error, GeofuseError | OSError) and message else f"{type(error).__name__}: {message}")
+
+
+def checked_options(options: Mapping[str, Any], jobs: int) -> None:
+    """Reject options that no pair could be made with, before any is looked at.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    from geofuse.methods.registry import check_method
+
+    if jobs < 1:
+        raise InvalidInput(f"The number of jobs is {jobs}; expected at least 1.")
+    if options["dtype"] not in DTYPES:
+        raise InvalidInput(f"The output cannot be stored as {options['dtype']!r}; expected {' or '.join(DTYPES)}.")
+    model = options["model"]
+    if model is not None and not model.is_file():
+        raise InvalidInput(f"The model {model} is not there; expected the file of a model.")
+    check_method(options["method"], options["uncertainty"])
+
+
+def run_batch(
+    pairs: Sequence[Pair], output: Path, options: Mapping[str, Any], *, jobs: int = 1, progress: bool = True, left: Sequence[Any] = ()
+) -> list[State]:
+    """Make all pairs, and the collection of all that is there.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+    output : pathlib.Path
+        The batch folder; pairs of earlier runs stay in it.
+    options : mapping
+        Fields of `geofuse.pipeline.job.Job`.
+    jobs : int
+        Pairs at once, each in a process of its own where there are several, which share ``memory``.
+    progress : bool
+        One bar over the pairs, and a line for each.
+    left : sequence
+        Hyperspectral items without partner, for the log.
+
+    Returns
+    -------
+    list of State
+        In the order of the pairs.
+
+    Raises
+    ------
+    InvalidOutput
+        Another batch works in the folder, or it cannot be made.
+    KeyboardInterrupt
+        What is finished is kept.
+    """
+    with _locked(output), _logged(output) as log, bar(len(pairs), desc="pairs", unit="pair", enabled=progress) as steps:
+        log("start", pairs=len(pairs), left=len(left), jobs=jobs, options={key: str(value) for key, value in options.items()})
+        for name, reason in left:
+            log("left", hsi=name, reason=reason)
+        _announce(pairs, output)
+        shared = dict(options)
+        if jobs > 1 and "memory" in shared:
+            shared["memory"] = shared["memory"] // jobs
+        tasks = (Task(pair, output, shared) for pair in pairs)
+        made: dict[str, State] = {}
+        try:
+            for state in map(run_task, tasks) if jobs == 1 else in_processes(tasks, jobs):
+                made[state.id] = state
+                log(state.state, **{key: value for key, value in vars(state).items() if key not in ("state", "key")})
+                _tell(steps, state, progress)
+        except KeyboardInterrupt:
+            log("interrupted", done=len(made))
+            raise KeyboardInterrupt(f"{len(made)} of {len(pairs)} pairs were looked at; run the same again for the rest") from None
+        finally:
+            write_collection(output)
+        states = [made[pair.id] for pair in pairs]
+        log("end", counts=Counter(state.state for state in states))
+    return states
+
+
+def _announce(pairs: Sequence[Pair], output: Path) -> None:
+    """Let pairs that are new wait."""
+    for pair in pairs:
+        if read_state(output / pair.id) is None:
+            State(pair.id, pair.hsi.id, pair.msi.id, WAITING, pair.reason).write(output)
+
+
+def _tell(steps: tqdm[Any], state: State, progress: bool) -> None:
+    if progress:
+        about = f"{state.seconds:.1f} s" if state.state == DONE and state.seconds is not None else state.reason
+        steps.write(f"{state.state:7s} {state.id}: {about}", file=steps.fp)
+    steps.update()
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output / _LOCK, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise InvalidOutput(f"Another batch works in {output}; wait for it, stop it, or give another folder.") from None
+    except OSError as error:
+        raise InvalidOutput(f"The batch folder {output} cannot be made or written to ({error.strerror}); choose another one.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _logged(output: Path) -> Iterator[Any]:
+    """Write events to the log of the folder, one JSON object a line."""
+    with (output / _LOG).open("a", encoding="utf-8") as file:
+
+        def log(event: str, **about: Any) -> None:
+            now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            file.write(json.dumps({"time": now, "event": event} | redacted(about)) + "\n")
+            file.flush()
+
+        yield log

@@ -1,0 +1,93 @@
+"""What a job says of its result: the report, the files that are made of it, and the STAC item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from geofuse.cube.bands import BandTable
+from geofuse.cube.sources import SOURCE, source_of
+from geofuse.errors import warned
+from geofuse.io.read.items import name_of
+from geofuse.io.write.engine import Receipt
+from geofuse.redact import redacted
+from geofuse.reporting.report import Report, report_of
+from geofuse.run.usage import Clock, peak_rss_mb, versions
+from geofuse.stac.item import Processing, Source, make_item, write_item
+from geofuse.view.thumbnail import write_thumbnail
+
+if TYPE_CHECKING:
+    from geofuse.model import Model
+    from geofuse.pipeline.job import Job
+
+SHOWN = 400  # pixels along the longer side of the picture of the quality layer
+
+
+def make_report(job: Job, fused: xr.DataArray, receipt: Receipt, clock: Clock, quality: dict[str, float], shown: np.ndarray) -> Report:
+    """The report of a finished image; ``shown`` is its quality layer as a picture."""
+    table = BandTable.from_cube(fused)
+    about_run: dict[str, Any] = {
+        "seconds": clock.laps,
+        "peak_rss_mb": peak_rss_mb(),
+        "peak_rss_mb_after": clock.peaks,
+        "versions": versions(),
+        "inputs": {"hsi": name_of(job.hsi), "msi": name_of(job.msi)},
+        "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist(), "good": table.good.tolist()},
+        "output": {"path": str(job.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
+        "quality": {name: round(share, 6) for name, share in quality.items()},
+    }
+    made = report_of(fused).to_dict()
+    if receipt.clipped:
+        text = f"{receipt.clipped} values did not fit {job.dtype} and were set to its limit; --dtype float32 keeps them."
+        about_run["warnings"] = [*made.get("warnings", []), warned("clipped", text)]
+    found = Report(made | about_run)
+    return Report(redacted(found.to_dict() | {"warnings": found.warnings()}), quality=shown)  # with what the figures call for
+
+
+def write_further(job: Job, report: Report, model: Model) -> Iterator[tuple[str, Path]]:
+    """Write the reports, the model and the thumbnail that the job asks for; key and path of each, as assets of its item."""
+    for path in job.reports:
+        yield _write_report(report, path)
+    if job.save_model is not None:
+        model.save(job.save_model)
+        yield "model", job.save_model
+    if job.thumbnail is not None:
+        yield "thumbnail", write_thumbnail(job.output, job.thumbnail)
+
+
+def _write_report(report: Report, path: Path) -> tuple[str, Path]:
+    if path.suffix.lower() == ".html":
+        report.to_html(path)
+        return "report_html", path
+    report.to_json(path)
+    return "report", path
+
+
+def write_record(job: Job, report: Report, hsi: xr.DataArray, msi: xr.DataArray, written: list[tuple[str, Path]]) -> None:
+    """Write the STAC item beside the output; ``written`` are further assets."""
+    sources = [
+        Source.known(role, source_of(cube) | ({} if SOURCE in cube.attrs else {"href": href}), title)  # type: ignore[arg-type]
+        for role, href, cube, title in zip(("hsi", "msi"), map(name_of, (job.hsi, job.msi)), (hsi, msi), job.titles, strict=True)
+    ]
+    item = make_item(
+        job.output,
+        Processing(str(report.to_dict()["method"]), lineage=report.sentences()),
+        item_path=job.item_path,
+        sources=sources,
+        quality=report.summary(),
+        datetime=job.datetime,
+        assets={"quality": job.quality_path} | dict(written) | ({"uncertainty": job.uncertainty_path} if job.uncertainty else {}),
+        elsewhere=job.remote is not None,
+        collection=job.collection,
+    )
+    write_item(item, job.item_path)
+
+
+def shown_of(quality: np.ndarray) -> np.ndarray:
+    """Every so many pixels of a quality layer: flags have no mean."""
+    step = max(1, -(-max(quality.shape) // SHOWN))
+    return quality[::step, ::step]

@@ -1,0 +1,125 @@
+"""Small STAC catalogs: items as dicts, and servers of files on loopback."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Answer = Callable[[SimpleHTTPRequestHandler], bool]
+
+
+def item(
+    name: str,
+    collection: str,
+    *,
+    time: str = "2024-06-30T10:00:00Z",
+    box: tuple[float, float, float, float] = (10.0, 50.0, 11.0, 51.0),
+    href: str = "./image.tif",
+    links: list[dict[str, Any]] | None = None,
+    **properties: Any,
+) -> dict[str, Any]:
+    """An item of one raster asset."""
+    west, south, east, north = box
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "id": name,
+        "collection": collection,
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "bbox": list(box),
+        "properties": {"datetime": time, **{key.replace("__", ":"): value for key, value in properties.items()}},
+        "links": links or [],
+        "assets": {"data": {"href": href, "type": "image/tiff; application=geotiff", "roles": ["data"]}},
+    }
+
+
+def write_items(path: Path, items: list[dict[str, Any]]) -> Path:
+    """An ItemCollection."""
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": items}), encoding="utf-8")
+    return path
+
+
+def write_catalog(folder: Path, items: list[dict[str, Any]], *extra: dict[str, str]) -> Path:
+    """A static catalog: one collection below it, with an item each in a file of its own, and further links."""
+    links = []
+    for number, made in enumerate(items):
+        (folder / f"{number}.json").write_text(json.dumps(made), encoding="utf-8")
+        links.append({"rel": "item", "href": f"./{number}.json"})
+    about = {"stac_version": "1.1.0", "description": "made up"}
+    inner = {"type": "Catalog", "id": "inner", **about, "links": [*links, {"rel": "child", "href": "./catalog.json"}, *extra]}
+    (folder / "inner.json").write_text(json.dumps(inner), encoding="utf-8")
+    outer = {"type": "Catalog", "id": "outer", **about, "links": [{"rel": "child", "href": "./inner.json"}]}
+    (folder / "catalog.json").write_text(json.dumps(outer), encoding="utf-8")
+    return folder / "catalog.json"
+
+
+@contextmanager
+def serving_api(items: Path) -> Iterator[str]:
+    """Serve an ItemCollection as a STAC API, by ``rustac serve``, which others wrote. Yields its address."""
+    program = Path(sys.executable).with_name("rustac")
+    if not program.exists():
+        pytest.skip("rustac is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = subprocess.Popen([str(program), "serve", "-a", address, "--create-collections", str(items)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with suppress(OSError):
+                urllib.request.urlopen(f"http://{address}", timeout=1).close()
+                break
+            time.sleep(0.1)
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def serving(folder: Path, answer: Answer = lambda _: False) -> Iterator[str]:
+    """Serve the files of a folder on loopback, with ranges; ``answer`` may answer a request itself. Yields the address of the root."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if answer(self):
+                return
+            span = self.headers.get("Range", "")
+            path = Path(self.translate_path(self.path))
+            if not span.startswith("bytes=") or not path.is_file():
+                super().do_GET()
+                return
+            content = path.read_bytes()
+            first, _, last = span.removeprefix("bytes=").partition("-")
+            start, end = int(first or 0), min(int(last or len(content)), len(content) - 1)
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
+            self.send_header("Content-Length", str(end - start + 1))
+            self.end_headers()
+            self.wfile.write(content[start : end + 1])
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
