@@ -130,7 +130,8 @@ def batch(
     options = {
         "method": method, "srf": str(srf), "model": None if model is None else Path(model), "tile": tile, "device": device,
         "memory": memory or DEFAULT_MEMORY, "dtype": dtype, "hsi_bands": hsi_bands, "msi_bands": msi_bands, "msi_resolution": msi_resolution,
-        "uncertainty": uncertainty, "seed": seed, "mask": None if mask is None else str(mask), "masked": masked, "register": register, "train_seconds": train_seconds,
+        "uncertainty": uncertainty, "seed": seed, "mask": None if mask is None else str(mask), "masked": masked,
+        "register": register, "train_seconds": train_seconds,
     }  # fmt: skip
     left = [(row["hsi"], row["reason"]) for row in pairs.attrs.get("left", ())]
     checked_options(options, jobs)
