@@ -32,7 +32,7 @@ MASK = "mask"
 UNUSABLE = Mask.CLOUD | Mask.CIRRUS | Mask.SHADOW | Mask.SATURATED | Mask.DEFECT
 """Flags of pixels that take no part in a fusion: what they show is not the ground, or no measurement."""
 
-# Classes of the scene classification: Sentinel-2 Products Specification Document 14.9 (S2-PDGS-TAS-DI-PSD), section 4 on L2A quality masks.
+# Classes of the scene classification: Sentinel-2 Products Specification Document (S2-PDGS-TAS-DI-PSD).
 _SCL = {
     0: Mask.DEFECT,  # no data
     1: Mask.SATURATED | Mask.DEFECT,
@@ -54,7 +54,7 @@ _QA_PIXEL = {
     7: Mask.WATER,
 }
 _QA_RADSAT = {**dict.fromkeys(range(7), Mask.SATURATED), 11: Mask.DEFECT}  # bands 1 to 7; terrain that hides the ground
-# Bands of the usable data mask: Planet, UDM 2.1, 27 March 2024. The last holds bits: blackfill, and data that are missing or suspect, by band.
+# Bands of the usable data mask: Planet, UDM 2.1. The last holds bits: blackfill, and data that are missing or suspect, by band.
 _UDM2 = {1: Mask.SNOW, 2: Mask.SHADOW, 3: Mask.HAZE, 4: Mask.HAZE, 5: Mask.CLOUD}
 _UDM2_UNUSABLE, _UDM2_DEFECT = 7, 0b11111101
 

@@ -88,8 +88,12 @@ def _emptied(hsi: xr.DataArray, constant: NDArray[np.bool_]) -> xr.DataArray:
     """The cube with those bands as nodata, marked as bands without signal."""
     if not constant.any():
         return hsi
-    names = listed(np.array(BandTable.from_cube(hsi).names)[constant])
-    warnings.warn(f"HSI bands taken as nodata, because they hold one and the same number everywhere: {names}", UserWarning, stacklevel=4)
+    table = BandTable.from_cube(hsi)
+    if (unexpected := constant & table.good).any():  # of the others the product says so itself, and the report lists them
+        names = listed(np.array(table.names)[unexpected])
+        warnings.warn(
+            f"HSI bands taken as nodata, because they hold one and the same number everywhere: {names}", UserWarning, stacklevel=4
+        )
     emptied = hsi.where(xr.DataArray(~constant, dims="band"))
     emptied = emptied.assign_coords(good=("band", hsi.good.values & ~constant, hsi.good.attrs))
     emptied.attrs, emptied.encoding = dict(hsi.attrs), dict(hsi.encoding)

@@ -108,6 +108,15 @@ def test_zeros_in_a_band_of_the_hsi_are_nodata() -> None:
     assert scene.hsi.chunks is not None
 
 
+def test_nothing_is_said_of_constant_bands_that_the_product_calls_unusable(recwarn: pytest.WarningsRecorder) -> None:
+    hsi, msi = small_cubes()
+    absorbed = np.isin(np.arange(hsi.sizes["band"]), [3, 9])
+    written = hsi.copy(data=da.where(absorbed[:, None, None], np.float32(-0.01), hsi.data)).assign_coords(good=("band", ~absorbed))
+    scene = checked_pair(written, msi)
+    assert np.isnan(scene.hsi.values[absorbed]).all()
+    assert not [w for w in recwarn.list if "one and the same" in str(w.message)]
+
+
 def test_zeros_in_a_corner_are_no_constant_band() -> None:
     values = np.random.default_rng(0).random((2, 300, 300))
     values[0, 1:, :] = 0

@@ -1,4 +1,4 @@
-"""An EnMAP L2A delivery of the known scene: names, elements, types and fill values of EN-PCV-ICD-2009-2."""
+"""An EnMAP L2A delivery of the known scene: names, elements, types and fill values that EnPT reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Landsat 8 and 9 Collection 2 Level-2 products: LSDS-1619 version 5.0, cut to a small scene.
+"""Landsat 8 and 9 Collection 2 Level-2 products: LSDS-1619, cut to a small scene.
 
 Names of files, groups and keys of the metadata, types, fill values, scale and offset are those of a product of Landsat 9; the metadata hold the keys
 of level 1 too, which have other values under the same names.

@@ -1,4 +1,4 @@
-"""PlanetScope SuperDove scenes of surface reflectance with usable data mask: PlanetScope Product Specifications (June 2021), UDM 2.1.
+"""PlanetScope SuperDove scenes of surface reflectance with usable data mask: PlanetScope Product Specifications, UDM 2.1.
 
 Names of files and layers, types, fill value and keys of the metadata are those of a scene of 2024, which was cut to a small part.
 """

@@ -1,4 +1,4 @@
-"""Sentinel-2 L2A products as SAFE folders: Sentinel-2 Products Specification Document 14.9/15.0, cut to a small tile.
+"""Sentinel-2 L2A products as SAFE folders: Sentinel-2 Products Specification Document, cut to a small tile.
 
 Names of folders and files, elements of the metadata, types, fill value and offset are those of a product of processing baseline 05.11;
 the text of the metadata is this module's own.

@@ -202,7 +202,7 @@ def _part(asset: Asset, indexes: tuple[int, ...] | None) -> Part:
 def _as_sentinel2(hints: BandHints, properties: Mapping[str, Any], bands: Sequence[Mapping[str, Any]]) -> BandHints:
     """The hints with the offset of Sentinel-2, applied exactly once.
 
-    Since processing baseline 04.00 reflectance is (DN - 1000) / 10000 (S2-PDGS-TAS-DI-PSD 14.9). Earth Search v1 declares the offset also where it has
+    Since processing baseline 04.00 reflectance is (DN - 1000) / 10000 (S2-PDGS-TAS-DI-PSD). Earth Search v1 declares the offset also where it has
     taken it out of the pixels, and says so; Planetary Computer leaves the pixels as they are and declares neither scale nor offset.
     """
     if properties.get("earthsearch:boa_offset_applied"):

@@ -24,6 +24,7 @@ FLOOR = 1e-6  # reflectance: what is left of a band that is zero everywhere
 # how many windows of an image are looked at.
 WINDOW, FREEDOM, QUANTILE, MOST_WINDOWS = 7, 16, 0.05, 8000
 MIN_RELATIVE_MSI_NOISE = 1e-3  # of a band's root mean square
+REPEATED = 0.4  # share of neighbours of one value, beyond which the pixels of a band are repeated: half, where each is shown two by two
 ALIKE = 1.5  # times the median of the bands, relative to their brightness: no band of a sensor is noisier
 # Of a band's root mean square: a signal-to-noise ratio of 100, as sensors are specified, after atmospheric correction.
 USUAL_MSI_NOISE = 1e-2
@@ -122,7 +123,8 @@ def msi_noise(images: list[np.ndarray]) -> np.ndarray:
         Noise standard deviation, reflectance, never below a thousandth of the band's root mean square.
     """
     most, level = msi_noise_bound(images)
-    return np.asarray(np.maximum(np.sqrt(most * np.minimum(most, USUAL_MSI_NOISE * level)), MIN_RELATIVE_MSI_NOISE * level))
+    guess = np.where(repeated_bands(images), most, np.sqrt(most * np.minimum(most, USUAL_MSI_NOISE * level)))
+    return np.asarray(np.maximum(guess, MIN_RELATIVE_MSI_NOISE * level))
 
 
 def msi_noise_bound(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -132,6 +134,9 @@ def msi_noise_bound(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     small windows, and the windows that leave least tell: their residual is the band's noise, and that of the others which the regression
     carries over. A band that the others do not predict (near infrared beside visible bands) is held to half as much again as the
     median of the bands, relative to their brightness: a sensor's bands are alike in this.
+
+    Bands of larger pixels that were repeated (Sentinel-2's of 20 m among those of 10 m) predict each other, but not what their pixels average out.
+    These tell nothing of the others, and what the others tell that they lack counts as their noise, over all windows.
 
     Parameters
     ----------
@@ -144,13 +149,36 @@ def msi_noise_bound(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     side = WINDOW
     while side**2 - 3 - (bands - 1) < FREEDOM:
         side += 2
-    windows = [found for image in images if len(found := _windows(image, side, MOST_WINDOWS // len(images)))]
-    if not windows:
+    found = [part for image in images if len(part := _windows(image, side, MOST_WINDOWS // len(images)))]
+    if not found:
         return USUAL_MSI_NOISE * level, level
-    variance, freedom = _unpredicted(np.concatenate(windows), side)
+    windows, repeated = np.concatenate(found), repeated_bands(images)
+    own, most = np.flatnonzero(~repeated), np.empty(bands)
+    variance, freedom = _unpredicted(windows[..., own], side)
     # The low quantile of windows that hold nothing but noise lies this far below their mean.
-    most = np.sqrt(np.quantile(variance, QUANTILE, axis=0) * freedom / chi2.ppf(QUANTILE, freedom))
-    return np.minimum(most, ALIKE * np.median(most / level) * level), level
+    most[own] = np.sqrt(np.quantile(variance, QUANTILE, axis=0) * freedom / chi2.ppf(QUANTILE, freedom))
+    most[own] = np.minimum(most[own], ALIKE * np.median(most[own] / level[own]) * level[own])
+    for band in np.flatnonzero(repeated):
+        most[band] = np.sqrt(_unpredicted(windows[..., [*own, band]], side)[0][:, -1].mean())
+    return most, level
+
+
+def repeated_bands(images: list[np.ndarray]) -> np.ndarray:
+    """Bands of larger pixels than the others, each of which was repeated to fill theirs; bool, shape (M,). None, where all are alike.
+
+    Examples
+    --------
+    >>> fine, coarse = np.random.default_rng(0).random((2, 12, 12))
+    >>> repeated_bands([np.stack([fine, np.kron(coarse[:6, :6], np.ones((2, 2)))])]).tolist()
+    [False, True]
+    """
+    shares = []
+    for axis in (1, 2):
+        steps = [np.diff(image, axis=axis).reshape(len(image), -1) for image in images]
+        known = sum(np.isfinite(step).sum(1) for step in steps)
+        shares.append(sum((step == 0).sum(1) for step in steps) / np.maximum(known, 1))
+    found = np.asarray(np.minimum(*shares) > REPEATED)
+    return found & ~found.all()
 
 
 def _windows(image: np.ndarray, side: int, count: int) -> np.ndarray:

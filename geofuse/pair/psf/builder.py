@@ -22,13 +22,14 @@ from functools import partial
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from geofuse.pair.grid import FARTHEST, Axis, GridPair, Window
 from geofuse.pair.psf.field import Field
 from geofuse.pair.psf.operators import SeparableBlur, SeparablePsf, WarpedPsf, apply_sparse, product_matrix, taps_matrix
 from geofuse.pair.psf.scattered import NEAR, scattered_taps
-from geofuse.pair.psf.weights import GAUSSIAN, REACH_SIGMAS, TAPS, banded_cubic, banded_psf, cubic_taps, lagrange_taps
+from geofuse.pair.psf.weights import GAUSSIAN, REACH_SIGMAS, TAPS, banded_cubic, banded_psf, cubic_taps, lagrange_taps, psf_energy
 
 # Samples of the blurred image to a standard deviation; with the polynomial between them accurate to 1e-4 of white noise, far better of a scene.
 LATTICE = 2
@@ -131,7 +132,7 @@ class PsfBuilder:
         def up() -> Callable[[Tensor], Tensor]:
             return self._upsampler(fine, coarse, valid, positions, stand_in)
 
-        return self._warped(fine, coarse, centres, up, stand_in, like)
+        return self._warped(fine, coarse, centres, up, stand_in, like, scattered=positions is not None)
 
     @property
     def _on_grid(self) -> bool:
@@ -205,6 +206,7 @@ class PsfBuilder:
         up: Callable[[], Callable[[Tensor], Tensor]],
         stand_in: SeparablePsf,
         like: Tensor,
+        scattered: bool,
     ) -> WarpedPsf:
         step = min(self.sigma) / LATTICE / max(self.exponent / GAUSSIAN, 1)  # steeper edges need more samples
         centres = np.where(np.isfinite(centres), centres, self._positions(coarse, None))  # of pixels that are not observed: anywhere near
@@ -219,7 +221,11 @@ class PsfBuilder:
         )
         lattice = (axes[0].coarse, axes[1].coarse)
         pick = product_matrix(taps[0], taps[1], lattice, like)
-        return WarpedPsf(SeparableBlur(rows, cols, like), pick, lattice, up, stand_in)
+        energy = None
+        if scattered:
+            of_rows, of_cols = (psf_energy(position, sigma, self.exponent) for position, sigma in zip(centres, self.sigma, strict=True))
+            energy = torch.as_tensor(of_rows * of_cols, dtype=like.dtype, device=like.device)
+        return WarpedPsf(SeparableBlur(rows, cols, like), pick, lattice, up, stand_in, energy)
 
     def _upsampler(
         self, fine: Window, coarse: Window, valid: np.ndarray, positions: np.ndarray | None, stand_in: SeparablePsf

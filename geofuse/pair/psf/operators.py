@@ -154,6 +154,8 @@ class WarpedPsf:
     make_up : callable
         Makes the interpolation, from (c, h, w) to (c, H, W); called when it is first needed.
     stand_in : SeparablePsf
+    energy : Tensor, shape (h, w), optional
+        Diagonal of AAᵀ, of pixels with true centres: they lie too far from those of the stand-in for it to precondition.
     """
 
     def __init__(
@@ -163,9 +165,10 @@ class WarpedPsf:
         lattice: tuple[int, int],
         make_up: Callable[[], Callable[[Tensor], Tensor]],
         stand_in: SeparablePsf,
+        energy: Tensor | None = None,
     ) -> None:
         self._blur, self._pick, self._lattice = blur, pick, lattice
-        self._make_up, self._stand_in = make_up, stand_in
+        self._make_up, self._stand_in, self._energy = make_up, stand_in, energy
         self.observed, self.shape = stand_in.observed, stand_in.shape
 
     @property
@@ -210,8 +213,10 @@ class WarpedPsf:
         return apply_sparse(self._pick, on_lattice, self.observed.shape) * self.observed
 
     def inverse(self, coarse: Tensor, weight: Tensor) -> Tensor:
-        """Apply the stand-in's (weight · A Aᵀ + 1)⁻¹: a preconditioner, not an exact inverse."""
-        return self._stand_in.inverse(coarse, weight)
+        """Apply (weight · A Aᵀ + 1)⁻¹ of the stand-in, or with the diagonal of A Aᵀ alone: a preconditioner, not an exact inverse."""
+        if self._energy is None:
+            return self._stand_in.inverse(coarse, weight)
+        return coarse / (1 + weight[:, None, None] * self._energy)
 
 
 def product_matrix(

@@ -103,6 +103,13 @@ def banded_psf(axis: Axis, sigma: float, shift: float, coarse: slice, fine: slic
     return matrix
 
 
+def psf_energy(centre: np.ndarray, sigma: float, exponent: float = GAUSSIAN) -> np.ndarray:
+    """Sum of the squared weights of the PSF along one axis, around places in fine index coordinates; of their shape."""
+    reach = int(np.ceil(REACH_SIGMAS * sigma)) + 1
+    steps = np.arange(-reach, reach + 1) + np.round(centre)[..., None] - centre[..., None]
+    return np.asarray((_kernel(steps / sigma, exponent) ** 2).sum(-1))
+
+
 def banded_cubic(axis: Axis, shift: float, fine: slice, coarse: slice) -> np.ndarray:
     """Rows ``fine`` and columns ``coarse`` of `cubic_matrix` without making the rest of it."""
     position = (np.arange(fine.start, fine.stop) - axis.first - shift) / axis.ratio

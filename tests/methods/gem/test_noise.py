@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geofuse.methods.gem.noise import MAX_RANK, MIN_RANK, hsi_noise, msi_noise, msi_noise_bound, neighbour_noise
+from geofuse.methods.gem.noise import MAX_RANK, MIN_RANK, hsi_noise, msi_noise, msi_noise_bound, neighbour_noise, repeated_bands
 from tests.pairs import made_up_scene
 
 BANDS = 60
@@ -116,6 +116,25 @@ def test_a_band_that_others_do_not_predict_is_as_noisy_as_they_are() -> None:
     most, level = msi_noise_bound([image])
     assert (most / level)[-1] <= 1.5001 * np.median(most / level)
     assert (most / level)[-1] < 0.05  # and not its own spread, a third of its brightness
+
+
+def test_repeated_bands_are_as_noisy_as_what_their_pixels_average_out() -> None:
+    """Bands of 20 m among those of 10 m predict each other exactly, and are still far from what a pixel of 10 m shows."""
+    fine = mixed_pixels(7, 80) + 1e-3 * np.random.default_rng(2).normal(size=(7, 80, 80))
+    means = fine.reshape(7, 40, 2, 40, 2).mean((2, 4))
+    repeated = np.kron(means, np.ones((1, 2, 2)))
+    image = np.concatenate([fine[:4], repeated[4:]])
+    assert repeated_bands([image]).tolist() == [False] * 4 + [True] * 3
+    assert not repeated_bands([repeated]).any(), "all alike: there are no finer ones to judge them by"
+    lost = np.sqrt(((repeated - fine)[4:] ** 2).mean((1, 2)))
+    found = msi_noise([image])
+    # Where neighbours have nothing in common a mean of four follows its pixel by a quarter, so that half of what is lost shows.
+    assert (found[4:] / lost).min() > 0.45
+    assert (found[4:] / lost).max() < 1.5
+    assert found[:4] == pytest.approx(msi_noise([fine[:4]]))
+    holes = image.copy()
+    holes[:, 11:31, 20:45] = np.nan
+    assert repeated_bands([holes[:, :, :41], holes[:, :, 41:]]).tolist() == [False] * 4 + [True] * 3
 
 
 def test_msi_noise_leans_on_what_is_usual() -> None:

@@ -294,6 +294,19 @@ def test_displaced_pixels_see_what_lies_around_their_true_centres() -> None:
     assert not seen[:, ~expected].any()
 
 
+def test_displaced_pixels_are_preconditioned_by_their_own_energy() -> None:
+    """Away from the edges, where the PSF is not reflected: the diagonal of AAᵀ, by the dense operator."""
+    pair, positions = displaced()
+    everything, valid = (whole(pair.fine.shape), whole(pair.coarse.shape)), np.ones(pair.coarse.shape, bool)
+    psf = PsfBuilder(pair, (0.8, 0.6)).build(*everything, valid, LIKE, positions)
+    diagonal = (weights_of(psf).reshape(*pair.coarse.shape, -1).numpy() ** 2).sum(-1)
+    found = psf.inverse(torch.ones(1, *pair.coarse.shape, dtype=LIKE.dtype), tensor(np.array([30.0])))[0].numpy()
+    inner = np.zeros(pair.coarse.shape, bool)
+    inner[2:-2, 2:-2] = psf.observed.numpy()[2:-2, 2:-2] > 0
+    np.testing.assert_allclose(found[inner], 1 / (1 + 30 * diagonal[inner]), rtol=2e-2)
+    assert np.ptp(diagonal[inner]) > 0.1 * diagonal[inner].mean(), "so sharp a PSF sees another part of the pixels in every place"
+
+
 def test_displaced_pixels_are_upsampled_from_their_true_centres() -> None:
     """A smooth image comes back, five times nearer than if the grid were true."""
     pair, positions = displaced()

@@ -1,7 +1,7 @@
 """EnMAP L2A surface reflectance: a folder with metadata in XML, the spectral image and quality layers.
 
-*EnMAP Ground Segment, Product Specification Level 1B / Level 1C / Level 2A* (EN-PCV-ICD-2009-2). Bands of the VNIR detector come
-before those of the SWIR detector, which overlap between 900 and 1000 nm. Reflectance is DN × GainOfBand + OffsetOfBand.
+*EnMAP Ground Segment, Product Specification Level 1B / Level 1C / Level 2A* (DLR), whose names and values are taken from EnPT.
+Bands of the VNIR detector come before those of the SWIR detector, which overlap between 900 and 1000 nm. Reflectance is DN × GainOfBand + OffsetOfBand.
 """
 
 from __future__ import annotations

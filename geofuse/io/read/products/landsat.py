@@ -1,6 +1,6 @@
 """Landsat 8 and 9 Collection 2 Level-2 products: a folder of GeoTIFFs with the metadata file ``*_MTL.json`` or ``*_MTL.txt``.
 
-Landsat 8-9 Collection 2 (C2) Level 2 Science Product (L2SP) Guide, LSDS-1619, version 5.0: reflectance is DN x 0.0000275 - 0.2, 0 is fill. Centres
+Landsat 8-9 Collection 2 (C2) Level 2 Science Product (L2SP) Guide, LSDS-1619: reflectance is DN x 0.0000275 - 0.2, 0 is fill. Centres
 and widths are those of OLI's responses: Barsi et al. 2014, doi:10.3390/rs61010232 (those of OLI-2 are within a nanometre).
 """
 

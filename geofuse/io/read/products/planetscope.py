@@ -1,6 +1,6 @@
 """PlanetScope SuperDove scenes of surface reflectance: a GeoTIFF of eight bands, its usable data mask, and the scene's metadata.
 
-Planet, PlanetScope Product Specifications (June 2021), sections 2.1 and 5, and UDM 2.1 (27 March 2024). Reflectance is DN / 10000, 0 is nodata.
+Planet, PlanetScope Product Specifications and UDM 2.1. Reflectance is DN / 10000, 0 is nodata.
 """
 
 from __future__ import annotations

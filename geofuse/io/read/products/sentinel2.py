@@ -1,6 +1,6 @@
 """Sentinel-2 Level-2A products in the SAFE format: a folder with ``MTD_MSIL2A.xml`` and one tile of JPEG 2000 files.
 
-Sentinel-2 Products Specification Document (S2-PDGS-TAS-DI-PSD), issues 14.9 and 15.0: product metadata in annex A, names in section 4.
+Sentinel-2 Products Specification Document (S2-PDGS-TAS-DI-PSD).
 Reflectance is (DN + BOA_ADD_OFFSET) / BOA_QUANTIFICATION_VALUE; the offset, -1000, came with processing baseline 04.00.
 """
 
