@@ -182,7 +182,7 @@ INPUTS: dict[Callable[[Path], Arguments], str] = {
     counts: r"hsi\.tif: values around [\d.]+ are not reflectance.*--dtype float32",
     percent: r"hsi\.tif: values around [\d.]+ are not reflectance.*--dtype float32",
     another_place: "do not show the same thing",
-    a_local_crs: "Nothing leads from the CRS 'Arbitrary' .* to 'EPSG:32633'",
+    a_local_crs: "Nothing leads from the CRS 'EPSG:32633' .* to 'Arbitrary'",
     two_local_crs: r"longitude and latitude.*'Arbitrary'.*--no-stac",
 }
 

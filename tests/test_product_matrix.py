@@ -31,7 +31,8 @@ def row(hsi: str, msi: str, found: matrix.Fused) -> str:
     if found.rejected:
         return f"| {hsi} | {msi} | rejected: {found.rejected.split(';')[0]} | | | | | |"
     scores = " | ".join(f"{found.psnr[method]:.1f}" for method in METHODS)
-    files = "as expected" if not found.wrong else f"wrong: {', '.join(found.wrong)}"
+    right = "as expected" if found.masked else "as expected; nothing is masked there"
+    files = right if not found.wrong else f"wrong: {', '.join(found.wrong)}"
     return f"| {hsi} | {msi} | {found.ratio:.2f} | {scores} | {found.valid:.0%} | {found.masked:.0%} | {files} |"
 
 

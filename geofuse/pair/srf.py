@@ -14,7 +14,7 @@ from geofuse.errors import InvalidInput
 from geofuse.pair.scene import Scene
 from geofuse.pair.selection import kept_rows
 
-FARTHEST = 12.0  # standard deviations beyond which a Gaussian is as good as zero, and not yet too small for a number
+FARTHEST = 12.0  # standard deviations beyond which a Gaussian is zero: before its height is too small for a number
 FWHM_TO_SIGMA = 1 / (2 * np.sqrt(2 * np.log(2)))
 
 
@@ -85,7 +85,8 @@ def _matrix(srf: Any, expected: tuple[int, int], scene: Scene) -> np.ndarray:
 
 
 def _gaussian(distance: np.ndarray) -> np.ndarray:
-    return np.asarray(np.exp(-0.5 * np.minimum(np.abs(distance), FARTHEST) ** 2))
+    near = np.minimum(np.abs(distance), FARTHEST)
+    return np.where(near < FARTHEST, np.exp(-0.5 * near**2), 0.0)
 
 
 def _onto_bands(wavelength: np.ndarray, response: np.ndarray, bands: BandTable) -> np.ndarray:
