@@ -6,7 +6,7 @@ behind a geometry lookup table (`geofuse.cube.schema.wrap`). Airborne scanners d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -73,6 +73,19 @@ class Turn:
         on_grid = (rows >= 0) & (rows < self.grid_shape[0]) & (cols >= 0) & (cols < self.grid_shape[1])
         return row, col, on_grid & (row >= 0) & (row < self.shape[0]) & (col >= 0) & (col < self.shape[1])
 
+    def fill(self, out: NDArray[Any], read: Callable[[slice, slice], NDArray[Any]], rows: NDArray[np.intp], cols: NDArray[np.intp]) -> None:
+        """Put the pixels that rows and columns of the grid show into ``out`` (c, rows, columns), as far as there are any.
+
+        ``read`` takes slices of rows and columns of the image and returns (c, h, w); of a large window it is asked part by part.
+        """
+        for down, right in product(_runs(np.size(rows)), _runs(np.size(cols))):
+            row, col, there = self.shown(*np.meshgrid(np.atleast_1d(rows)[down], np.atleast_1d(cols)[right], indexing="ij"))
+            if there.any():
+                row, col = row[there], col[there]
+                top, left = int(row.min()), int(col.min())
+                block = read(slice(top, int(row.max()) + 1), slice(left, int(col.max()) + 1))
+                out[:, down, right][:, there] = block[:, row - top, col - left]
+
     def centres(self, rows: NDArray[Any], cols: NDArray[Any]) -> NDArray[np.float64]:
         """Where the pixels that the grid shows truly lie, y and x, (2, …); NaN where there is none, or another shows it from nearer."""
         row, col, counts = self.shown(rows, cols)
@@ -115,18 +128,8 @@ class TurnedArray:
         """Read what is selected: an integer, slice or list along each axis, each axis by itself."""
         bands, rows, cols = (np.arange(size)[item] for item, size in zip(key, self.shape, strict=True))
         out = np.full((np.size(bands), np.size(rows), np.size(cols)), np.nan, np.float32)
-        for down, right in product(_runs(np.size(rows)), _runs(np.size(cols))):
-            self._fill(out[:, down, right], np.atleast_1d(bands), np.atleast_1d(rows)[down], np.atleast_1d(cols)[right])
+        self.turn.fill(out, lambda down, right: self.array[np.atleast_1d(bands), down, right], rows, cols)
         return out.reshape([chosen.size for chosen in (bands, rows, cols) if chosen.ndim])
-
-    def _fill(self, out: NDArray[np.float32], bands: NDArray[np.intp], rows: NDArray[np.intp], cols: NDArray[np.intp]) -> None:
-        row, col, there = self.turn.shown(*np.meshgrid(rows, cols, indexing="ij"))
-        if not there.any():
-            return
-        row, col = row[there], col[there]
-        top, left = int(row.min()), int(col.min())
-        block = self.array[bands, top : int(row.max()) + 1, left : int(col.max()) + 1]
-        out[:, there] = block[:, row - top, col - left]
 
 
 @dataclass(frozen=True)
@@ -168,12 +171,8 @@ class TurnedFlags:
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         """Read what is selected: an integer or slice along each axis."""
         rows, cols = (np.arange(size)[item] for item, size in zip(key, self.shape, strict=True))
-        row, col, there = self.turn.shown(*np.meshgrid(rows, cols, indexing="ij"))
-        out = np.zeros(there.shape, np.uint8)
-        if there.any():
-            top, left = int(row[there].min()), int(col[there].min())
-            block = self.flags[top : int(row[there].max()) + 1, left : int(col[there].max()) + 1]
-            out[there] = block[row[there] - top, col[there] - left]
+        out = np.zeros((1, np.size(rows), np.size(cols)), np.uint8)
+        self.turn.fill(out, lambda down, right: self.flags[down, right][None], rows, cols)
         return out.reshape([chosen.size for chosen in (rows, cols) if chosen.ndim])
 
 

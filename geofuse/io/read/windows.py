@@ -43,6 +43,18 @@ def selected(key: Any, shape: tuple[int, ...], dtype: Any, read: Callable[..., N
     return values[tuple(slice(None) if places.ndim else 0 for places in before)]
 
 
+def of_run(bands: NDArray[np.intp], read: Callable[[slice], NDArray[Any]]) -> NDArray[Any]:
+    """Bands at places in any order, along the first axis, of the one run of neighbours that holds them all.
+
+    Examples
+    --------
+    >>> of_run(np.array([4, 2]), lambda run: np.arange(10)[run])
+    array([4, 2])
+    """
+    first = int(bands.min())
+    return read(slice(first, int(bands.max()) + 1))[_within(bands, first)]
+
+
 def _within(places: NDArray[np.intp], start: int) -> Any:
     """Where places lie in a window that starts at ``start``; a run of neighbours is a view, not a copy."""
     run = places.ndim == 1 and np.array_equal(places, np.arange(start, start + places.size))

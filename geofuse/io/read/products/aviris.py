@@ -13,42 +13,15 @@ from typing import Any
 from affine import Affine
 
 from geofuse.errors import InvalidCube
-from geofuse.io.read.base import Description, Request
+from geofuse.io.read.base import Description
 from geofuse.io.read.fingerprint import content_stamp
-from geofuse.io.read.gdal import is_address
-from geofuse.io.read.hdf5 import attribute, check_line, dataset, granules, numbers, numeric, one_of, open_hdf5
+from geofuse.io.read.hdf5 import attribute, check_line, dataset, numbers, numeric
 from geofuse.io.read.items import utc_text
-from geofuse.io.read.products.gridded import GriddedArray
+from geofuse.io.read.products.gridded import GriddedArray, GriddedReader
 from geofuse.io.read.products.spectra import ordered
 
 _PIXELS, _WAVELENGTH, _FWHM, _GRID = "reflectance/reflectance", "reflectance/wavelength", "reflectance/fwhm", "transverse_mercator"
 _NEEDED = (_PIXELS, _WAVELENGTH, _FWHM, _GRID)
-
-
-class AvirisReader:
-    """A file, or a folder with one."""
-
-    name = "AVIRIS L2A"
-
-    def recognises(self, source: str) -> bool:
-        """Whether it is such a file, or such a folder."""
-        try:
-            return not is_address(source) and bool(granules(Path(source), *_NEEDED))
-        except (OSError, ValueError):
-            return False
-
-    def describe(self, source: str, request: Request) -> Description:
-        """Read the metadata."""
-        path = one_of(granules(Path(source), *_NEEDED), "AVIRIS")
-        with open_hdf5(path) as file:
-            return _described(file, path)
-
-    def files(self, source: str, request: Request) -> list[str]:
-        """The file."""
-        return [str(one_of(granules(Path(source), *_NEEDED), "AVIRIS"))]
-
-
-AVIRIS = AvirisReader()
 
 
 def _described(file: Any, path: Path) -> Description:
@@ -88,3 +61,6 @@ def _transform(text: Any) -> Affine:
         return Affine.from_gdal(*(float(number) for number in str(text).split()))
     except (TypeError, ValueError):
         raise InvalidCube(f"its GeoTransform is {str(text)[:40]!r}; expected six numbers, the product is damaged") from None
+
+
+AVIRIS = GriddedReader("AVIRIS L2A", _NEEDED, _described)

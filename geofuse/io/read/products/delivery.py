@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from geofuse.errors import InvalidCube
+from geofuse.io.read.base import Description, Request
+from geofuse.io.read.gdal import is_address
+from geofuse.io.read.products.folder import contained
 
 _PART = re.compile(r"(?P<base>.+)-(METADATA|HISTORY|LOG|SPECTRAL_IMAGE|QL_\w+(-\d+)?)\.\w+", re.IGNORECASE)
 _RASTERS = (".tif", ".tiff", ".jp2", ".bsq", ".bil", ".bip", ".img")
@@ -57,10 +61,37 @@ class Delivery:
         stem = f"{self.base}-{part}".lower()
         for path in _listed(self.folder):
             if path.stem.lower() == stem and path.suffix.lower() in suffixes:
-                if not path.resolve().is_relative_to(self.folder.resolve()):
-                    raise InvalidCube(f"{path.name} is a link that leads out of the delivery; copy the delivery with its content")
-                return path
+                return contained(path, self.folder)
         return None
+
+
+@dataclass(frozen=True)
+class DeliveryReader:
+    """Reader of one kind of delivery: its folder, or any file in it."""
+
+    name: str
+    mark: re.Pattern[bytes]
+    """What its metadata show near their beginning."""
+    described: Callable[[Delivery], Description]
+    layers: tuple[str, ...]
+    """Rasters that are read beside the image, where they are there."""
+
+    def recognises(self, source: str) -> bool:
+        """Whether it is a delivery, or a file of one."""
+        try:
+            return not is_address(source) and bool(deliveries(Path(source), self.mark))
+        except (OSError, ValueError):
+            return False
+
+    def describe(self, source: str, request: Request) -> Description:
+        """Read the metadata."""
+        return self.described(delivery(Path(source), self.mark))
+
+    def files(self, source: str, request: Request) -> list[str]:
+        """The metadata, the image and the layers."""
+        found = delivery(Path(source), self.mark)
+        layers = (found.raster(name) for name in self.layers)
+        return [str(path) for path in (found.metadata, found.image(), *layers) if path is not None]
 
 
 def deliveries(source: Path, mark: re.Pattern[bytes]) -> list[Delivery]:

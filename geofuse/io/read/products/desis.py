@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from geofuse.cube.masks import Mask
 from geofuse.errors import InvalidCube
-from geofuse.io.read.base import Description, Request
-from geofuse.io.read.gdal import is_address
+from geofuse.io.read.base import Description
 from geofuse.io.read.items import utc_text
-from geofuse.io.read.products.delivery import deliveries, delivery
+from geofuse.io.read.products.delivery import Delivery, DeliveryReader
 from geofuse.io.read.products.rasters import Rule, described_raster, layer_of, screened
 from geofuse.io.read.products.spectra import ordered
 from geofuse.io.read.xml import number_of, read_xml, text_of
 
-_MARK = re.compile(rb"DESIS")
+_NAME, _MARK = "DESIS L2A", re.compile(rb"DESIS")
 _NODATA = -32768.0
 _QUALITY = "QL_QUALITY-2"
 # Bands of the quality layer, from 1, and the flag that each raises where it is not 0.
@@ -31,50 +29,28 @@ _FLAGS = {1: Mask.SHADOW, 3: Mask.SNOW, 4: Mask.HAZE, 5: Mask.HAZE, 6: Mask.CLOU
 _COLUMNS = ("wavelengthCenterOfBand", "wavelengthWidthOfBand", "gainOfBand", "offsetOfBand")
 
 
-class DesisReader:
-    """A delivery: its folder or any file in it."""
-
-    name = "DESIS L2A"
-
-    def recognises(self, source: str) -> bool:
-        """Whether it is a delivery, or a file of one."""
-        try:
-            return not is_address(source) and bool(deliveries(Path(source), _MARK))
-        except (OSError, ValueError):
-            return False
-
-    def describe(self, source: str, request: Request) -> Description:
-        """Read the metadata."""
-        found = delivery(Path(source), _MARK)
-        root = read_xml(found.metadata)
-        level = _level(root, found.base)
-        if level != "L2A":
-            raise InvalidCube(f"DESIS {level or 'of unknown level'}; expected L2A, surface reflectance on a map grid")
-        image = described_raster(found.image())
-        wavelength, width, scale, offset = _columns(root)
-        order, table = ordered(wavelength, width)
-        given = text_of(root, ".//backgroundValue")
-        quality = layer_of(found.raster(_QUALITY), image, max(_FLAGS))
-        made = screened(
-            image,
-            order,
-            table,
-            scale=scale,
-            offset=offset,
-            nodata=number_of(root, ".//backgroundValue") if given else _NODATA,
-            rules=() if quality is None else tuple(Rule(quality, int(flag), band, bits=0xFF) for band, flag in _FLAGS.items()),
-            defects=None,
-        )
-        when = utc_text(text_of(root, ".//startTime"))
-        return replace(made, sensor=self.name, attrs={}, about={"href": made.place, "id": found.base, "datetime": when, "gsd": 30.0})
-
-    def files(self, source: str, request: Request) -> list[str]:
-        """The metadata, the image and the quality layer."""
-        found = delivery(Path(source), _MARK)
-        return [str(path) for path in (found.metadata, found.image(), found.raster(_QUALITY)) if path is not None]
-
-
-DESIS = DesisReader()
+def _described(found: Delivery) -> Description:
+    root = read_xml(found.metadata)
+    level = _level(root, found.base)
+    if level != "L2A":
+        raise InvalidCube(f"DESIS {level or 'of unknown level'}; expected L2A, surface reflectance on a map grid")
+    image = described_raster(found.image())
+    wavelength, width, scale, offset = _columns(root)
+    order, table = ordered(wavelength, width)
+    given = text_of(root, ".//backgroundValue")
+    quality = layer_of(found.raster(_QUALITY), image, max(_FLAGS))
+    made = screened(
+        image,
+        order,
+        table,
+        scale=scale,
+        offset=offset,
+        nodata=number_of(root, ".//backgroundValue") if given else _NODATA,
+        rules=() if quality is None else tuple(Rule(quality, int(flag), band, bits=0xFF) for band, flag in _FLAGS.items()),
+        defects=None,
+    )
+    when = utc_text(text_of(root, ".//startTime"))
+    return replace(made, sensor=_NAME, attrs={}, about={"href": made.place, "id": found.base, "datetime": when, "gsd": 30.0})
 
 
 def _level(root: Element, base: str) -> str | None:
@@ -90,3 +66,6 @@ def _columns(root: Element) -> list[np.ndarray]:
     if not bands or [number_of(band, "bandNumber") for band in bands] != list(range(1, len(bands) + 1)):
         raise InvalidCube("its metadata do not number the bands from 1 (bandCharacterisation); fetch the delivery again")
     return [np.array([number_of(band, name) for band in bands]) for name in _COLUMNS]
+
+
+DESIS = DeliveryReader(_NAME, _MARK, _described, (_QUALITY,))

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from geofuse.cube.masks import Mask
 from geofuse.errors import InvalidCube
-from geofuse.io.read.base import Description, Request
-from geofuse.io.read.gdal import is_address
+from geofuse.io.read.base import Description
 from geofuse.io.read.items import utc_text
-from geofuse.io.read.products.delivery import Delivery, deliveries, delivery
+from geofuse.io.read.products.delivery import Delivery, DeliveryReader
 from geofuse.io.read.products.rasters import Layer, Rule, described_raster, layer_of, screened
 from geofuse.io.read.products.spectra import ordered
 from geofuse.io.read.xml import number_of, read_xml, text_of
 
-_MARK = re.compile(rb"<level_X[\s>]")
+_NAME, _MARK = "EnMAP L2A", re.compile(rb"<level_X[\s>]")
 _NODATA = -32768.0
 # Layers, and the flag that each raises at some values.
 _LAYERS = (
@@ -39,44 +37,21 @@ _TEST_FLAGS, _SATURATED, _NOT_PRODUCED = "QL_QUALITY_TESTFLAGS", 0b110000, 0b11
 _PIXEL_MASK = "QL_PIXELMASK"
 
 
-class EnmapReader:
-    """A delivery: its folder or any file in it."""
-
-    name = "EnMAP L2A"
-
-    def recognises(self, source: str) -> bool:
-        """Whether it is a delivery, or a file of one."""
-        try:
-            return not is_address(source) and bool(deliveries(Path(source), _MARK))
-        except (OSError, ValueError):
-            return False
-
-    def describe(self, source: str, request: Request) -> Description:
-        """Read the metadata."""
-        found = delivery(Path(source), _MARK)
-        root = read_xml(found.metadata)
-        level = text_of(root, "base/level") or text_of(root, "metadata/schema/processingLevel")
-        if level != "L2A":
-            raise InvalidCube(f"EnMAP {level or 'of unknown level'}; expected L2A, surface reflectance on a map grid")
-        image = described_raster(found.image())
-        bands = _bands(root)
-        columns = [np.array([number_of(band, name) for band in bands]) for name in ("wavelengthCenterOfBand", "FWHMOfBand", "GainOfBand")]
-        offset = np.array([number_of(band, "OffsetOfBand") if text_of(band, "OffsetOfBand") else 0.0 for band in bands])
-        order, table = ordered(columns[0], columns[1], detector=_detectors(root, len(bands)))
-        nodata = number_of(root, "specific/backgroundValue") if text_of(root, "specific/backgroundValue") else _NODATA
-        defects = layer_of(found.raster(_PIXEL_MASK), image, image.shape[0])
-        made = screened(image, order, table, scale=columns[2], offset=offset, nodata=nodata, rules=_rules(found, image), defects=defects)
-        when = utc_text(text_of(root, "base/temporalCoverage/startTime"))
-        return replace(made, sensor=self.name, attrs={}, about={"href": made.place, "id": found.base, "datetime": when, "gsd": 30.0})
-
-    def files(self, source: str, request: Request) -> list[str]:
-        """The metadata, the image and the layers."""
-        found = delivery(Path(source), _MARK)
-        layers = (found.raster(name) for name in (*(name for name, *_ in _LAYERS), _TEST_FLAGS, _PIXEL_MASK))
-        return [str(path) for path in (found.metadata, found.image(), *layers) if path is not None]
-
-
-ENMAP = EnmapReader()
+def _described(found: Delivery) -> Description:
+    root = read_xml(found.metadata)
+    level = text_of(root, "base/level") or text_of(root, "metadata/schema/processingLevel")
+    if level != "L2A":
+        raise InvalidCube(f"EnMAP {level or 'of unknown level'}; expected L2A, surface reflectance on a map grid")
+    image = described_raster(found.image())
+    bands = _bands(root)
+    columns = [np.array([number_of(band, name) for band in bands]) for name in ("wavelengthCenterOfBand", "FWHMOfBand", "GainOfBand")]
+    offset = np.array([number_of(band, "OffsetOfBand") if text_of(band, "OffsetOfBand") else 0.0 for band in bands])
+    order, table = ordered(columns[0], columns[1], detector=_detectors(root, len(bands)))
+    nodata = number_of(root, "specific/backgroundValue") if text_of(root, "specific/backgroundValue") else _NODATA
+    defects = layer_of(found.raster(_PIXEL_MASK), image, image.shape[0])
+    made = screened(image, order, table, scale=columns[2], offset=offset, nodata=nodata, rules=_rules(found, image), defects=defects)
+    when = utc_text(text_of(root, "base/temporalCoverage/startTime"))
+    return replace(made, sensor=_NAME, attrs={}, about={"href": made.place, "id": found.base, "datetime": when, "gsd": 30.0})
 
 
 def _bands(root: Element) -> list[Element]:
@@ -108,3 +83,6 @@ def _rules(found: Delivery, image: Description) -> tuple[Rule, ...]:
     if tests is not None:
         rules.append(Rule(tests, int(Mask.SATURATED), bits=_SATURATED, unless=_NOT_PRODUCED))
     return tuple(rules)
+
+
+ENMAP = DeliveryReader(_NAME, _MARK, _described, (*(name for name, *_ in _LAYERS), _TEST_FLAGS, _PIXEL_MASK))

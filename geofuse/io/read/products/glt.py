@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from geofuse.cube.values import decode
 from geofuse.errors import InvalidCube
 from geofuse.io.read.hdf5 import dataset, reading
-from geofuse.io.read.windows import selected
+from geofuse.io.read.windows import of_run, selected
 
 # Bytes of raw pixels that are held at once.
 _SLAB_BYTES = 2**26
@@ -118,12 +118,10 @@ class GltArray:
         return selected(key, self.shape, self.dtype, self._read)
 
     def _read(self, bands: NDArray[np.intp], rows: slice, cols: slice) -> NDArray[np.float32]:
-        indexes = np.array([self.bands[band] for band in bands])
-        first, stop = int(indexes.min()), int(indexes.max()) + 1
         with reading(self.swath.path, self.swath.stamp) as file:
-            raw = gather(dataset(file, self.name, 3, "f"), *self.swath.places(file, rows, cols), slice(first, stop), self.fill)
-        run = np.array_equal(indexes, np.arange(first, stop))
-        return decode(raw if run else raw[indexes - first], 1.0, 0.0, self.fill)
+            source, (row, col) = dataset(file, self.name, 3, "f"), self.swath.places(file, rows, cols)
+            raw = of_run(np.array([self.bands[band] for band in bands]), lambda run: gather(source, row, col, run, self.fill))
+        return decode(raw, 1.0, 0.0, self.fill)
 
 
 @dataclass(frozen=True)

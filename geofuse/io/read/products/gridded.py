@@ -1,8 +1,10 @@
-"""Cubes and masks of HDF5 files that lie on a map grid already, with the axes band, row and column."""
+"""HDF5 files whose cube lies on a map grid already, with the axes band, row and column: their reader, cube and masks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -10,8 +12,41 @@ from numpy.typing import NDArray
 
 from geofuse.cube.masks import Mask
 from geofuse.cube.values import decode
-from geofuse.io.read.hdf5 import dataset, reading
-from geofuse.io.read.windows import selected
+from geofuse.io.read.base import Description, Request
+from geofuse.io.read.gdal import is_address
+from geofuse.io.read.hdf5 import dataset, granules, one_of, open_hdf5, reading
+from geofuse.io.read.windows import of_run, selected
+
+
+@dataclass(frozen=True)
+class GriddedReader:
+    """Reader of a product that is one file: it, or a folder with one."""
+
+    name: str
+    needed: tuple[str, ...]
+    """Objects by which a file is recognised."""
+    described: Callable[[Any, Path], Description]
+    """Makes the description of an open file."""
+
+    def recognises(self, source: str) -> bool:
+        """Whether it is such a file, or such a folder."""
+        try:
+            return not is_address(source) and bool(granules(Path(source), *self.needed))
+        except (OSError, ValueError):
+            return False
+
+    def describe(self, source: str, request: Request) -> Description:
+        """Read the metadata."""
+        path = self._granule(source)
+        with open_hdf5(path) as file:
+            return self.described(file, path)
+
+    def files(self, source: str, request: Request) -> list[str]:
+        """The file."""
+        return [str(self._granule(source))]
+
+    def _granule(self, source: str) -> Path:
+        return one_of(granules(Path(source), *self.needed), self.name)
 
 
 @dataclass(frozen=True)
@@ -45,12 +80,11 @@ class GriddedArray:
         return selected(key, self.shape, self.dtype, self._read)
 
     def _read(self, bands: NDArray[np.intp], rows: slice, cols: slice) -> NDArray[np.float32]:
-        indexes = np.array([self.bands[band] for band in bands])
-        first, stop = int(indexes.min()), int(indexes.max()) + 1
         with reading(self.path, self.stamp) as file:
-            raw = dataset(file, self.name, 3, "f")[first:stop, rows, cols]
+            source = dataset(file, self.name, 3, "f")
+            raw = of_run(np.array([self.bands[band] for band in bands]), lambda run: np.asarray(source[run, rows, cols]))
             empty = None if self.nodata is None else dataset(file, self.nodata, 2)[rows, cols] != 0
-        values = decode(raw if np.array_equal(indexes, np.arange(first, stop)) else raw[indexes - first], 1.0, 0.0, self.fill)
+        values = decode(raw, 1.0, 0.0, self.fill)
         if empty is not None:
             values[:, empty] = np.nan
         return values

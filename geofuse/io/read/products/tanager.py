@@ -15,12 +15,11 @@ from affine import Affine
 
 from geofuse.cube.masks import Mask
 from geofuse.errors import InvalidCube
-from geofuse.io.read.base import Description, Request
+from geofuse.io.read.base import Description
 from geofuse.io.read.fingerprint import content_stamp
-from geofuse.io.read.gdal import is_address
-from geofuse.io.read.hdf5 import check_line, dataset, granules, listed, numeric, one_of, open_hdf5, plain
+from geofuse.io.read.hdf5 import check_line, dataset, listed, numeric, plain
 from geofuse.io.read.items import utc_text
-from geofuse.io.read.products.gridded import GriddedArray, GriddedFlags
+from geofuse.io.read.products.gridded import GriddedArray, GriddedFlags, GriddedReader
 from geofuse.io.read.products.spectra import ordered
 
 _HYP = "HDFEOS/GRIDS/HYP"
@@ -31,32 +30,6 @@ _LAYERS = (("beta_cloud_mask", Mask.CLOUD), ("beta_cirrus_mask", Mask.CIRRUS))
 _CORNER = r"{}\s*=\s*\(\s*(-?[\d.eE+]+)\s*,\s*(-?[\d.eE+]+)\s*\)"
 # Scenes are named by their time, such as 20250123_185518_92_4001.
 _NAME = re.compile(r"(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)_")
-
-
-class TanagerReader:
-    """A file, or a folder with one."""
-
-    name = "Tanager L2A"
-
-    def recognises(self, source: str) -> bool:
-        """Whether it is such a file, or such a folder."""
-        try:
-            return not is_address(source) and bool(granules(Path(source), *_NEEDED))
-        except (OSError, ValueError):
-            return False
-
-    def describe(self, source: str, request: Request) -> Description:
-        """Read the metadata."""
-        path = one_of(granules(Path(source), *_NEEDED), "Tanager")
-        with open_hdf5(path) as file:
-            return _described(file, path)
-
-    def files(self, source: str, request: Request) -> list[str]:
-        """The file."""
-        return [str(one_of(granules(Path(source), *_NEEDED), "Tanager"))]
-
-
-TANAGER = TanagerReader()
 
 
 def _described(file: Any, path: Path) -> Description:
@@ -113,3 +86,6 @@ def _transform(file: Any, rows: int, cols: int) -> Affine:
 def _time(path: Path) -> str | None:
     match = _NAME.match(path.name)
     return utc_text("{}-{}-{}T{}:{}:{}Z".format(*match.groups())) if match else None
+
+
+TANAGER = GriddedReader("Tanager L2A", _NEEDED, _described)

@@ -164,7 +164,7 @@ class TestRejected:
         image = part(folder, "SPECTRAL_IMAGE.TIF")
         image.rename(tmp_path / "elsewhere.TIF")
         image.symlink_to(tmp_path / "elsewhere.TIF")
-        with pytest.raises(InvalidCube, match="a link that leads out of the delivery"):
+        with pytest.raises(InvalidCube, match="a link that leads out of the product"):
             open_hsi(folder)
 
     def test_entities(self, tmp_path: Path) -> None:
