@@ -6,7 +6,7 @@ A cube carries the flags as the coordinate ``mask`` (y, x), uint8, described by 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import IntFlag
 from typing import Any
 
@@ -143,12 +143,23 @@ def flags_of(name: str, layers: Layers) -> NDArray[np.uint8]:
     return _UNDERSTOOD[name.strip().lower()](layers)
 
 
+def names_of(flags: Collection[int]) -> list[str]:
+    """Names of some of the flags, in the order of `Mask`.
+
+    Examples
+    --------
+    >>> names_of({64, 1})
+    ['cloud', 'water']
+    """
+    return [str(flag.name).lower() for flag in Mask if flag in flags]
+
+
 def attributes() -> dict[str, Any]:
     """What CF asks of a variable of flags (section 3.5 of the conventions), in plain values."""
     return {
         "long_name": "what the product says of the pixels",
         "flag_masks": [int(flag) for flag in Mask],
-        "flag_meanings": " ".join(str(flag.name).lower() for flag in Mask),
+        "flag_meanings": " ".join(names_of(set(Mask))),
     }
 
 

@@ -117,7 +117,7 @@ def wrap(
         coords["time"] = ((), np.datetime64(time, "ns"), {"long_name": "time of acquisition (UTC)"})
     if mask is not None:
         coords[MASK] = (("y", "x"), mask, attributes())
-    coords |= _true_centres(centre_y, centre_x, (rows, cols))
+    coords |= _true_centres(centre_y, centre_x, (rows, cols), [axes.get(axis, {}).get("units", "") for axis in "YX"])
     cube = xr.DataArray(data.astype(np.float32, copy=False), dims=DIMS, coords=coords, name="reflectance")
     cube.attrs = {**plain_attrs(attrs or {}), "units": "1"}
     cube.encoding = {**(encoding or {}), "grid_mapping": CRS_COORD}
@@ -215,7 +215,7 @@ def check_cube(cube: xr.DataArray, role: str) -> None:
         raise InvalidCube(f"{role}: {error}") from None
 
 
-def _true_centres(centre_y: Any, centre_x: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+def _true_centres(centre_y: Any, centre_x: Any, shape: tuple[int, ...], units: Sequence[str] = ("", "")) -> dict[str, Any]:
     """Coordinates of the true centres of pixels; none where none are given."""
     given = {name: values for name, values in zip(CENTRES, (centre_y, centre_x), strict=True) if values is not None}
     if len(given) == 1 or any(values.shape != shape or values.dtype.kind != "f" for values in given.values()):
@@ -223,8 +223,8 @@ def _true_centres(centre_y: Any, centre_x: Any, shape: tuple[int, ...]) -> dict[
         raise InvalidCube(
             f"true centres of pixels are given as {found}; expected centre_y and centre_x, floats of shape {shape}; give both or none"
         )
-    about = {"centre_y": "true centre of the pixel, y", "centre_x": "true centre of the pixel, x"}
-    return {name: (("y", "x"), values.astype(np.float64, copy=False), {"long_name": about[name]}) for name, values in given.items()}
+    about = {name: {"long_name": f"true centre of the pixel, {name[-1]}", "units": unit} for name, unit in zip(CENTRES, units, strict=True)}
+    return {name: (("y", "x"), values.astype(np.float64, copy=False), about[name]) for name, values in given.items()}
 
 
 def _crs_attrs(crs: pyproj.CRS, transform: Affine) -> dict[str, Any]:

@@ -118,7 +118,9 @@ def wrong(path: Path, hsi: xr.DataArray, msi: xr.DataArray) -> list[str]:
     found["grid"] = bool(np.isin(cube.x.values, msi.x.values).all() and np.isin(cube.y.values, msi.y.values).all())
     found["good bands"] = bool((cube.good.values <= hsi.good.values).all())
     flags, masked = _flags(path), _masked(msi, cube)
-    found["mask of the MSI"] = bool((missing[masked]).all() and (flags[masked & (flags > 0)] == Quality.MASKED).all())
+    found["mask of the MSI"] = bool(
+        (msi.mask.values & UNUSABLE).any() and missing[masked].all() and (flags[masked & (flags > 0)] == Quality.MASKED).all()
+    )
     found["quality of nodata"] = bool((flags[missing] & ~np.uint8(Quality.MASKED) == 0).all() and (flags[~missing] > 0).all())
     item = json.loads(path.with_suffix(".json").read_text())
     dates = [item["properties"].get(key) for key in ("start_datetime", "end_datetime")]

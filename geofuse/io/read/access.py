@@ -6,6 +6,7 @@ A catalog from elsewhere must not lead a run to files of this machine, or to ser
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from geofuse.errors import InvalidCube
 
 _LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _MACHINE = ""
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # IPv4 addresses, RFC 6052
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,11 @@ class Access:
             It is of this machine or its network, and the catalog is not.
         """
         named = _here(href)
-        if named is None or named == _here(self.place) or (named or "file") in self.hosts or _host(href) in self.hosts:
+        if named is None or named == _here(self.place) or named in self.hosts or _host(href) in self.hosts:
             return href
         raise InvalidCube(
             f"the catalog at {self.place} names {href[:200]!r}, a place of this machine or its network; expected a public address. Where that "
-            f"is meant: --allow-host {named or _host(href) or 'file'}"
+            f"is meant: --allow-host {_host(href) or named}"
         )
 
     def patched(self, href: str) -> str:
@@ -93,7 +95,9 @@ def _here(address: str) -> str | None:
         return _MACHINE
     try:
         parts = urlsplit(address)
-        host = (parts.hostname or "").rstrip(".")
+        host = (
+            (parts.hostname or "").encode("idna").decode("ascii").rstrip(".")
+        )  # as resolvers read it, whatever letters and dots it is written in
     except ValueError:
         return "invalid"
     if parts.scheme.lower() == "file" or host == "localhost" or host.endswith(".localhost"):
@@ -103,8 +107,8 @@ def _here(address: str) -> str | None:
     try:
         place = _address(host)
     except ValueError:
-        # a name without a dot is one of the own network, and numbers may be addresses too
-        local = host.endswith(_LOCAL_NAMES) or "." not in host or host.replace(".", "").isdigit() or host.startswith("0x")
+        # a name without a dot is one of the own network
+        local = host.endswith(_LOCAL_NAMES) or "." not in host
         return (host or "invalid") if local else None
     if place.is_loopback or place.is_unspecified:
         return _MACHINE
@@ -112,7 +116,13 @@ def _here(address: str) -> str | None:
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    place = ipaddress.ip_address(host)
+    """The address that a host is written as, in any spelling that a resolver takes for one; ValueError where it is a name."""
+    try:
+        return ipaddress.ip_address(socket.inet_ntoa(socket.inet_aton(host)))  # 127.1, 0x7f.1 and 2130706433 too; nothing is looked up
+    except OSError:
+        place = ipaddress.ip_address(host)
+    if isinstance(place, ipaddress.IPv6Address) and place in _NAT64:
+        return ipaddress.IPv4Address(place.packed[-4:])
     return getattr(place, "ipv4_mapped", None) or place
 
 

@@ -172,14 +172,13 @@ class Description:
         Metadata to keep; only plain JSON values are.
     encoding : dict
         How the numbers are stored, in xarray's words: ``dtype``, ``scale_factor``, ``add_offset``, ``_FillValue`` (the last three a number,
-        or an array of one a band), ``masks`` (names of the layers that decide about nodata).
+        or an array of one a band), ``masks`` (names of the flags that the product gives, or of the layers that decide about nodata).
     centres : PlaceArray, optional
         Of a swath that is shown on a grid: true y and x of the centre of the raw pixel shown at each pixel of the grid, float64, shape
         ``(2, row, column)``, in units of the CRS. NaN where there is none, and where a nearer pixel of the grid shows the same raw pixel, so
         that each raw pixel counts once.
     coords : dict
-        Pixel centres ``y`` (running south) and ``x``, where they are known to the last bit; true centres ``centre_y`` and ``centre_x`` as the rows
-        are stored, arrays of shape ``(y, x)`` that are lazy, where the pixels were moved onto this grid (`geofuse.cube.schema.wrap`).
+        Pixel centres ``y`` (running south) and ``x``, where they are known to the last bit.
     about : dict
         ``datetime`` of the acquisition (RFC 3339), ``gsd`` in metres, ``id`` of the scene, where they are known.
     mask : FlagArray, optional

@@ -175,6 +175,16 @@ def dataset(file: Any, name: str, ndim: int, kinds: str = "iuf") -> Any:
         raise InvalidCube(f"it has no dataset {name}; the product is not complete, fetch it again")
     if found.dtype.kind not in kinds or found.ndim != ndim or 0 in found.shape:
         raise InvalidCube(f"{name} is {found.dtype} of shape {found.shape}; expected numbers on {ndim} axes")
+    _check_storage(found, name)
+    check_extent(*sorted(found.shape)[-2:] if ndim > 1 else (1, found.shape[0]))
+    claimed = prod(found.shape) * found.dtype.itemsize
+    if claims_too_much(claimed, Path(file.filename).stat().st_size):
+        raise InvalidCube(f"{name} claims {claimed / 1e12:.1f} TB, which the file cannot hold; it is damaged")
+    return found
+
+
+def _check_storage(found: Any, name: str) -> None:
+    """Reject a dataset that lies in another file, that needs an unknown filter, or whose chunks are too large to decode."""
     if found.is_virtual or found.external:
         raise InvalidCube(f"{name} lies in another file, which is not followed; copy the product with its content")
     properties = found.id.get_create_plist()
@@ -183,11 +193,28 @@ def dataset(file: Any, name: str, ndim: int, kinds: str = "iuf") -> Any:
         raise InvalidCube(f"{name} is stored with the HDF5 filters {sorted(filters - _FILTERS)}; rewrite it with gzip, e.g. with h5repack")
     if found.chunks is not None and prod(found.chunks) * found.dtype.itemsize > _CHUNK_BYTES:
         raise InvalidCube(f"{name} has chunks of {prod(found.chunks) * found.dtype.itemsize / 2**30:.3g} GiB; rewrite it in smaller ones")
-    check_extent(*sorted(found.shape)[-2:] if ndim > 1 else (1, found.shape[0]))
-    claimed = prod(found.shape) * found.dtype.itemsize
-    if claims_too_much(claimed, Path(file.filename).stat().st_size):
-        raise InvalidCube(f"{name} claims {claimed / 1e12:.1f} TB, which the file cannot hold; it is damaged")
-    return found
+
+
+def text(file: Any, name: str) -> str:
+    """One text of fixed length, such as the description of a structure.
+
+    Raises
+    ------
+    InvalidCube
+        Not there, no such text, too long, or stored as `dataset` does not read it.
+    """
+    import h5py
+
+    found = _linked(file, name)
+    if (
+        not isinstance(found, h5py.Dataset)
+        or found.shape not in ((), (1,))
+        or found.dtype.kind != "S"
+        or found.dtype.itemsize > _LIST_BYTES
+    ):
+        raise InvalidCube(f"{name} is no text of fixed length; the product is damaged")
+    _check_storage(found, name)
+    return plain(np.ravel(found[()])[0])
 
 
 def numbers(file: Any, name: str) -> NDArray[np.float64]:

@@ -64,7 +64,10 @@ def open_url(
         try:
             found: BinaryIO = opener.open(urllib.request.Request(url, data, sent, method=method), timeout=_TIMEOUT_S)
             return found
+        except InvalidCube:  # of a redirect
+            raise
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code not in _AGAIN or attempt == attempts:
                 raise InvalidCube(f"{url}: the server says {error.code} {error.reason}; check the address") from None
             time.sleep(_pause(attempt, error.headers.get("Retry-After")))

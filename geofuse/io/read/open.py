@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from geofuse.cube.bands import BandTable, as_list, positions
-from geofuse.cube.georef import crs_of
+from geofuse.cube.georef import CENTRES, crs_of
 from geofuse.cube.normalise import only_array
 from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.cube.values import NOT_REFLECTANCE
@@ -33,7 +33,7 @@ from geofuse.io.read.gdal import is_address, open_raster, trusting
 from geofuse.io.read.items import described, name_of, on_one_grid
 from geofuse.io.read.layers import lazy_flags, with_layers
 from geofuse.io.read.metadata import describe
-from geofuse.io.read.places import with_centres
+from geofuse.io.read.places import lazy_centres
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
 from geofuse.io.read.turned import north_up
@@ -226,7 +226,8 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
     _look(found, natural)
     if is_turned(found.transform):
         found = north_up(found)
-        natural = natural_chunks(found.shape, found.block)
+        natural = natural_chunks((bands + request.beside, *found.shape[1:]), found.block)
+        natural = (bands, *natural[1:])
     data, transform = lazy(found.array, request.chunks, natural), found.transform
     mask = None if found.mask is None else lazy_flags(found.mask, data)
     if transform.e > 0:
@@ -244,9 +245,10 @@ def _cube(found: Description, request: Request) -> xr.DataArray:
         attrs=found.attrs,
         encoding={"source": redact(found.place)} | _encoding(found) | blocks,
         mask=mask,
+        **lazy_centres(found, data),
         **found.coords,
     )
-    return described(with_centres(cube, found), {"href": found.place} | found.about)
+    return described(cube, {"href": found.place} | found.about)
 
 
 def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.intp]:
@@ -321,6 +323,7 @@ def _joined(found: Parts, request: Request) -> xr.DataArray:
         encoding=cubes[0].encoding,
         y=cubes[0].y.values,
         x=cubes[0].x.values,
+        **{name: cubes[0].coords[name].data for name in CENTRES if name in cubes[0].coords},
     )
 
 

@@ -5,42 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
+from geofuse.cube.georef import CENTRES
 from geofuse.cube.normalise import is_lazy
 from geofuse.io.read.base import Description
 
 
-def with_centres(cube: xr.DataArray, found: Description) -> xr.DataArray:
-    """The cube with the true places of its description, chunked as its pixels are.
+def lazy_centres(found: Description, data: Any) -> dict[str, Any]:
+    """The true places that a description brings, by the name of their coordinate, chunked as the pixels are; none where it brings none.
 
     Parameters
     ----------
-    cube : xarray.DataArray
-        Of this description; rows run south.
     found : Description
         Rows run as they are stored.
+    data : numpy.ndarray or dask.array.Array, shape (band, y, x)
+        Its pixels; rows run south.
     """
     if found.centres is None:
-        return cube
-    centres = _read_lazily(found, cube)
-    if found.transform.e > 0:
-        centres = centres[:, ::-1]
-    coords: dict[str, Any] = {}
-    for number, dim in enumerate(("y", "x")):
-        said = f"{dim} of the centre of the raw pixel shown here, once for each raw pixel"
-        coords[f"centre_{dim}"] = (("y", "x"), centres[number], {"long_name": said, "units": cube.coords[dim].attrs.get("units", "")})
-    made = cube.assign_coords(coords)
-    made.encoding = dict(cube.encoding)
-    return made
+        return {}
+    north = found.transform.e > 0
+    if is_lazy(data):
+        import dask.array as da
 
-
-def _read_lazily(found: Description, cube: xr.DataArray) -> Any:
-    assert found.centres is not None
-    if not is_lazy(cube.data):
-        return found.centres[:, :, :]
-    import dask.array as da
-
-    rows, cols = cube.chunks[1:]  # type: ignore[index]
-    chunks = 2, rows[::-1] if found.transform.e > 0 else rows, cols
-    return da.from_array(found.centres, chunks=chunks, lock=False, asarray=False, fancy=True, meta=np.empty((0, 0, 0)))
+        rows, cols = data.chunks[1:]
+        chunks = 2, rows[::-1] if north else rows, cols
+        centres = da.from_array(found.centres, chunks=chunks, lock=False, asarray=False, fancy=True, meta=np.empty((0, 0, 0)))
+    else:
+        centres = found.centres[:, :, :]
+    return dict(zip(CENTRES, centres[:, ::-1] if north else centres, strict=True))

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_FAR = 8  # bands between two that are read apart
+
 
 def selected(key: Any, shape: tuple[int, ...], dtype: Any, read: Callable[..., NDArray[Any]]) -> NDArray[Any]:
     """Read what ``array[key]`` asks for, each axis by itself, through a function that reads windows.
@@ -43,16 +45,19 @@ def selected(key: Any, shape: tuple[int, ...], dtype: Any, read: Callable[..., N
     return values[tuple(slice(None) if places.ndim else 0 for places in before)]
 
 
-def of_run(bands: NDArray[np.intp], read: Callable[[slice], NDArray[Any]]) -> NDArray[Any]:
-    """Bands at places in any order, along the first axis, of the one run of neighbours that holds them all.
+def of_runs(bands: NDArray[np.intp], read: Callable[[slice], NDArray[Any]]) -> NDArray[Any]:
+    """Bands at places in any order, along the first axis; neighbours are read together, and what lies far between is not read.
 
     Examples
     --------
-    >>> of_run(np.array([4, 2]), lambda run: np.arange(10)[run])
-    array([4, 2])
+    >>> of_runs(np.array([40, 2, 3]), lambda run: np.arange(50)[run])
+    array([40,  2,  3])
     """
-    first = int(bands.min())
-    return read(slice(first, int(bands.max()) + 1))[_within(bands, first)]
+    ascending = np.unique(bands)
+    runs = np.split(ascending, np.flatnonzero(np.diff(ascending) > _FAR) + 1)
+    if len(runs) == 1:
+        return read(slice(int(ascending[0]), int(ascending[-1]) + 1))[_within(bands, int(ascending[0]))]
+    return np.concatenate([of_runs(run, read) for run in runs])[np.searchsorted(ascending, bands)]
 
 
 def _within(places: NDArray[np.intp], start: int) -> Any:

@@ -27,9 +27,7 @@ _NEEDED = (_PIXELS, _WAVELENGTH, _FWHM, _GRID)
 def _described(file: Any, path: Path) -> Description:
     pixels, mapping = dataset(file, _PIXELS, 3, "f"), file[_GRID]
     check_line(pixels)
-    order, table = ordered(numbers(file, _WAVELENGTH), numbers(file, _FWHM))
-    if order.max() >= pixels.shape[0]:
-        raise InvalidCube(f"{pixels.shape[0]} bands of pixels and {order.max() + 1} wavelengths; the product is damaged")
+    order, table = ordered(numbers(file, _WAVELENGTH), numbers(file, _FWHM), count=pixels.shape[0])
     transform = _transform(attribute(mapping, "GeoTransform"))
     fill = numeric(pixels, "_FillValue") if "_FillValue" in pixels.attrs else -9999.0
     height, width = pixels.shape[1:]

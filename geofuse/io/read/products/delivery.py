@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from geofuse.errors import InvalidCube
@@ -12,7 +13,7 @@ from geofuse.io.read.base import Description, Request
 from geofuse.io.read.gdal import is_address
 from geofuse.io.read.products.folder import contained
 
-_PART = re.compile(r"(?P<base>.+)-(METADATA|HISTORY|LOG|SPECTRAL_IMAGE|QL_\w+(-\d+)?)\.\w+", re.IGNORECASE)
+_PART = re.compile(r"(?P<base>.+)-(METADATA|HISTORY|LOG|SPECTRAL_IMAGE(_COG)?|QL_\w+(-\d+)?)\.\w+", re.IGNORECASE)
 _RASTERS = (".tif", ".tiff", ".jp2", ".bsq", ".bil", ".bip", ".img")
 _METADATA = "METADATA"
 # Bytes of the metadata in which the product names itself, and files of a folder that are looked at.
@@ -121,7 +122,7 @@ def delivery(source: Path, mark: re.Pattern[bytes]) -> Delivery:
 
 
 def _listed(folder: Path) -> list[Path]:
-    return sorted(path for path, _ in zip(folder.iterdir(), range(_MOST_FILES), strict=False))
+    return sorted(islice(folder.iterdir(), _MOST_FILES))
 
 
 def _shows(found: Delivery, mark: re.Pattern[bytes]) -> bool:

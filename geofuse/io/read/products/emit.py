@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from affine import Affine
 
-from geofuse.cube.masks import Mask
+from geofuse.cube.masks import Mask, names_of
 from geofuse.errors import InvalidCube
 from geofuse.io.read.base import Description, Request
 from geofuse.io.read.fingerprint import content_stamp
@@ -92,9 +92,7 @@ def _described(file: Any, path: Path) -> Description:
     check_line(pixels)
     swath = _swath(file, path, pixels.shape[:2])
     good = numbers(file, f"{_BANDS}/good_wavelengths") == 1 if f"{_BANDS}/good_wavelengths" in file else None
-    order, table = ordered(numbers(file, f"{_BANDS}/wavelengths"), numbers(file, f"{_BANDS}/fwhm"), good=good)
-    if order.max() >= pixels.shape[2]:
-        raise InvalidCube(f"{pixels.shape[2]} bands of pixels and {order.max() + 1} wavelengths; the product is damaged")
+    order, table = ordered(numbers(file, f"{_BANDS}/wavelengths"), numbers(file, f"{_BANDS}/fwhm"), count=pixels.shape[2], good=good)
     corners = attribute(file, "geotransform")
     if not isinstance(corners, np.ndarray) or corners.size != 6 or not np.isfinite(corners).all():
         raise InvalidCube("its attribute geotransform is no list of six numbers; the product is damaged")
@@ -134,5 +132,4 @@ def _with_mask(found: Description, file: Any, path: Path) -> Description:
         raise InvalidCube(f"the mask beside it, {path.name}, has the shape {source.shape}, and the swath {swath.raw}; fetch it again")
     flags = tuple((band, int(_FLAGS[name])) for band, name in enumerate(names) if name in _FLAGS)
     mask = GltMask(swath, str(path.absolute()), content_stamp(path), "mask", flags)
-    shown = [str(flag.name).lower() for flag in Mask if any(value == flag for _, value in flags)]
-    return replace(found, mask=mask, encoding=found.encoding | {"masks": shown})
+    return replace(found, mask=mask, encoding=found.encoding | {"masks": names_of({flag for _, flag in flags})})

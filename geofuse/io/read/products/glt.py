@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from geofuse.cube.values import decode
 from geofuse.errors import InvalidCube
 from geofuse.io.read.hdf5 import dataset, reading
-from geofuse.io.read.windows import of_run, selected
+from geofuse.io.read.windows import of_runs, selected
 
 # Bytes of raw pixels that are held at once.
 _SLAB_BYTES = 2**26
@@ -120,7 +120,7 @@ class GltArray:
     def _read(self, bands: NDArray[np.intp], rows: slice, cols: slice) -> NDArray[np.float32]:
         with reading(self.swath.path, self.swath.stamp) as file:
             source, (row, col) = dataset(file, self.name, 3, "f"), self.swath.places(file, rows, cols)
-            raw = of_run(np.array([self.bands[band] for band in bands]), lambda run: gather(source, row, col, run, self.fill))
+            raw = of_runs(np.array([self.bands[band] for band in bands]), lambda run: gather(source, row, col, run, self.fill))
         return decode(raw, 1.0, 0.0, self.fill)
 
 

@@ -10,12 +10,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from geofuse.cube.masks import Mask
+from geofuse.cube.masks import names_of
 from geofuse.cube.values import decode
 from geofuse.io.read.base import Description, Request
 from geofuse.io.read.gdal import is_address
 from geofuse.io.read.hdf5 import dataset, granules, one_of, open_hdf5, reading
-from geofuse.io.read.windows import of_run, selected
+from geofuse.io.read.windows import of_runs, selected
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class GriddedArray:
     def _read(self, bands: NDArray[np.intp], rows: slice, cols: slice) -> NDArray[np.float32]:
         with reading(self.path, self.stamp) as file:
             source = dataset(file, self.name, 3, "f")
-            raw = of_run(np.array([self.bands[band] for band in bands]), lambda run: np.asarray(source[run, rows, cols]))
+            raw = of_runs(np.array([self.bands[band] for band in bands]), lambda run: np.asarray(source[run, rows, cols]))
             empty = None if self.nodata is None else dataset(file, self.nodata, 2)[rows, cols] != 0
         values = decode(raw, 1.0, 0.0, self.fill)
         if empty is not None:
@@ -117,4 +117,4 @@ class GriddedFlags:
     @property
     def names(self) -> list[str]:
         """Names of the flags."""
-        return [str(flag.name).lower() for flag in Mask if flag in {flag for _, flag in self.layers}]
+        return names_of({flag for _, flag in self.layers})

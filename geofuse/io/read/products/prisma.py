@@ -26,7 +26,7 @@ from geofuse.io.read.gdal import is_address
 from geofuse.io.read.hdf5 import attribute, check_line, dataset, granules, listed, numeric, one_of, open_hdf5, reading
 from geofuse.io.read.items import utc_text
 from geofuse.io.read.products.spectra import ordered
-from geofuse.io.read.windows import selected
+from geofuse.io.read.windows import of_runs, selected
 
 _FIELDS = "HDFEOS/SWATHS/PRS_{}_HCO/Data Fields"
 _CUBES, _ERRORS = ("VNIR_Cube", "SWIR_Cube"), ("VNIR_PIXEL_L2_ERR_MATRIX", "SWIR_PIXEL_L2_ERR_MATRIX")
@@ -49,10 +49,10 @@ class Cubes:
     errors: bool
     """Whether there is an error matrix for each."""
 
-    def window(self, file: Any, names: tuple[str, str], cube: int, bands: slice, rows: slice, cols: slice) -> NDArray[Any]:
+    def window(self, file: Any, names: tuple[str, str], cube: int, bands: NDArray[np.intp], rows: slice, cols: slice) -> NDArray[Any]:
         """Stored numbers of a cube or of its error matrix, (band, row, column)."""
         found = dataset(file, f"{_FIELDS.format('L2D')}/{names[cube]}", 3, "u")
-        return np.moveaxis(found[rows, bands, cols], 1, 0)
+        return of_runs(bands, lambda run: np.moveaxis(found[rows, run, cols], 1, 0))
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class PrismaArray:
     def _read(self, bands: NDArray[np.intp], rows: slice, cols: slice) -> NDArray[np.float32]:
         out = np.empty((bands.size, rows.stop - rows.start, cols.stop - cols.start), np.float32)
         with reading(self.cubes.path, self.cubes.stamp) as file:
-            for cube, at, run, within in _runs([self.bands[band] for band in bands]):
-                values = decode(self.cubes.window(file, _CUBES, cube, run, rows, cols)[within], self.scale[cube], self.offset[cube], 0)
+            for cube, at, numbers in _by_cube([self.bands[band] for band in bands]):
+                values = decode(self.cubes.window(file, _CUBES, cube, numbers, rows, cols), self.scale[cube], self.offset[cube], 0)
                 if self.cubes.errors:
-                    values[self.cubes.window(file, _ERRORS, cube, run, rows, cols)[within] == _INVALID] = np.nan
+                    values[self.cubes.window(file, _ERRORS, cube, numbers, rows, cols) == _INVALID] = np.nan
                 out[at] = values
         return out
 
@@ -118,21 +118,19 @@ class PrismaFlags:
         size = rows.stop - rows.start, cols.stop - cols.start
         invalid, saturated = np.zeros(size, np.int32), np.zeros(size, bool)
         with reading(self.cubes.path, self.cubes.stamp) as file:
-            for cube, _, run, within in _runs(list(self.good)):
-                errors = self.cubes.window(file, _ERRORS, cube, run, rows, cols)[within]
+            for cube, _, numbers in _by_cube(list(self.good)):
+                errors = self.cubes.window(file, _ERRORS, cube, numbers, rows, cols)
                 invalid += (errors == _INVALID).sum(0, dtype=np.int32)
                 saturated |= (errors == _SATURATED).any(0)
         defect = 2 * invalid >= max(len(self.good), 1)
         return (saturated * np.uint8(Mask.SATURATED) + defect * np.uint8(Mask.DEFECT)).astype(np.uint8)
 
 
-def _runs(bands: list[tuple[int, int]]) -> Iterator[tuple[int, NDArray[np.intp], slice, NDArray[np.intp]]]:
-    """For each cube that is needed: its number, positions among the bands, the run of its bands to read, and their places in that."""
+def _by_cube(bands: list[tuple[int, int]]) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
+    """For each cube that is needed: its number, positions among the bands, and their places in it."""
     for cube in sorted({cube for cube, _ in bands}):
         at = np.array([position for position, (other, _) in enumerate(bands) if other == cube], np.intp)
-        numbers = np.array([bands[position][1] for position in at], np.intp)
-        run = slice(int(numbers.min()), int(numbers.max()) + 1)
-        yield cube, at, run, numbers - run.start
+        yield cube, at, np.array([bands[position][1] for position in at], np.intp)
 
 
 class PrismaReader:

@@ -14,7 +14,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geofuse.cube.bands import BandTable
-from geofuse.cube.masks import Mask
+from geofuse.cube.masks import Mask, names_of
 from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.base import Description, Request, check_description
 from geofuse.io.read.fingerprint import content_stamp
@@ -116,7 +116,7 @@ class RasterFlags:
     def names(self) -> list[str]:
         """Names of the flags that the product gives."""
         given = {rule.flag for rule in self.rules} | ({int(Mask.DEFECT)} if self.defects else set())
-        return [str(flag.name).lower() for flag in Mask if flag in given]
+        return names_of(given)
 
 
 def described_raster(path: Path) -> Description:
@@ -153,6 +153,8 @@ def layer_of(path: Path | None, image: Description, count: int = 1) -> Layer | N
         found = described_raster(path)
         if found.shape[1:] != image.shape[1:] or found.shape[0] < count or not found.transform.almost_equals(image.transform, 1e-3):
             raise InvalidCube(f"{found.shape[0]} bands on another grid than that of the image")
+        if np.dtype(str(found.encoding["dtype"])).kind not in "iu":
+            raise InvalidCube(f"it holds {found.encoding['dtype']}; expected integers")
     except InvalidCube as error:
         warnings.warn(f"{path.name} is left out, and nothing is masked by it: {error}", UserWarning, stacklevel=7)
         return None
@@ -197,5 +199,5 @@ def screened(
     array = ScreenedArray(**known, defects=defects).take(order)
     flags = RasterFlags(image.shape[1:], rules, defects, tuple(int(band) + 1 for band in order[table.good]))
     encoding = {**image.encoding, "scale_factor": scale[order], "add_offset": offset[order], "_FillValue": np.full(order.size, nodata)}
-    masks = {"masks": flags.names} if flags.names else {"masks": []}
-    return replace(image, array=array, table=table, mask=flags if flags.names else None, spectral=None, encoding=encoding | masks)
+    names = flags.names
+    return replace(image, array=array, table=table, mask=flags if names else None, spectral=None, encoding=encoding | {"masks": names})

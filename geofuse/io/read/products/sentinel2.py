@@ -72,7 +72,7 @@ class Sentinel2Reader:
                 "gsd": min(bands.resolution[k] for k in chosen),
             },
             self.name,
-            (MaskPart(str(_image(images, "SCL", "20m")), "scl"),),
+            _masks(images),
         )
 
     def files(self, source: str, request: Request) -> list[str]:
@@ -164,6 +164,11 @@ def _images(root: Path) -> Path:
     if len(found) != 1:
         raise InvalidCube(f"the product holds {len(found)} tiles (GRANULE/*/IMG_DATA); expected one, as products since December 2016 do")
     return contained(found[0], root)
+
+
+def _masks(images: Path) -> tuple[MaskPart, ...]:
+    """The scene classification, where the product has one."""
+    return (MaskPart(str(_image(images, "SCL", "20m")), "scl"),) if any(images.glob("R20m/*_SCL_20m.jp2")) else ()
 
 
 def _image(images: Path, band: str, size: str) -> Path:

@@ -14,7 +14,12 @@ _WIDEST_NM = 1000.0
 
 
 def ordered(
-    wavelength: ArrayLike, fwhm: ArrayLike, *, good: ArrayLike | None = None, detector: list[str] | None = None, units: str = "nm"
+    wavelength: ArrayLike,
+    fwhm: ArrayLike,
+    *,
+    count: int | None = None,
+    good: ArrayLike | None = None,
+    detector: list[str] | None = None,
 ) -> tuple[NDArray[np.intp], BandTable]:
     """Positions of the bands in order of their wavelength, and their table in that order.
 
@@ -23,12 +28,13 @@ def ordered(
     Parameters
     ----------
     wavelength, fwhm : array_like, shape (band,)
+        In nm.
+    count : int, optional
+        Bands of the cube, of which the lists must have one each.
     good : array_like, optional
         Bool; whether the product calls the band usable. Bands in strong water-vapour absorption are not good in any case.
     detector : list of str, optional
         Detector of each band, for its name.
-    units : str
-        Of wavelength and FWHM.
 
     Raises
     ------
@@ -45,6 +51,8 @@ def ordered(
     usable = np.ones(centre.shape, bool) if good is None else np.asarray(good, bool).ravel()
     if not centre.shape == width.shape == usable.shape or (detector is not None and len(detector) != centre.size):
         raise InvalidCube(f"{centre.size} wavelengths, {width.size} FWHM and {usable.size} flags; expected one of each a band")
+    if count is not None and centre.size != count:
+        raise InvalidCube(f"{count} bands of pixels and {centre.size} wavelengths; the product is damaged")
     taken = np.flatnonzero(centre != 0)
     if taken.size == 0:
         raise InvalidCube("no band has a wavelength; the product is damaged")
@@ -56,7 +64,7 @@ def ordered(
             UserWarning,
             stacklevel=6,
         )
-    nm, widths = to_nm(centre[taken], units), width[taken] * (1000.0 if units != "nm" else 1.0)
+    nm, widths = to_nm(centre[taken], "nm"), width[taken]
     if not ((widths > 0) & (widths < _WIDEST_NM)).all():
         raise InvalidCube(f"FWHM from {widths.min():g} to {widths.max():g} nm; expected widths above 0 and below {_WIDEST_NM:g} nm")
     along = np.argsort(nm, kind="stable")

@@ -10,14 +10,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from affine import Affine
 
 from geofuse.cube.masks import Mask
 from geofuse.errors import InvalidCube
 from geofuse.io.read.base import Description
 from geofuse.io.read.fingerprint import content_stamp
-from geofuse.io.read.hdf5 import check_line, dataset, listed, numeric, plain
+from geofuse.io.read.hdf5 import check_line, dataset, listed, numeric, text
 from geofuse.io.read.items import utc_text
 from geofuse.io.read.products.gridded import GriddedArray, GriddedFlags, GriddedReader
 from geofuse.io.read.products.spectra import ordered
@@ -36,9 +35,7 @@ def _described(file: Any, path: Path) -> Description:
     pixels = dataset(file, _PIXELS, 3, "f")
     check_line(pixels)
     good = listed(pixels, "good_wavelengths") != 0 if "good_wavelengths" in pixels.attrs else None
-    order, table = ordered(listed(pixels, "wavelengths"), listed(pixels, "fwhm"), good=good)
-    if order.max() >= pixels.shape[0]:
-        raise InvalidCube(f"{pixels.shape[0]} bands of pixels and {order.max() + 1} wavelengths; the product is damaged")
+    order, table = ordered(listed(pixels, "wavelengths"), listed(pixels, "fwhm"), count=pixels.shape[0], good=good)
     fill = numeric(pixels, "_FillValue") if "_FillValue" in pixels.attrs else -9999.0
     size, stamp = pixels.shape[1:], content_stamp(path)
     present = [name for name in ("nodata_pixels", *(name for name, _ in _LAYERS)) if f"{_FIELDS}/{name}" in file]
@@ -72,11 +69,8 @@ def _transform(file: Any, rows: int, cols: int) -> Affine:
     InvalidCube
         The structure does not give them.
     """
-    stored = file[_STRUCTURE]
-    if stored.shape not in ((), (1,)) or stored.dtype.kind not in "OS" or stored.dtype.itemsize > 2**20:
-        raise InvalidCube(f"{_STRUCTURE} is no text; the product is damaged")
-    text = plain(np.ravel(stored[()])[0])
-    found = [re.search(_CORNER.format(name), text) for name in ("UpperLeftPointMtrs", "LowerRightMtrs")]
+    structure = text(file, _STRUCTURE)
+    found = [re.search(_CORNER.format(name), structure) for name in ("UpperLeftPointMtrs", "LowerRightMtrs")]
     if found[0] is None or found[1] is None:
         raise InvalidCube("its StructMetadata.0 gives no corners of a grid; the product is damaged")
     left, top, right, bottom = (float(number) for match in found if match for number in match.groups())

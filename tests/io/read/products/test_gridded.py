@@ -14,6 +14,8 @@ from geofuse import open_hsi
 from geofuse.cube.masks import Mask
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube
+from geofuse.io.read.products import gridded
+from geofuse.io.read.windows import of_runs
 from geofuse.view.describe import facts
 from tests.products import aviris, tanager, truth
 
@@ -89,8 +91,38 @@ def test_rejected_aviris(tmp_path: Path, changes: dict[str, Any], said: str) -> 
             {"wavelengths": np.linspace(400, 2400, 90), "fwhm": np.full(90, 5.0), "good_wavelengths": np.ones(90, np.uint8)},
             "90 wavelengths",
         ),
+        (
+            {"wavelengths": np.linspace(400, 2400, 70), "fwhm": np.full(70, 5.0), "good_wavelengths": np.ones(70, np.uint8)},
+            "70 wavelengths",
+        ),
     ],
 )
 def test_rejected_tanager(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidCube, match=said):
         open_hsi(tanager.write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_structure_in_another_file_or_of_variable_length_is_not_read(tmp_path: Path, elsewhere: bool) -> None:
+    path = tanager.write(tmp_path)
+    with h5py.File(path, "r+") as file:
+        name = "HDFEOS INFORMATION/StructMetadata.0"
+        text = file[name][()]
+        del file[name]
+        if elsewhere:
+            (tmp_path / "other.txt").write_bytes(text)
+            file.create_dataset(name, (1,), dtype=f"S{len(text)}", external=[(str(tmp_path / "other.txt"), 0, len(text))])
+        else:
+            file[name] = text.decode()
+    with pytest.raises(InvalidCube, match="lies in another file" if elsewhere else "no text of fixed length"):
+        open_hsi(path)
+
+
+def test_bands_far_apart_are_read_without_those_between(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(
+        gridded, "of_runs", lambda bands, read: of_runs(bands, lambda run: counts.append(run.stop - run.start) or read(run))
+    )
+    two = open_hsi(scene, bands=[1, 80], chunks=None)
+    assert set(counts) == {1}
+    np.testing.assert_array_equal(two.values, open_hsi(scene, chunks=None).values[[0, 79]])

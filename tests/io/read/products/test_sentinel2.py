@@ -119,6 +119,11 @@ def test_a_missing_mask_is_said(spoilt: Path) -> None:
         assert "mask" not in geofuse.open_msi(spoilt).coords
 
 
+def test_without_its_mask_it_opens_all_the_same(spoilt: Path) -> None:
+    next(spoilt.rglob("*SCL*")).unlink()
+    assert "mask" not in geofuse.open_msi(spoilt).coords
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
