@@ -29,7 +29,7 @@ AMOUNTS = (0.0, 0.5, 1.0, 2.0)  # coarse pixels
 
 def noisy(pair: Simulation) -> Simulation:
     """Ten times the power of the noise in both images."""
-    rng, more = np.random.default_rng(7), np.sqrt(10**1 - 1)
+    rng, more = np.random.default_rng(7), np.sqrt(10 - 1)
     images = [
         image + more * noise[:, None, None] * rng.normal(size=image.shape)
         for image, noise in ((pair.hsi, pair.hsi_noise), (pair.msi, pair.msi_noise))

@@ -33,7 +33,7 @@ from geofuse.pair.scene import Sample
 from geofuse.pair.screen import Screen
 from geofuse.run.device import to_host
 
-FORMAT = "geofuse-model-2"
+FORMAT = "geofuse-model-3"
 
 
 @dataclass(frozen=True, repr=False)
@@ -390,7 +390,7 @@ def _restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         clouds=Clouds(**part("clouds.")) if part("clouds.") else None,
         screen=Screen.from_arrays(part("screen.")) if part("screen.") else None,
         report=header["report"],
-        fills_masked=header.get("fills_masked") is True,
+        fills_masked=header["fills_masked"] is True,
     )
 
 

@@ -121,11 +121,12 @@ def _table_warnings(prepared: PreparedPair) -> list[Warned]:
     far = np.flatnonzero((np.abs(gain - 1) > LARGEST_GAIN) | (np.abs(offset) > LARGEST_OFFSET))
     if not len(far):
         return []
-    listed = ", ".join(f"{k + 1} (gain {gain[k]:.2f}, offset {offset[k]:+.3f})" for k in far)
+    numbers = _numbers(prepared)
+    bands = listed([f"{numbers[k]} (gain {gain[k]:.2f}, offset {offset[k]:+.3f})" for k in far])
     return [
         warned(
             "gain-or-offset",
-            f"With the response {prepared.response.method} the MSI bands differ from the HSI in gain or offset: {listed}. Check the calibration of both, "
+            f"With the response {prepared.response.method} the MSI bands differ from the HSI in gain or offset: {bands}. Check the calibration of both, "
             "or use srf='auto', which takes the difference into the response.",
         )
     ]
@@ -138,14 +139,21 @@ def _prior_warnings(prepared: PreparedPair) -> list[Warned]:
     far = np.flatnonzero(moved > MOST_MOVED)
     if not len(far):
         return []
-    listed = ", ".join(f"{k + 1} ({100 * moved[k]:.0f} %)" for k in far)
+    numbers = _numbers(prepared)
+    bands = listed([f"{numbers[k]} ({100 * moved[k]:.0f} %)" for k in far])
     return [
         warned(
             "response-elsewhere",
-            f"MSI bands that respond elsewhere than their {response.prior} says, with the share of their weight: {listed}. The pair was followed. "
+            f"MSI bands that respond elsewhere than their {response.prior} says, with the share of their weight: {bands}. The pair was followed. "
             "Check the order and the wavelengths of the MSI's bands.",
         )
     ]
+
+
+def _numbers(prepared: PreparedPair) -> np.ndarray:
+    """Numbers, from 1, of the MSI's bands that are in use."""
+    used = np.ones(len(prepared.response.matrix), bool) if prepared.screen is None else prepared.screen.msi_bands
+    return np.flatnonzero(used) + 1
 
 
 def gain_and_offset(predicted: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

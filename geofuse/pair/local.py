@@ -1,7 +1,7 @@
 """A smooth displacement from place to place, from the pair itself: what orthorectification with another terrain model or attitude leaves.
 
 Seen through the right PSF at the right places the MSI is a linear function of the HSI (`geofuse.pair.registration`). Blocks of coarse pixels are
-first moved about, each to where it correlates best with what that function predicts, so that displacements of up to `FARTHEST` coarse pixels are
+first moved about, each to where it correlates best with what that function predicts, so that displacements of up to `SEARCHED` coarse pixels are
 caught; polynomials through these are then refined by Gauss-Newton steps on all pixels at once. Both are robust: correlation does not know gain
 and offset, and pixels far from the rest (clouds, change) count for little. The degree is the one that predicts held-out blocks best, and none is
 used that does not predict them clearly better than the shift alone.
@@ -20,13 +20,13 @@ from geofuse.errors import InvalidPair
 from geofuse.pair.grid import GridPair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.psf.field import Field, normalised
-from geofuse.pair.registration import LocalField, Misfit, Registration, register
+from geofuse.pair.registration import LocalField, Misfit, Registration, register, reject_unlike
 from geofuse.pair.scene import Sample
 
-FARTHEST, LARGEST = 2.5, 3.0  # coarse pixels from the shift: what is searched along each axis, and what a pair may have
+SEARCHED, LARGEST = 2.5, 3.0  # coarse pixels from the shift: what is searched along each axis, and what a pair may have
 STEP = 0.5  # of the search, coarse pixels
 BLOCK = 8  # coarse pixels along each side; blocks overlap by half
-SEARCHES = ((3, FARTHEST), (5, 1.0))  # degree of the polynomials through the blocks, and how far each is moved from those before
+SEARCHES = ((3, SEARCHED), (5, 1.0))  # degree of the polynomials through the blocks, and how far each is moved from those before
 DEGREES = (1, 2, 3, 4, 5, 6)
 ROUNDS = 4  # Gauss-Newton steps for each degree
 MIN_BLOCKS = 12
@@ -57,12 +57,14 @@ def register_locally(pair: GridPair, samples: Sequence[Sample]) -> Registration:
     # A PSF of the usual width: the one that was found is blurred by what is displaced.
     plain = PsfBuilder(pair, (pair.ratio / 2,) * 2, start.shift)
     if views.blocks.shape[0] < MIN_BLOCKS or (searched := views.searched(plain)) is None:
-        return register(pair, samples)
+        reject_unlike(start.unexplained)
+        return start
     tried = [views.refined(_truncated(searched, degree), degree, views.fitted) for degree in DEGREES]
     scores, before = [views.held_out(builder) for builder in tried], views.held_out(plain)
     best = int(np.argmin(scores))
     if scores[best] > (1 - MIN_GAIN) * before:
-        return register(pair, samples)
+        reject_unlike(start.unexplained)
+        return start
     explained = 1 - scores[best] / before
     builder = views.refined(tried[best], DEGREES[best], views.everywhere)
     geometry = register(pair, samples, local=_checked(views, builder, explained))
@@ -127,7 +129,7 @@ class _Views:
             msi, used = self.seen(builder)
             slopes = [self._slope(builder, *axis) for axis in np.eye(2)]
             left = msi - self._predicted(msi, used & chosen)
-            left, scale, weight = _robust(left, used & chosen)
+            scale, weight = _robust(left, used & chosen)
             gram, right = np.zeros((2, len(powers), 2, len(powers))), np.zeros((2, len(powers)))
             for band, deviation in enumerate(scale):
                 jacobian = np.stack([basis * slope[band] / deviation for slope in slopes])
@@ -138,7 +140,7 @@ class _Views:
             system += RIDGE * np.trace(system) / len(system) * np.diag(np.tile(_roughness(powers), 2))
             step = np.linalg.solve(system, right.ravel()).reshape(right.shape)
             far = float(np.abs(step @ basis[:, used]).max(initial=0))
-            now = now + step * min(1.0, FARTHEST * ratio / 5 / max(far, 1e-9))
+            now = now + step * min(1.0, SEARCHED * ratio / 5 / max(far, 1e-9))
             builder = _with(builder, now, powers, self._shape)
         return builder
 
@@ -150,12 +152,17 @@ class _Views:
         return float(squares[: max(1, int(TRIMMED * squares.size))].mean())
 
     def _predicted(self, msi: np.ndarray, used: np.ndarray) -> np.ndarray:
-        """What a linear function of the HSI makes of the MSI, (M, N), fitted where it is ``used``, twice: pixels that are far count for less."""
+        """What a linear function of the HSI makes of the MSI, (M, N), fitted where it is ``used``, three times: pixels that are far count for less."""
         weight = used.astype(float)
-        for _ in range(3):
-            root = np.sqrt(weight[used])
-            matrix = np.linalg.lstsq((self.hsi[:, used] * root).T, (msi[:, used] * root).T, rcond=None)[0].T
-            weight = _robust(msi - matrix @ self.hsi, used)[2]
+        for _ in range(2):
+            _, weight = _robust(msi - self._linear(msi, weight), used)
+        return self._linear(msi, weight)
+
+    def _linear(self, msi: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The linear function of the HSI that is nearest to the MSI, (M, N), with weights of the pixels (N,)."""
+        used = weight > 0
+        root = np.sqrt(weight[used])
+        matrix = np.linalg.lstsq((self.hsi[:, used] * root).T, (msi[:, used] * root).T, rcond=None)[0].T
         return np.asarray(matrix @ self.hsi)
 
     def _slope(self, builder: PsfBuilder, down: float, right: float) -> np.ndarray:
@@ -217,18 +224,23 @@ def _minima(cost: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     return found, weight * inside
 
 
-def _robust(left: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Residuals (M, N), their robust deviation by band, and weights of the pixels (N,): Cauchy's, at two deviations a half."""
+def _robust(left: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Robust deviation of residuals (M, N) by band, and weights of the pixels (N,): Cauchy's, at two deviations a half."""
     scale = np.maximum(1.4826 * np.median(np.abs(left[:, used]), axis=1), 1e-9) if used.any() else np.ones(len(left))
-    return left, scale, used / (1 + ((left / scale[:, None]) ** 2).mean(0) / 4)
+    return scale, used / (1 + ((left / scale[:, None]) ** 2).mean(0) / 4)
 
 
 def _basis(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int], degree: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """Products of Legendre polynomials at places, (K, n), the constant first, and the degrees of each along rows and columns."""
     u, v = normalised(rows, cols, shape)
     along = [legvander(w, degree) for w in (u, v)]
-    powers = sorted(((i, j) for i in range(degree + 1) for j in range(degree + 1 - i)), key=sum)
+    powers = _powers(degree)
     return np.stack([along[0][:, i] * along[1][:, j] for i, j in powers]), powers
+
+
+def _powers(degree: int) -> list[tuple[int, int]]:
+    """Degrees along rows and columns of all products up to a degree, the constant first."""
+    return sorted(((i, j) for i in range(degree + 1) for j in range(degree + 1 - i)), key=sum)
 
 
 def _roughness(powers: list[tuple[int, int]]) -> np.ndarray:
@@ -237,7 +249,8 @@ def _roughness(powers: list[tuple[int, int]]) -> np.ndarray:
 
 def _coefficients(builder: PsfBuilder, powers: list[tuple[int, int]]) -> np.ndarray:
     """Shift and field of a geometry as coefficients (2, K)."""
-    known = np.zeros((2, max(map(sum, powers)) + 1, max(map(sum, powers)) + 1))
+    side = max(map(sum, powers)) + 1
+    known = np.zeros((2, side, side))
     if builder.field is not None:
         size = min(known.shape[1], builder.field.coefficients.shape[1])
         known[:, :size, :size] = builder.field.coefficients[:, :size, :size]
@@ -258,7 +271,7 @@ def _with(builder: PsfBuilder, found: np.ndarray, powers: list[tuple[int, int]],
 
 def _truncated(builder: PsfBuilder, degree: int) -> PsfBuilder:
     assert builder.field is not None
-    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+    powers = _powers(degree)
     return _with(builder, _coefficients(builder, powers), powers, builder.field.shape)
 
 

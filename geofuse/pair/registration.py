@@ -51,7 +51,8 @@ class Registration:
         Share of the MSI's variance at the coarse scale that no linear map of the HSI explains; NaN where there were too few pixels to estimate
         anything, and the georeference and a PSF of half a coarse pixel were taken.
     at_limit : bool
-        Whether the search ended at the edge of its range, so that the figure is a bound and not an estimate.
+        Whether the search for width and shift ended at the edge of its range, so that the figure is a bound and not an estimate. An exponent
+        may: a box is at its edge.
     local : LocalField, optional
         What is added to the shift from place to place; None: nothing.
     exponent : float
@@ -154,15 +155,26 @@ def register(
         (scale, exponent, dy, dx), value = found, shaped_value
         sigma_y, sigma_x = scale * sigma_y, scale * sigma_x
     dy, dx = free * dy, free * dx
-    if reject and value > MAX_UNEXPLAINED:
-        raise InvalidPair(
-            f"The two images do not show the same thing: at best {100 * max(1 - value, 0):.0f} % of the MSI's variance at the HSI's "
-            f"resolution is explained by the HSI; expected more than {100 * (1 - MAX_UNEXPLAINED):.0f} %. "
-            "Check that both show the same place and season, that clouds are masked, and that the georeference is right to a coarse pixel."
-        )
+    if reject:
+        reject_unlike(value)
     low, high = (s * ratio for s in SIGMA_RANGE)
     inside = all(low * 1.01 < s < high * 0.99 for s in (sigma_y, sigma_x)) and max(abs(dy), abs(dx)) < 0.99 * MAX_SHIFT * ratio
     return Registration((float(sigma_y), float(sigma_x)), (float(dy), float(dx)), float(value), not inside, local, float(exponent))
+
+
+def reject_unlike(unexplained: float) -> None:
+    """Reject images of which the HSI leaves more of the MSI unexplained than of one place.
+
+    Raises
+    ------
+    InvalidPair
+    """
+    if unexplained > MAX_UNEXPLAINED:
+        raise InvalidPair(
+            f"The two images do not show the same thing: at best {100 * max(1 - unexplained, 0):.0f} % of the MSI's variance at the HSI's "
+            f"resolution is explained by the HSI; expected more than {100 * (1 - MAX_UNEXPLAINED):.0f} %. "
+            "Check that both show the same place and season, that clouds are masked, and that the georeference is right to a coarse pixel."
+        )
 
 
 def _shaped(misfit: Callable[[np.ndarray], float], dy: float, dx: float, ratio: float, gaussian: float) -> tuple[np.ndarray, float]:
@@ -249,6 +261,7 @@ class Misfit:
         keep = min(COMPONENTS, len(vector), max(1, spectra.shape[1] // 8))
         self.components = [np.tensordot(vector[:, ::-1][:, :keep].T, (s.hsi - mean[:, :, None]) / scale[:, :, None], 1) for s in samples]
         self.msi, self.msi_valid = zip(*(_filled(s.msi) for s in samples), strict=True)
+        self.means = [np.nanmean(s.msi, axis=(1, 2))[:, None, None] for s in samples]
 
     def __call__(self, sigma_y: float, sigma_x: float, dy: float, dx: float, exponent: float = GAUSSIAN) -> float:
         """Misfit of a PSF and shift, fine pixels; what lies beyond the searched range costs more."""
@@ -256,9 +269,7 @@ class Misfit:
         wanted, limit = np.array([sigma_y, sigma_x]), MAX_SHIFT * ratio
         bounded = np.clip(wanted, SIGMA_RANGE[0] * ratio, SIGMA_RANGE[1] * ratio)
         outside = max(0.0, abs(dy) - limit) + max(0.0, abs(dx) - limit) + float(np.abs(wanted - bounded).sum())
-        shape = float(np.clip(exponent, *EXPONENTS))
-        outside += abs(exponent - shape) * ratio
-        builder = PsfBuilder(self.pair, (float(bounded[0]), float(bounded[1])), (float(dy), float(dx)), self.field, shape)
+        builder = PsfBuilder(self.pair, (float(bounded[0]), float(bounded[1])), (float(dy), float(dx)), self.field, float(exponent))
         views = self.seen(builder)
         x = np.concatenate([components[:, used] for components, (_, used) in zip(self.components, views, strict=True)], axis=1)
         y = np.concatenate([seen[:, used] for seen, used in views], axis=1)
@@ -269,12 +280,13 @@ class Misfit:
     def seen(self, builder: PsfBuilder) -> list[tuple[np.ndarray, np.ndarray]]:
         """The MSI of every window seen through a PSF, (M, h, w), and where that can be compared with the HSI, (h, w)."""
         found = []
-        for sample, msi, msi_valid, components in zip(self.windows, self.msi, self.msi_valid, self.components, strict=True):
+        for sample, msi, msi_valid, mean, components in zip(
+            self.windows, self.msi, self.msi_valid, self.means, self.components, strict=True
+        ):
             valid = np.asarray(np.isfinite(components).all(0))
             psf = builder.build(sample.fine, sample.coarse, valid, msi, sample.positions)
             seen = psf.forward(torch.cat([msi, msi_valid]))
             # Coarse pixels whose footprint is mostly without MSI say nothing about the geometry.
-            mean = np.nanmean(sample.msi, axis=(1, 2))[:, None, None]
             found.append((seen[:-1].numpy() + mean, (psf.observed * (seen[-1] > 0.95)).numpy() > 0))
         return found
 

@@ -14,7 +14,11 @@ from geofuse.errors import InvalidInput
 from geofuse.pair.scene import Scene
 from geofuse.pair.selection import kept_rows
 
-FARTHEST = 12.0  # standard deviations beyond which a Gaussian is zero: before its height is too small for a number
+CUT = 12.0  # standard deviations beyond which a Gaussian is zero: before its height is too small for a number
+# What a product that is read names as its sensor, and the table that is its prior. Platforms of a series are alike to a few nm.
+_TABLE_OF = {"Sentinel-2": "sentinel-2a", "Landsat 8": "landsat-8"}
+_BEYOND = 100.0  # nm, more than a band of an HSI reaches beyond its centre
+_SEEN = 1e-3  # of the largest weight: what a band must have in all for the HSI to see it
 FWHM_TO_SIGMA = 1 / (2 * np.sqrt(2 * np.log(2)))
 
 
@@ -85,8 +89,8 @@ def _matrix(srf: Any, expected: tuple[int, int], scene: Scene) -> np.ndarray:
 
 
 def _gaussian(distance: np.ndarray) -> np.ndarray:
-    near = np.minimum(np.abs(distance), FARTHEST)
-    return np.where(near < FARTHEST, np.exp(-0.5 * near**2), 0.0)
+    near = np.minimum(np.abs(distance), CUT)
+    return np.where(near < CUT, np.exp(-0.5 * near**2), 0.0)
 
 
 def _onto_bands(wavelength: np.ndarray, response: np.ndarray, bands: BandTable) -> np.ndarray:
@@ -151,12 +155,6 @@ _SENSORS = {
     "landsat-8": ("Landsat-8", "OLI_TIRS"),
     "landsat-9": ("Landsat-9", "OLI_TIRS"),
 }
-
-
-_TABLE_OF = {"Sentinel-2": "sentinel-2a", "Landsat 8": "landsat-8", "Landsat 9": "landsat-9", "Landsat 7": "landsat-7"}
-_BEYOND = 100.0  # nm, more than a band of an HSI reaches beyond its centre
-# Of the largest weight, what a band must have in all for the HSI to see it.
-_SEEN = 1e-3
 
 
 def _checked(matrix: np.ndarray, name: str) -> np.ndarray:

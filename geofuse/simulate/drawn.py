@@ -102,7 +102,8 @@ def draw(scene: DrawnScene) -> tuple[np.ndarray, np.ndarray]:
     kinds = [scene.families[k % len(scene.families)] for k in range(scene.materials)]
     spectra = np.stack([FAMILIES[kind](scene.wavelength, rng) for kind in kinds])
     leaf = _leaves(shape, scene.smallest * FINER, scene.largest * FINER, rng)
-    leaf, count = np.unique(leaf, return_inverse=True)[1].reshape(shape), len(np.unique(leaf))
+    shown, leaf = np.unique(leaf, return_inverse=True)
+    leaf, count = leaf.reshape(shape), len(shown)
     first, second = rng.integers(scene.materials, size=(2, count))
     light = np.exp(0.1 * rng.normal(size=count))[leaf] * np.exp(scene.texture * _fractal(shape, rng))
     mixed = np.clip(rng.uniform(0, 0.3, count)[leaf] + 3 * scene.texture * _fractal(shape, rng), 0, 1)

@@ -122,8 +122,9 @@ def msi_noise(images: list[np.ndarray]) -> np.ndarray:
     ndarray, shape (M,)
         Noise standard deviation, reflectance, never below a thousandth of the band's root mean square.
     """
-    most, level = msi_noise_bound(images)
-    guess = np.where(repeated_bands(images), most, np.sqrt(most * np.minimum(most, USUAL_MSI_NOISE * level)))
+    repeated = repeated_bands(images)
+    most, level = _bound(images, repeated)
+    guess = np.where(repeated, most, np.sqrt(most * np.minimum(most, USUAL_MSI_NOISE * level)))
     return np.asarray(np.maximum(guess, MIN_RELATIVE_MSI_NOISE * level))
 
 
@@ -143,6 +144,10 @@ def msi_noise_bound(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     images : list of ndarray, each of shape (M, H, W)
         Samples of the MSI, reflectance; NaN where there is no data.
     """
+    return _bound(images, repeated_bands(images))
+
+
+def _bound(images: list[np.ndarray], repeated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     level = np.sqrt(np.mean([np.nanmean(image**2, axis=(1, 2)) for image in images], axis=0))
     level = np.maximum(level, 1e3 * FLOOR)
     bands = len(level)
@@ -152,7 +157,7 @@ def msi_noise_bound(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     found = [part for image in images if len(part := _windows(image, side, MOST_WINDOWS // len(images)))]
     if not found:
         return USUAL_MSI_NOISE * level, level
-    windows, repeated = np.concatenate(found), repeated_bands(images)
+    windows = np.concatenate(found)
     own, most = np.flatnonzero(~repeated), np.empty(bands)
     variance, freedom = _unpredicted(windows[..., own], side)
     # The low quantile of windows that hold nothing but noise lies this far below their mean.

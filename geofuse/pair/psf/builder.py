@@ -101,6 +101,8 @@ class PsfBuilder:
     def coarse_window(self, fine: Window) -> Window:
         """Coarse pixels that touch a window of the fine working grid."""
         rows, cols = self._coarse_positions(*_outline(fine))
+        if self.field is not None:  # nodata stay where the georeference has them
+            rows, cols = (np.concatenate(both) for both in zip((rows, cols), self.pair.to_coarse(*_outline(fine)), strict=True))
         h, w = self.pair.coarse.shape
         pad = 1  # one more on each side: cubic interpolation asks for two neighbours
         if self.pair.displaced:

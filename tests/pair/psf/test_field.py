@@ -64,3 +64,12 @@ def test_a_window_equals_the_whole() -> None:
     np.testing.assert_allclose(part.upsample(y[:, cr, cc]), everything.upsample(y)[:, fr, fc], atol=1e-10)
     v = tensor(rng.normal(size=(2, *coarse.shape)))
     assert float((part.adjoint(v) * x[:, fr, fc]).sum()) == pytest.approx(float((v * part.forward(x[:, fr, fc])).sum()))
+
+
+def test_a_window_holds_the_pixels_that_decide_about_nodata() -> None:
+    """Those by the georeference too: what is displaced inwards by more than a coarse pixel lies elsewhere than where nodata are looked for."""
+    pair = uncropped((30, 30), ratio=4.0)
+    coefficients = np.zeros((2, 2, 2))
+    coefficients[0, 1, 0] = 10.0  # at both ends outwards
+    builder = PsfBuilder(pair, (2.0, 2.0), (-2.0, 0.0), Field(coefficients, pair.fine.shape))
+    assert builder.coarse_window(whole(pair.fine.shape)) == whole(pair.coarse.shape)
