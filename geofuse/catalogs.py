@@ -129,7 +129,7 @@ def batch(
         raise InvalidInput("The table has no column 'pair'; expected what geofuse.search_pairs returned, or rows of it.")
     options = {
         "method": method, "srf": str(srf), "model": None if model is None else Path(model), "tile": tile, "device": device,
-        "memory": memory or DEFAULT_MEMORY, "dtype": dtype, "hsi_bands": hsi_bands, "msi_bands": msi_bands, "msi_resolution": msi_resolution,
+        "memory": DEFAULT_MEMORY if memory is None else memory, "dtype": dtype, "hsi_bands": hsi_bands, "msi_bands": msi_bands, "msi_resolution": msi_resolution,
         "uncertainty": uncertainty, "seed": seed, "mask": None if mask is None else str(mask), "masked": masked,
         "register": register, "train_seconds": train_seconds,
     }  # fmt: skip

@@ -133,9 +133,10 @@ def run(
         "train_seconds": train_seconds, "trust_input": trust_input, "mask": mask, "masked": masked, "register": register,
     }  # fmt: skip
     checked_options(options, jobs)
+    folder = path_of(output)
     found = find_pairs(source, Wanted.of(hsi, msi, bbox, datetime, max_gap, max_cloud, min_overlap), allow_host or ())
     keep_freed_memory()
-    states = run_batch(found.pairs, path_of(output), options, jobs=jobs, progress=not quiet, left=found.left)
+    states = run_batch(found.pairs, folder, options, jobs=jobs, progress=not quiet, left=found.left)
     failed = [state for state in states if state.state != "done"]
     for state in failed:
         print(f"failed {_line(state.id)}: {_line(state.reason)}", file=sys.stderr)

@@ -35,6 +35,10 @@ class InvalidOutput(InvalidInput):
     """The output cannot be written where it was asked for: it exists, or the folder is not writable."""
 
 
+class UnfinishedWork(InvalidOutput):
+    """An earlier run of another kind left its work beside the output."""
+
+
 class RunError(GeofuseError, RuntimeError):
     """Work had started and could not be finished."""
 

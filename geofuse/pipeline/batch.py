@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import pickle
+import shutil
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,12 +19,16 @@ from typing import TYPE_CHECKING, Any
 import pystac
 from filelock import FileLock, Timeout
 
-from geofuse.errors import GeofuseError, InvalidInput, InvalidOutput
+from geofuse.errors import GeofuseError, InvalidInput, InvalidOutput, UnfinishedWork
 from geofuse.io.read.access import Access, accessing
 from geofuse.io.read.fingerprint import file_sha256, fingerprint
+from geofuse.io.read.gdal import is_address
 from geofuse.io.read.http import stamp
 from geofuse.io.write.vrt import software
+from geofuse.io.write.workspace import folder_of
+from geofuse.pair.masking import check_masked
 from geofuse.pipeline.job import DTYPES, Job
+from geofuse.pipeline.plan import check_register, check_seed, check_train_seconds
 from geofuse.pipeline.states import DONE, FAILED, WAITING, State, read_state
 from geofuse.pipeline.workers import in_processes
 from geofuse.progress import bar
@@ -108,13 +114,23 @@ def run_task(task: Task) -> State:
             if before is not None and same and replace(job, overwrite=False).is_done():
                 return before if before.state == DONE else _made(state, began, job).write(task.output)
             state.write(task.output)
-            replace(job, resume=same).run()
+            _run(job)
         return _made(state, began, job).write(task.output)
     except KeyboardInterrupt:
         replace(state, seconds=None).write(task.output)
         raise
     except Exception as error:
         return replace(state, state=FAILED, reason=_reason(error), seconds=_since(began)).write(task.output)
+
+
+def _run(job: Job) -> None:
+    """Run a job; of work that was left it resumes its own, and drops that of another one."""
+    try:
+        job.run()
+    except UnfinishedWork:
+        for path in (job.output, *job.layers):
+            shutil.rmtree(folder_of(path.absolute()), ignore_errors=True)
+        job.run()
 
 
 def _made(state: State, began: float, job: Job) -> State:
@@ -131,7 +147,7 @@ def _since(began: float) -> float:
 
 
 def _reason(error: Exception) -> str:
-    message = " ".join(str(error).split())
+    message = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))  # it may go to a terminal
     return redact(message if isinstance(error, GeofuseError | OSError) and message else f"{type(error).__name__}: {message}")
 
 
@@ -143,6 +159,7 @@ def checked_options(options: Mapping[str, Any], jobs: int) -> None:
     InvalidInput
     """
     from geofuse.methods.registry import check_method
+    from geofuse.run.device import torch_device
 
     if jobs < 1:
         raise InvalidInput(f"The number of jobs is {jobs}; expected at least 1.")
@@ -151,7 +168,15 @@ def checked_options(options: Mapping[str, Any], jobs: int) -> None:
     model = options["model"]
     if model is not None and not model.is_file():
         raise InvalidInput(f"The model {model} is not there; expected the file of a model.")
+    mask = options["mask"]
+    if mask is not None and not is_address(mask) and not Path(mask).expanduser().is_file():
+        raise InvalidInput(f"The mask {mask} is not there; expected a raster.")
     check_method(options["method"], options["uncertainty"])
+    check_masked(options["masked"])
+    check_register(options["register"])
+    check_seed(options["seed"])
+    check_train_seconds(options["train_seconds"])
+    torch_device(options["device"])
 
 
 def run_batch(
@@ -182,9 +207,14 @@ def run_batch(
     ------
     InvalidOutput
         Another batch works in the folder, or it cannot be made.
+    InvalidInput
+        Several jobs, and a ``patch_url`` that cannot be sent to other processes.
     KeyboardInterrupt
         What is finished is kept.
     """
+    jobs = min(jobs, max(1, len(pairs)))
+    if jobs > 1:
+        _check_sendable(pairs[0].access)
     with _locked(output), _logged(output) as log, bar(len(pairs), desc="pairs", unit="pair", enabled=progress) as steps:
         log("start", pairs=len(pairs), left=len(left), jobs=jobs, options={key: str(value) for key, value in options.items()})
         for name, reason in left:
@@ -204,10 +234,28 @@ def run_batch(
             log("interrupted", done=len(made))
             raise KeyboardInterrupt(f"{len(made)} of {len(pairs)} pairs were looked at; run the same again for the rest") from None
         finally:
-            write_collection(output)
+            _collect(output, log)
         states = [made[pair.id] for pair in pairs]
         log("end", counts=Counter(state.state for state in states))
     return states
+
+
+def _check_sendable(access: Access) -> None:
+    try:
+        pickle.dumps(access)
+    except Exception as error:  # whatever pickle makes of a function
+        raise InvalidInput(
+            f"patch_url cannot be sent to other processes ({type(error).__name__}); expected a function of a module, or jobs=1"
+        ) from None
+
+
+def _collect(output: Path, log: Callable[..., None]) -> None:
+    """Write the collection; what keeps it from being written must not take the place of how the pairs went."""
+    try:
+        write_collection(output)
+    except Exception as error:
+        log("collection", error=_reason(error))
+        warnings.warn(f"the collection of {output} could not be written: {_reason(error)}", UserWarning, stacklevel=3)
 
 
 def _announce(pairs: Sequence[Pair], output: Path) -> None:

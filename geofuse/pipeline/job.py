@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import warnings
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -147,11 +148,13 @@ class Job:
 
     @cached_property
     def _hsi_files(self) -> list[str]:
-        return files_of(self.hsi, self.hsi_bands)
+        with trusting(self.trust_input):
+            return files_of(self.hsi, self.hsi_bands)
 
     @cached_property
     def _msi_files(self) -> list[str]:
-        return files_of(self.msi, self.msi_bands, self.msi_resolution)
+        with trusting(self.trust_input):
+            return files_of(self.msi, self.msi_bands, self.msi_resolution)
 
     def check(self) -> None:
         """Reject what cannot be written, before anything is read."""
@@ -170,8 +173,10 @@ class Job:
         for path in self.reports:
             if path.suffix.lower() not in (".json", ".html"):
                 raise InvalidInput(f"The report {path} must end in .json or .html, to say what it shall be.")
-            if self.stac and path.resolve() == self.item_path.resolve():
-                raise InvalidInput(f"The report {path} would replace the STAC item of the output; give it another name.")
+        if self.save_model is not None and self.save_model.suffix.lower() != ".safetensors":
+            raise InvalidInput(f"The model {self.save_model} must end in .safetensors, which it is.")
+        for path in (path for path, count in Counter(made.resolve() for made in self.outputs).items() if count > 1):
+            raise InvalidInput(f"Two outputs would be {path}; give one of them another name.")
         self._check_destinations()
         from geofuse.methods.registry import check_method  # last, because it loads torch
 
@@ -253,7 +258,7 @@ class Job:
     def is_done(self) -> bool:
         """Whether this very command has made all that it would make, and nothing is left to finish.
 
-        The output says which command made it: a checksum of the options and the inputs, as they are. Reports are asked to be there.
+        The output says which command made it: a checksum of the options and the inputs, as they are. Reports, model and thumbnail must be there.
         """
         if self.overwrite or (self.resume and folder_of(self.output.absolute()).exists()):
             return False

@@ -52,7 +52,8 @@ class _Worker:
     def give(self, task: Task | None) -> None:
         self.task = task
         if task is not None:
-            self.pipe.send(task)
+            with suppress(BrokenPipeError):  # it died meanwhile, which `result` finds
+                self.pipe.send(task)
 
     def result(self) -> State:
         assert self.task is not None

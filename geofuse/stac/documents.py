@@ -10,8 +10,9 @@ from typing import Any, TextIO
 from geofuse.errors import InvalidCube
 
 ITEM_CHARACTERS = 2**24
-"""Of an item, or of any other member of a document, at most."""
+"""Of an item at most."""
 CATALOG_CHARACTERS = 2**26
+"""Of any other member of a document at most."""
 _PIECE = 2**18
 _OF_NUMBERS = "0123456789.eE+-"
 _SPACE = re.compile(r"[ \t\r\n]*")

@@ -1,6 +1,6 @@
 """stac-geoparquet (specification 1.0): items read some hundred at a time, and written.
 
-rustac, which writes them, reads a file whole: 20,000 items took 1.2 GB. pyarrow reads by batches.
+rustac, which writes them, reads a file whole; pyarrow reads by batches.
 """
 
 from __future__ import annotations

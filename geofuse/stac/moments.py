@@ -62,7 +62,6 @@ def _span(text: str, side: int) -> Interval:
     if text in ("", ".."):
         return side * float("inf"), side * float("inf")
     if re.fullmatch(r"\d{4}", text):
-        text += "-01-01"
         year = int(text[:4])
         return _stamp(dt.datetime(year, 1, 1)), _stamp(dt.datetime(year + 1, 1, 1)) - 1e-3
     if re.fullmatch(r"\d{4}-\d{2}", text):
@@ -90,13 +89,14 @@ def moment_of(properties: Any) -> float | None:
 
 
 def rfc3339(seconds: float) -> str:
-    """A moment as text; ``..`` for one that is infinitely far.
+    """A moment as text; ``..`` for one before year 1 or after 9999.
 
     Examples
     --------
     >>> rfc3339(0.0), rfc3339(float("inf"))
     ('1970-01-01T00:00:00Z', '..')
     """
-    if abs(seconds) > 2e11:
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):  # beyond what calendars count
         return ".."
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat().replace("+00:00", "Z")

@@ -12,7 +12,7 @@ _SAFE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 # Names that Windows keeps for devices.
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 # What a batch folder holds beside its pairs.
-_TAKEN = {"collection.json", "items.parquet", "log.jsonl", "catalog.json", "_quality", "_uncertainty"}
+_TAKEN = {"collection.json", "items.parquet", "log.jsonl"}
 
 
 def folder_name(text: str) -> str:

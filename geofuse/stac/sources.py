@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from geofuse.errors import InvalidCube, InvalidInput
 from geofuse.io.read.access import Access
 from geofuse.io.read.fingerprint import local_name
-from geofuse.io.read.http import fetch, open_url
+from geofuse.io.read.http import fetch, open_url, reading
 from geofuse.redact import redact
 from geofuse.stac.documents import read_features
 
@@ -96,7 +96,7 @@ def _items(source: str, query: Query, access: Access) -> Iterator[Found]:
         yield from _parquet(place)
         return
     members: dict[str, Any] = {}
-    with closing(_text(place, access)) as stream:
+    with closing(_text(place, access)) as stream, reading(place):
         for feature in read_features(stream, members):
             yield _embedded(feature, place)
     if _is_api(members, place):

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,37 @@ def test_a_redirect_leads_to_no_other_place_of_the_network(tmp_path: Path) -> No
 
     with serving(tmp_path, answer) as root, pytest.raises(InvalidInput, match="allow-host"):
         ids(f"{root}/items.json")
+
+
+def test_a_connection_that_breaks_and_an_address_that_is_none_are_said(tmp_path: Path) -> None:
+    """A link with a space, and a response that ends within a chunk: of the first the link is left out, of the second the source."""
+
+    def answer(request: Any) -> bool:
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        request.wfile.write(b"ff\r\n{")
+        request.close_connection = True
+        return True
+
+    with serving(tmp_path, answer) as root, pytest.raises(InvalidInput, match="connection broke"):
+        http.fetch(f"{root}/inner.json", Access(root))
+    with pytest.raises(InvalidInput, match="check the address"):
+        http.fetch("http://example.com/my scene.json", Access("http://example.com/"))
+
+
+def test_slow_drips_do_not_stop_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_PATIENCE_S", 0.3)
+
+    def answer(request: Any) -> bool:
+        request.send_response(200)
+        request.end_headers()
+        with suppress(OSError):
+            for _ in range(50):
+                request.wfile.write(b" ")
+                request.wfile.flush()
+                time.sleep(0.05)
+        return True
+
+    with serving(tmp_path, answer) as root, pytest.raises(InvalidInput, match="too slow"):
+        http.fetch(f"{root}/inner.json", Access(root))

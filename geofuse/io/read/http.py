@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import email.utils
+import http.client
 import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 from urllib.parse import urljoin
 
@@ -71,8 +73,8 @@ def open_url(
             if error.code not in _AGAIN or attempt == attempts:
                 raise InvalidCube(f"{url}: the server says {error.code} {error.reason}; check the address") from None
             time.sleep(_pause(attempt, error.headers.get("Retry-After")))
-        except (OSError, ValueError) as error:  # no connection, reset, timeout; an address that is none
-            if attempt == attempts or isinstance(error, ValueError):
+        except (OSError, ValueError, http.client.HTTPException) as error:  # no connection, reset, timeout; an address that is none
+            if attempt == attempts or isinstance(error, ValueError | http.client.InvalidURL):
                 raise InvalidCube(f"{url}: no answer ({redact(str(error))}); check the address and the network") from None
             time.sleep(_pause(attempt, None))
     raise AssertionError("no attempt")
@@ -87,8 +89,8 @@ def fetch(url: str, access: Access, **request: Any) -> bytes:
         Also for one that is larger than `DOCUMENT_BYTES`, or arrives slower than in a minute.
     """
     pieces, size, end = [], 0, time.monotonic() + _PATIENCE_S
-    with open_url(url, access, **request) as response:
-        while piece := response.read(2**16):
+    with open_url(url, access, **request) as response, reading(url):
+        while piece := response.read1(2**16):  # type: ignore[attr-defined]  # what has arrived: a slow server must not stop the clock
             pieces.append(piece)
             size += len(piece)
             if size > DOCUMENT_BYTES:
@@ -96,6 +98,17 @@ def fetch(url: str, access: Access, **request: Any) -> bytes:
             if time.monotonic() > end:
                 raise InvalidCube(f"{url}: {size} bytes in {_PATIENCE_S:.0f} s; the server is too slow, try again later")
     return b"".join(pieces)
+
+
+@contextmanager
+def reading(url: str) -> Iterator[None]:
+    """Read the response of a server: a connection that breaks is an `InvalidCube`."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, InvalidCube):
+            raise
+        raise InvalidCube(f"{url}: the connection broke ({redact(str(error) or type(error).__name__)}); try again later") from None
 
 
 def stamp(url: str, access: Access) -> dict[str, str] | None:

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rasterio.errors import RasterioError
 
-from geofuse.errors import InvalidInput, InvalidOutput, RunError, RunInterrupted
+from geofuse.errors import InvalidInput, InvalidOutput, RunError, RunInterrupted, UnfinishedWork
 from geofuse.io.read.fingerprint import content_size
 from geofuse.io.write.journal import Journal, Record, peek
 from geofuse.io.write.output import check_vacant
@@ -211,7 +211,7 @@ def _entered(target: Path, folder: Path, key: dict[str, Any], resume: bool) -> W
     try:
         journal = Journal(folder / _JOURNAL, key)
     except InvalidOutput as error:
-        raise InvalidOutput(
+        raise UnfinishedWork(
             f"An unfinished run left its work in {folder}, and this run is another one: {error}. Run that one again to finish it, "
             "or start this one afresh (--no-resume, resume=False)."
         ) from None
