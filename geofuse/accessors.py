@@ -96,7 +96,7 @@ class HsiAccessor:
 
     def rgb(self, percentiles: tuple[float, float] = (2, 98)) -> xr.DataArray:
         """Red, green and blue, stretched to 0 … 1 between two percentiles; dims (y, x, rgb)."""
-        from geofuse.view.quicklook import rgb
+        from geofuse.viewing.quicklook import rgb
 
         return rgb(self._cube, percentiles)
 
@@ -108,12 +108,12 @@ class HsiAccessor:
 
     def resample_spectral(self, srf: ArrayLike) -> xr.DataArray:
         """Bands of another sensor: ``srf`` (M, B) times the spectra, its rows normalised; dims (band, y, x)."""
-        from geofuse.view.spectra import resample_spectral
+        from geofuse.viewing.spectra import resample_spectral
 
         return resample_spectral(self._cube, srf)
 
     def plot_spectrum(self, x: float, y: float, ax: Axes | None = None) -> Axes:
         """Plot the spectrum of the pixel at (x, y), in the units of the CRS."""
-        from geofuse.view.spectra import plot_spectrum
+        from geofuse.viewing.spectra import plot_spectrum
 
         return plot_spectrum(self._cube, x, y, ax)

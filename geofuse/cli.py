@@ -282,7 +282,7 @@ def info(
 ) -> None:
     """What geofuse sees in a file: bands, wavelengths, grid, date, nodata."""
     from geofuse import open_msi
-    from geofuse.view.describe import describe, facts
+    from geofuse.viewing.describe import describe, facts
 
     json = checked_json(json)
     cube = open_msi(file, bands=bands, resolution=resolution, trust_input=trust_input)

@@ -60,7 +60,7 @@ item = fused.mossfuse.to_stac(raster)
 print(raster.name, f"{raster.stat().st_size / 1e6:.0f} MB,", len(item.assets["data"].to_dict()["bands"]), "bands in the STAC item")
 
 # %%
-from geofuse.view.quicklook import comparison
+from geofuse.viewing.quicklook import comparison
 
 written = geofuse.open_hsi(raster)
 picture = comparison(hsi, msi, written)

@@ -51,7 +51,7 @@ def run_demo(folder: Path, *, method: str = "auto", progress: bool = True) -> tu
     from geofuse.io.read.open import open_hsi, open_msi
     from geofuse.methods.registry import check_method
     from geofuse.pipeline.job import Job
-    from geofuse.view.quicklook import comparison
+    from geofuse.viewing.quicklook import comparison
 
     check_method(method)
     try:

@@ -18,7 +18,7 @@ from geofuse.redact import redacted
 from geofuse.reporting.report import Report, report_of
 from geofuse.run.usage import Clock, peak_rss_mb, versions
 from geofuse.stac.item import Processing, Source, make_item, write_item
-from geofuse.view.thumbnail import write_thumbnail
+from geofuse.viewing.thumbnail import write_thumbnail
 
 if TYPE_CHECKING:
     from geofuse.model import Model

@@ -11,7 +11,7 @@ import pytest
 import geofuse
 from geofuse.cube.masks import Mask
 from geofuse.io.read.open import files_of
-from geofuse.view.describe import facts
+from geofuse.viewing.describe import facts
 from tests.products import catalogs, landsat, sentinel2
 
 ROUNDING = 0.5e-4 + 1e-6

@@ -11,7 +11,7 @@ from geofuse.cube.masks import Mask
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube
 from geofuse.io.read.open import files_of
-from geofuse.view.describe import facts
+from geofuse.viewing.describe import facts
 from tests.products import desis, truth
 
 ROWS, COLS = 32, 30

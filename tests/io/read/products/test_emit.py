@@ -15,7 +15,7 @@ from geofuse.cube.masks import Mask
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.open import files_of
-from geofuse.view.describe import describe, facts
+from geofuse.viewing.describe import describe, facts
 from tests.products import emit, truth
 
 

@@ -16,7 +16,7 @@ from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube
 from geofuse.io.read.products import gridded
 from geofuse.io.read.windows import of_runs
-from geofuse.view.describe import facts
+from geofuse.viewing.describe import facts
 from tests.products import aviris, tanager, truth
 
 

@@ -12,7 +12,7 @@ import geofuse
 from geofuse.cube.masks import Mask
 from geofuse.errors import InvalidCube
 from geofuse.io.read.open import files_of
-from geofuse.view.describe import facts
+from geofuse.viewing.describe import facts
 from tests.products import planetscope
 
 

@@ -13,7 +13,7 @@ from geofuse import open_hsi
 from geofuse.cube.masks import Mask
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube, RunError
-from geofuse.view.describe import facts
+from geofuse.viewing.describe import facts
 from tests.products import prisma, truth
 
 ROWS, COLS = 36, 32

@@ -18,7 +18,7 @@ from geofuse.cube.schema import geobox
 from geofuse.cube.sources import source_of
 from geofuse.errors import InvalidCube
 from geofuse.io.read.open import files_of
-from geofuse.view.describe import facts
+from geofuse.viewing.describe import facts
 from tests.products import sentinel2
 
 ROUNDING = 0.5e-4 + 1e-6  # half a count

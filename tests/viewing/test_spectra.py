@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from geofuse.cube.schema import wrap
 from geofuse.errors import InvalidInput
-from geofuse.view.spectra import plot_spectrum, resample_spectral
+from geofuse.viewing.spectra import plot_spectrum, resample_spectral
 
 
 def cube(values: np.ndarray, wavelength: list[float] | None = None) -> xr.DataArray:

@@ -12,7 +12,7 @@ from PIL import Image
 
 import geofuse
 from geofuse.cube.schema import wrap
-from geofuse.view.quicklook import comparison, interesting_places, rgb
+from geofuse.viewing.quicklook import comparison, interesting_places, rgb
 
 
 def cube(values: np.ndarray, wavelength: list[float], pixel: float = 10.0) -> xr.DataArray:
