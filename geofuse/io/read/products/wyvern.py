@@ -7,6 +7,7 @@ image itself has no scale. L1B is radiance, and is rejected. Items are also open
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ WYVERN = WyvernReader()
 
 def _items(path: Path) -> list[Path]:
     """Items of Wyvern that a folder holds, also one level below, or that of a raster; an item itself."""
+    files: Iterator[Path]
     if path.is_dir():
         files = islice((file for pattern in ("*.json", "*/*.json") for file in sorted(path.glob(pattern))), _MOST_FILES)
     elif path.suffix.lower() in _IMAGES:
