@@ -13,8 +13,8 @@ from geofuse.cube.masks import Mask
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.open import files_of
+from geofuse.simulate.products import enmap, truth
 from geofuse.viewing.describe import facts
-from tests.products import enmap, truth
 
 ROWS, COLS = 40, 36
 

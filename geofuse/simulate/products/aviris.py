@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5netcdf
 import numpy as np
 from pyproj import CRS
 
-from tests.products import netcdf, truth
+from geofuse.simulate.products import truth
+from geofuse.simulate.products.netcdf import fix_texts, h5netcdf
 
 GSD, FILL = 6.4, -9999.0
 NAME = "AV520250508t173511_000_L2A_OE_0a1b2c3d_RFL_ORT.nc"
@@ -44,5 +44,5 @@ def write(folder: Path, *, rows: int = 40, cols: int = 36, **changes: Any) -> Pa
         dims = ("wavelength", "northing", "easting")
         pixels = group.create_variable("reflectance", dims, dtype="f4", fillvalue=FILL, chunks=(60, 16, 16), compression="gzip")
         pixels[:] = values
-    netcdf.fix_texts(path)
+    fix_texts(path)
     return path
