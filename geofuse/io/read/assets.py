@@ -42,7 +42,7 @@ def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool 
     ----------
     source : pystac.Item or pystac.Asset
         An asset is taken as it is. Of an item, the only raster asset is; or the one with most bands; or, with ``bands``,
-        those whose keys or band names are asked for.
+        those whose keys or band names are asked for; those of the smallest pixels, where it is one of a catalog that is known (`sensor_of`).
     bands : sequence, optional
         Asset keys, band names or common names; what else `geofuse.cube.bands.positions` understands only where there is one raster asset.
     all_bands : bool
@@ -68,6 +68,8 @@ def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool 
     if bands is None and all_bands and len(rasters) > 1:
         bands = _one_a_band(rasters)
     whole = _has_cube(rasters)
+    if bands is None and whole is None and sensor_of(source) is not None:
+        bands = _finest(rasters)
     if bands is not None and len(rasters) > 1:
         bands = bands_without_masks(bands, source.id)
         try:
@@ -146,6 +148,19 @@ def _one_a_band(rasters: dict[str, Asset]) -> list[str | int]:
         if len(known[key]) == 1 and not is_mask(key) and key.lower() not in _DERIVED:
             chosen.setdefault(str(known[key][0].get("name", key)), key)
     return list(chosen.values())
+
+
+def _finest(rasters: dict[str, Asset]) -> list[str | int] | None:
+    """Of the assets that show the ground those with the smallest pixels, which lie on one grid; None where one does not say its pixel size."""
+    sizes = {key: _pixel_size(rasters[str(key)]) for key in _one_a_band(rasters)}
+    if not sizes or None in sizes.values():
+        return None
+    return [key for key, size in sizes.items() if size == min(filter(None, sizes.values()))]
+
+
+def _pixel_size(asset: Asset) -> float | None:
+    given = [band.get("spatial_resolution") for band in _bands(asset)] + [asset.extra_fields.get("gsd")]
+    return next((float(size) for size in given if isinstance(size, int | float) and size > 0), None)
 
 
 def _roles(asset: Asset) -> list[Any]:

@@ -268,12 +268,16 @@ def _look(found: Description, natural: tuple[int, int, int]) -> None:
     """Reject what is damaged or empty, and warn of what is no reflectance, as far as a few blocks show."""
     rows, cols = (min(size, max(block, _SIDE)) for size, block in zip(natural[1:], found.block, strict=True))
     looked = natural if found.sequential else (natural[0], rows, cols)
+    # the last pixel of the last band: what is cut off or damaged is usually the end. Of a single band with its block, which is decoded anyway
+    alone = found.shape[0] == 1
+    top, left = ((size - 1) // side * side if alone else -1 for size, side in zip(found.shape[1:], (rows, cols), strict=True))
     try:
-        found.array[-1:, -1:, -1:]  # the last pixel of the last band: what is cut off or damaged is usually the end
+        last = found.array[-1:, top:, left:]
         local = Path(found.place)
         # a file of few bytes holds little, whatever it claims; in it nothing is looked for long
         held = local.stat().st_size * _MOST_COMPRESSED if local.is_file() else _LOOKED_AT
-        seen = first_data(found.array, looked, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
+        known = alone and np.isfinite(last).any()
+        seen = last if known else first_data(found.array, looked, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
     except RunError as error:
         raise InvalidCube(f"truncated or damaged: {error.__cause__ or error}; fetch the file again") from None
     if seen is None:
