@@ -33,7 +33,9 @@ from geofuse.pipeline.states import DONE, FAILED, State, read_state, read_states
 from geofuse.pipeline.workers import in_processes
 from geofuse.progress import bar
 from geofuse.redact import redact, redacted
+from geofuse.stac.attribution import UNKNOWN, Attribution
 from geofuse.stac.collection import stub, write_collection
+from geofuse.stac.origins import Origins
 from geofuse.stac.pairs import Candidate, Pair
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Task:
     pair: Pair
     folder: Folder
     options: Mapping[str, Any] = field(default_factory=dict)
+    attribution: Attribution = UNKNOWN
 
     def job(self) -> Job:
         """The job, of two items as they were found."""
@@ -65,6 +68,8 @@ class Task:
             reports=(place.with_name(f"{name}_report.json"),),
             save_model=place.with_suffix(".safetensors"),
             thumbnail=place.with_suffix(".png"),
+            overview=place.with_name(f"{name}_overview.png"),
+            attribution=self.attribution,
             collection=stub(place.parent.parent),
             overwrite=True,
             **{"progress": False} | dict(self.options),
@@ -239,7 +244,8 @@ def run_batch(
         shared = dict(options)
         if jobs > 1 and "memory" in shared:
             shared["memory"] = shared["memory"] // jobs
-        tasks = (Task(pair, folder, shared) for pair in pairs)
+        origins = Origins()
+        tasks = (Task(pair, folder, shared, origins.of(pair)) for pair in pairs)
         made: dict[str, State] = {}
         try:
             for state in map(run_task, tasks) if jobs == 1 else in_processes(tasks, jobs):

@@ -40,11 +40,12 @@ from geofuse.pair.scene import Scene
 from geofuse.pipeline import apply
 from geofuse.pipeline.pair import checked_pair, pair
 from geofuse.pipeline.plan import plan_scene
-from geofuse.pipeline.record import make_report, shown_of, write_further, write_record
+from geofuse.pipeline.record import make_report, shown_of, valid_of, write_further, write_record
 from geofuse.reporting.report import Report
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
 from geofuse.run.scheduling import started
 from geofuse.run.usage import Clock
+from geofuse.stac.attribution import UNKNOWN, Attribution
 from geofuse.stac.footprint import footprint
 
 if TYPE_CHECKING:
@@ -92,10 +93,14 @@ class Job:
     save_model: Path | None = None
     thumbnail: Path | None = None
     """A small picture (.png) to make."""
+    overview: Path | None = None
+    """A larger one."""
     collection: pystac.Collection | None = None
     """That the item belongs to."""
     publishes_all: bool = False
-    """Reports, model and thumbnail go where the output goes, too."""
+    """Reports, model and pictures go where the output goes, too."""
+    attribution: Attribution = UNKNOWN
+    """Licence and providers of the inputs."""
 
     @property
     def item_path(self) -> Path:
@@ -125,7 +130,7 @@ class Job:
     @property
     def further(self) -> tuple[Path, ...]:
         """The files that are made of the result; they stay on this machine unless all is published."""
-        return (*self.reports, *(path for path in (self.save_model, self.thumbnail) if path is not None))
+        return (*self.reports, *(path for path in (self.save_model, self.thumbnail, self.overview) if path is not None))
 
     @property
     def input_files(self) -> list[str]:
@@ -238,13 +243,14 @@ class Job:
             clock.lap("apply")
             receipt = staged.finish({RUN_TAG: run}, self.progress)
             self._check_unchanged(command)
+            valid = valid_of(staged.quality)
             counts = write_quality_once(staged, work, self.quality_path)
             staged.publish()
             clock.lap("write")
             report = make_report(self, fused, receipt, clock, shares(counts), shown_of(staged.quality))
             written = list(write_further(self, report, model))
             if self.stac:
-                write_record(self, report, scene.hsi, scene.msi, written)
+                write_record(self, report, scene.hsi, scene.msi, written, valid)
             destination.publish(receipt.sha256, run)  # first: who finds the item shall find what it describes
             for place in self._beside:
                 place.publish(run=run)
