@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import pystac
 from filelock import FileLock, Timeout
 
-from geofuse.errors import GeofuseError, InvalidInput, InvalidOutput, UnfinishedWork
+from geofuse.errors import GeofuseError, InvalidCube, InvalidInput, InvalidOutput, UnfinishedWork
 from geofuse.io.read.access import Access, accessing
-from geofuse.io.read.fingerprint import file_sha256, fingerprint
+from geofuse.io.read.fingerprint import file_sha256
 from geofuse.io.read.gdal import is_address
-from geofuse.io.read.http import stamp
+from geofuse.io.read.remote import forget
 from geofuse.io.write.vrt import software
 from geofuse.io.write.workspace import folder_of
 from geofuse.pair.masking import check_masked
+from geofuse.pipeline.inputs import check_assets, server_stamp
 from geofuse.pipeline.job import DTYPES, Job
 from geofuse.pipeline.plan import check_register, check_seed, check_train_seconds
 from geofuse.pipeline.states import DONE, FAILED, WAITING, State, read_state
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 _LOCK, _LOG = ".lock", "log.jsonl"
+UNCHECKED = "done before; whether its inputs changed since is not known"
 # What decides about how a result is made, and not about the result.
 _HOW = {"memory", "progress", "device", "tile"}
 
@@ -68,11 +70,10 @@ class Task:
         )
 
     def key(self, job: Job) -> str:
-        """Checksum of all that decides about the result: options, items, the files that they name, and the version."""
+        """Checksum of all that decides about the result, but for what servers say: options, items, the files that they name, and the version."""
         options = {key: _plain(value) for key, value in self.options.items() if key not in _HOW}
-        files = [_file(file, self.pair.access) for file in job.input_files]
         items = [hashlib.sha256(side.stored.packed).hexdigest() for side in (self.pair.hsi, self.pair.msi)]
-        return hashlib.sha256(json.dumps([software(), options, items, files], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([software(), options, items, job.inputs], sort_keys=True).encode()).hexdigest()
 
 
 def _item(side: Candidate) -> pystac.Item:
@@ -88,12 +89,6 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _file(file: str, access: Access) -> Any:
-    """What changes when a file does: a server says that in the headers of a response."""
-    known = fingerprint(file)
-    return known | {"server": stamp(file, access)} if file.lower().startswith(("http://", "https://")) else known
-
-
 def run_task(task: Task) -> State:
     """Make one pair, unless this very result is there; whatever goes wrong becomes the reason of its state.
 
@@ -102,18 +97,26 @@ def run_task(task: Task) -> State:
     KeyboardInterrupt
         The pair is waiting then.
     """
-    pair, began = task.pair, time.monotonic()
-    before = read_state(task.output / pair.id)
+    pair, began, folder = task.pair, time.monotonic(), task.output / task.pair.id
+    before = read_state(folder)
     state = State(pair.id, pair.hsi.id, pair.msi.id, reason=pair.reason)
     try:
-        with accessing(pair.access), warnings.catch_warnings():
+        with accessing(replace(pair.access, cache=folder)), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the report has those that matter
             job = task.job()
-            state = replace(state, key=task.key(job))
-            same = before is not None and before.key == state.key
-            if before is not None and same and replace(job, overwrite=False).is_done():
-                return before if before.state == DONE else _made(state, began, job).write(task.output)
+            key, unknown = task.key(job), ""
+            try:
+                key += f" {server_stamp(job.input_files, pair.access)}"
+            except InvalidCube as error:  # what is done stays so, and what is not says it itself
+                unknown = _reason(error)
+            state = replace(state, key=key)
+            same = before is not None and (before.key == key or (bool(unknown) and before.key.partition(" ")[0] == key))
+            if before is not None and same and job.is_made():
+                if before.state == DONE:
+                    return replace(before, reason=f"{UNCHECKED} ({unknown})") if unknown else before
+                return _made(state, began, job).write(task.output)
             state.write(task.output)
+            check_assets((job.hsi, job.msi), job.input_files)  # type: ignore[arg-type]
             _run(job)
         return _made(state, began, job).write(task.output)
     except KeyboardInterrupt:
@@ -121,6 +124,8 @@ def run_task(task: Task) -> State:
         raise
     except Exception as error:
         return replace(state, state=FAILED, reason=_reason(error), seconds=_since(began)).write(task.output)
+    finally:
+        forget(folder)
 
 
 def _run(job: Job) -> None:
@@ -228,6 +233,8 @@ def run_batch(
         try:
             for state in map(run_task, tasks) if jobs == 1 else in_processes(tasks, jobs):
                 made[state.id] = state
+                if state.reason.startswith(UNCHECKED):
+                    warnings.warn(f"{state.id}: {state.reason}", UserWarning, stacklevel=2)
                 log(state.state, **{key: value for key, value in vars(state).items() if key not in ("state", "key")})
                 _tell(steps, state, progress)
         except KeyboardInterrupt:
