@@ -268,7 +268,11 @@ class Job:
 
         The output says which command made it: a checksum of the options and the inputs, as they are. Reports, model and thumbnail must be there.
         """
-        if self.overwrite or (self.resume and folder_of(self.output.absolute()).exists()):
+        return not self.overwrite and self.is_made()
+
+    def is_made(self) -> bool:
+        """As `is_done`, also where the output may be overwritten."""
+        if self.resume and folder_of(self.output.absolute()).exists():
             return False
         if not self.publishes_all and not all(path.exists() for path in self.further):
             return False
@@ -284,7 +288,7 @@ class Job:
         """All that the user decides about the pixels: the options, and the inputs as they are now."""
         return {
             "software": software(),
-            **self._inputs(),
+            **self.inputs,
             "bands": [self.hsi_bands, self.msi_bands, self.msi_resolution],
             "method": self.method,
             "seed": self.seed,
@@ -294,6 +298,11 @@ class Job:
             "uncertainty": self.uncertainty,
             "masked": self.masked,
         }
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """The inputs as they were when they were first asked for."""
+        return self._inputs()
 
     def _inputs(self) -> dict[str, Any]:
         return {

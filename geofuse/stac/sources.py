@@ -99,16 +99,28 @@ def _items(source: str, query: Query, access: Access) -> Iterator[Found]:
     with closing(_text(place, access)) as stream, reading(place):
         for feature in read_features(stream, members):
             yield _embedded(feature, place)
+    if members.get("type") == "FeatureCollection" and any(True for _ in hrefs(members, "next")):
+        raise InvalidCube(f"one page of the items of a STAC API; {_root_of(members, place)}")
     if _is_api(members, place):
         yield from _searched(place, query, access)
+    elif members.get("type") == "Collection" and any(True for _ in hrefs(members, "items")):
+        raise InvalidCube(f"one collection of a STAC API; {_root_of(members, place)}")
     elif members.get("type") in ("Catalog", "Collection"):
         yield from _walked(members, place, access)
+    elif members.get("type") == "Feature" and "/collections/" in place and "://" in place:
+        raise InvalidCube(f"one item of a STAC API; {_root_of(members, place)}")
     elif members.get("type") == "Feature":
         yield Found(place, members)
     elif members.get("type") != "FeatureCollection":
         raise InvalidCube(
             f"JSON of the type {str(members.get('type'))[:40]!r}; expected a STAC API, a Catalog, a Collection or a FeatureCollection of items"
         )
+
+
+def _root_of(members: dict[str, Any], place: str) -> str:
+    """What to give instead of an address within an API."""
+    root = next((absolute(href, place) for href in hrefs(members, "root")), place.partition("/collections")[0].partition("/search")[0])
+    return f"expected the API itself, and both collections by their ids: give {redact(root)[:300]}"
 
 
 def _embedded(feature: Any, place: str) -> Found:
