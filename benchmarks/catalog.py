@@ -213,9 +213,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="of the comparison with single runs")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--json", type=Path, help="the figures")
+    parser.add_argument("--folder", type=Path, help="keep everything there")
     asked = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="geofuse-catalog-") as folder:
-        found = prove(asked.items, asked.faulty, asked.kills, asked.method, asked.seed, asked.repeats, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="geofuse-catalog-") as temporary:
+        folder = asked.folder or Path(temporary)
+        found = prove(asked.items, asked.faulty, asked.kills, asked.method, asked.seed, asked.repeats, folder)
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1))
     text = page(found)

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from geofuse.errors import InvalidCube
+from geofuse.io.read.buckets import SCHEMES
 
 _LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _MACHINE = ""
@@ -121,7 +122,7 @@ def _here(address: str) -> str | None:
         return "invalid"
     if parts.scheme.lower() == "file" or host == "localhost" or host.endswith(".localhost"):
         return _MACHINE
-    if parts.scheme.lower() in ("s3", "gs", "az", "abfs"):  # a bucket is no host
+    if parts.scheme.lower() in SCHEMES:  # a bucket is no host
         return None
     try:
         place = _address(host)

@@ -14,6 +14,7 @@ from geofuse.cube.values import REFLECTANCE_SCALE
 from geofuse.errors import InvalidCube
 from geofuse.io.read.access import current_access, is_here
 from geofuse.io.read.base import BandHints, MaskPart, Part
+from geofuse.io.read.buckets import SCHEMES
 from geofuse.io.read.gdal import is_trusted
 from geofuse.io.read.remote import is_remote
 
@@ -31,7 +32,7 @@ _STERADIAN = re.compile(r"\bsr\b")
 _CORRECT = "correct the item, or open the file itself"
 _TRUST = "Where you trust the item: trust_input=True, --trust-input"
 _ABSURD = 1e30
-_SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "file", "ftp")
+_SCHEMES = ("https", "http", *SCHEMES, "file")
 # NETCDF:…, MEM:::…, and the like; a single letter is a drive
 _GDAL_NAME = re.compile(r"[A-Za-z0-9_+]{2,}:")
 

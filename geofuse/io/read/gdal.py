@@ -19,6 +19,7 @@ import rasterio
 from rasterio.errors import RasterioError, RasterioIOError
 
 from geofuse.errors import InvalidCube
+from geofuse.io.read.buckets import bucket_place
 from geofuse.io.read.remote import Handle, RemoteFile, file_name, is_remote, remote_file
 
 # Formats that hold their own pixels. ENVI names none: its data file and its header differ by the suffix alone.
@@ -109,11 +110,12 @@ def open_raster(place: str | Path, *, trusted: bool | None = None) -> Iterator[A
             _check_beside(Path(place))
         else:  # what lies beside it cannot be looked at first
             options["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
-    name, opener, problems = str(place), None, list[str]()
+    opener, problems = None, list[str]()
+    name, needed = bucket_place(str(place))
     if not trusted and is_remote(name):
         opener, name = _opener(remote_file(name), file_name(name), problems), file_name(name)
     try:
-        with rasterio.Env(**options), _opened(name, (None,) if trusted else DRIVERS, opener) as file:
+        with rasterio.Env(**(options | needed)), _opened(name, (None,) if trusted else DRIVERS, opener) as file:
             yield file
     except UnicodeDecodeError:  # rasterio reads names, and what GDAL says, as UTF-8
         raise RasterioIOError("its metadata, or what GDAL says of it, are not UTF-8") from None
