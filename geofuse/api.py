@@ -20,10 +20,12 @@ from geofuse.pair.grid import common_windows
 from geofuse.pair.masking import Masked, check_masked
 from geofuse.pair.selection import warn_of_scale, without_constant_bands
 from geofuse.pipeline.apply import apply, apply_with_layers
+from geofuse.pipeline.command import call_of
 from geofuse.pipeline.pair import checked_pair, pair
 from geofuse.pipeline.plan import plan_scene
 from geofuse.reporting.report import Report, report_of
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
+from geofuse.run.usage import versions
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -215,6 +217,7 @@ def fuse(
     ----------
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
+    call = call_of(fuse, locals())
     check_masked(masked)
     scene = pair(hsi, msi, mask) if model is None else checked_pair(hsi, msi, mask)
     planned = plan_scene(
@@ -247,7 +250,7 @@ def fuse(
             register=register,
         )
         model = fit_scene(scene, settings)
-    model = replace(model, fills_masked=masked == "one-image")
+    model = replace(model, fills_masked=masked == "one-image", report={**model.report, "call": call, "versions": versions()})
     if not (uncertainty or quality):
         return apply(scene, model, planned, progress=progress)
     return apply_with_layers(scene, model, planned, uncertainty=uncertainty, progress=progress)
@@ -334,19 +337,22 @@ def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]
 
 
 def report(fused: Cube) -> Report:
-    """The report of a fused image: geometry, response, residuals, validation, warnings.
+    """The report of a fused image: pictures, spectra, geometry, response, residuals, validation, warnings.
 
     Parameters
     ----------
     fused : DataArray or Dataset
-        What `fuse` returned.
+        What `fuse` returned. Of a lazy one no pixel is computed: the report then shows the part of the scene that the fit read.
 
     Raises
     ------
     InvalidCube
         The image was not made by geofuse.
     """
-    return report_of(as_cube(fused))
+    from geofuse.viewing.overview import overview_of_cube
+
+    made, seen = report_of(as_cube(fused)), overview_of_cube(fused)
+    return Report(made.to_dict() | (seen or {"computed": False}))
 
 
 def to_cog(
