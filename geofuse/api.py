@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pystac
 
     from geofuse.model import Model
+    from geofuse.reporting.diagnosis import Diagnosis
     from geofuse.stac.item import Source
 
 Cube = xr.DataArray | xr.Dataset
@@ -304,6 +305,53 @@ def evaluate(
         score_methods(scene, settings_of(scene, seed=seed, device=device, progress=progress, train_seconds=train_seconds), chosen)
     )
     return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
+
+
+def doctor(
+    hsi: Any,
+    msi: Any,
+    *,
+    mask: Mask | None = None,
+    sample: bool = True,
+    hsi_bands: Any = None,
+    msi_bands: Any = None,
+    msi_resolution: float | None = None,
+    trust_input: bool = False,
+    progress: bool = True,
+) -> Diagnosis:
+    """Everything that would stop or weaken a fusion of two images, in order of weight, with the fix for each.
+
+    It does not stop at the first fault. Metadata are looked at first; where they pass, the estimator is fitted to a bounded sample, in some
+    ten seconds, to see whether the two images contradict each other.
+
+    Parameters
+    ----------
+    hsi, msi : str, path, DataArray, Dataset, or what else `open_hsi` takes
+    mask : str, path or DataArray, optional
+        As for `fuse`.
+    sample : bool
+        Fit the estimator to a sample of the pixels; without it they are hardly looked at.
+    hsi_bands, msi_bands, msi_resolution, trust_input
+        As ``bands``, ``resolution`` and ``trust_input`` of `open_hsi` and `open_msi`.
+    progress : bool
+        Show progress.
+
+    Returns
+    -------
+    geofuse.Diagnosis
+        ``print`` it; ``.findings``, ``.stops``, ``.to_dict()``.
+
+    Examples
+    --------
+    >>> data = geofuse.demo_data()
+    >>> found = geofuse.doctor(data.msi, data.hsi, sample=False)
+    >>> found.stops, found.findings[0].code
+    (True, 'swapped')
+    """
+    from geofuse.pipeline.examine import examine
+
+    bands = {"hsi_bands": hsi_bands, "msi_bands": msi_bands, "msi_resolution": msi_resolution}
+    return examine(hsi, msi, mask=mask, sample=sample, trust_input=trust_input, progress=progress, **bands)
 
 
 def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]:

@@ -13,7 +13,7 @@ STYLE = """<style>
 .geofuse tr, .geofuse tr:nth-child(even), .geofuse tr:hover { background: transparent; }
 .geofuse th, .geofuse td { color: inherit; padding: 0.2rem 1rem 0.2rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid rgba(128, 128, 128, 0.35); }
-.geofuse tbody th { font-weight: normal; opacity: 0.8; }
+.geofuse tbody th { font-weight: inherit; opacity: 0.8; white-space: nowrap; }
 .geofuse .numbers th:not(:first-child), .geofuse .numbers td:not(:first-child) { text-align: right; }
 .geofuse tr.best { background: rgba(20, 140, 155, 0.18); font-weight: 600; }
 .geofuse .warning { border-left: 4px solid #d0641f; background: rgba(208, 100, 31, 0.13); padding: 0.5rem 1rem; margin: 0.8rem 0; }

@@ -121,7 +121,9 @@ def open_hdf5(path: str | Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError as error:
-        raise InvalidCube("this is an HDF5 or NetCDF-4 file, which needs the package h5py: pip install 'geofuse[sensors]'") from error
+        raise InvalidCube(
+            "this is an HDF5 or NetCDF-4 file, which needs the package h5py: pip install 'geofuse[sensors]'", code="missing-package"
+        ) from error
     try:
         with _opened(h5py, path) as file:
             yield file
