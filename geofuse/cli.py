@@ -38,7 +38,7 @@ from geofuse.cli_options import (
 from geofuse.errors import GeofuseError, InvalidInput
 from geofuse.redact import redact
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(batch, name="batch")
 
 DONE, FAILED, REJECTED, INTERRUPTED = 0, 1, 2, 130
@@ -290,6 +290,36 @@ def info(
         print(describe(cube, redact(file)))
     if json is not None:
         write_json(facts(cube), json)
+
+
+@app.command()
+def doctor(
+    hsi: Annotated[str, typer.Argument(help="Hyperspectral raster.")],
+    msi: Annotated[str, typer.Argument(help="Multispectral raster.")],
+    hsi_bands: Bands = None,
+    msi_bands: Bands = None,
+    msi_resolution: Resolution = None,
+    mask: MaskFile = None,
+    sample: Annotated[bool, typer.Option(help="Fit the estimator to a sample of the pixels, too.")] = True,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON; - for standard output.")] = None,
+    trust_input: TrustInput = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """What would stop or weaken a fusion of two images, in order of weight, with the fix for each; exit status 2 where something stops it."""
+    from geofuse import api
+
+    json = checked_json(json)
+    found = api.doctor(
+        hsi, msi, mask=mask, sample=sample, hsi_bands=hsi_bands, msi_bands=msi_bands, msi_resolution=msi_resolution,
+        trust_input=trust_input, progress=not quiet,
+    )  # fmt: skip
+    if json is None or not is_stdout(json):
+        print(found)
+    if json is not None:
+        write_json(found.to_dict(), json)
+    if found.stops:
+        raise typer.Exit(REJECTED)
 
 
 @app.command()

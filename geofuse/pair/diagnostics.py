@@ -19,6 +19,7 @@ from geofuse.pair.response import ESTIMATED
 # Elongation of the PSF, gain and offset of a band.
 ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 1.1, 0.05, 0.01
 MOST_MOVED = 0.5  # share of a band's response that may lie elsewhere than the files say
+FEWEST_BANDS, FEWEST_PIXELS = 3, 100  # of the MSI, and of the HSI
 LARGEST_GAP = 0.01  # share of the area that a band may lack without a word
 
 
@@ -32,14 +33,18 @@ def pair_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned]:
         *_radiometry_warnings(prepared),
         *_prior_warnings(prepared),
     ]
-    if len(prepared.response.matrix) < 3:
-        found.append(
-            warned("few-msi-bands", "The MSI has fewer than 3 bands: it says little about spectra, and the result leans on the HSI.")
-        )
-    if sum(int(p.psf.observed.sum()) for p in prepared.patches) < 100:
-        found.append(
-            warned("few-coarse-pixels", "Fewer than 100 coarse pixels are observed: noise, subspace and response rest on little data.")
-        )
+    return found + size_warnings(len(prepared.response.matrix), sum(int(p.psf.observed.sum()) for p in prepared.patches))
+
+
+def size_warnings(msi_bands: int, coarse_pixels: int) -> list[Warned]:
+    """What follows from the number of bands of the MSI, and of pixels of the HSI, alone."""
+    found = []
+    if msi_bands < FEWEST_BANDS:
+        text = f"The MSI has fewer than {FEWEST_BANDS} bands: it says little about spectra, and the result leans on the HSI."
+        found.append(warned("few-msi-bands", text))
+    if coarse_pixels < FEWEST_PIXELS:
+        text = f"Fewer than {FEWEST_PIXELS} coarse pixels are observed: noise, subspace and response rest on little data."
+        found.append(warned("few-coarse-pixels", text))
     return found
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import dask
 import xarray as xr
 
-from geofuse.cube.flags import shares
 from geofuse.cube.sampling import check_storable
 from geofuse.cube.values import StoredType
 from geofuse.errors import InvalidInput, InvalidOutput, NotReflectance, RunError
@@ -40,7 +39,7 @@ from geofuse.pair.scene import Scene
 from geofuse.pipeline import apply
 from geofuse.pipeline.pair import checked_pair, pair
 from geofuse.pipeline.plan import plan_scene
-from geofuse.pipeline.record import make_report, shown_of, valid_of, write_further, write_record
+from geofuse.pipeline.record import make_report, valid_of, write_further, write_record
 from geofuse.reporting.report import Report
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
 from geofuse.run.scheduling import started
@@ -247,7 +246,7 @@ class Job:
             counts = write_quality_once(staged, work, self.quality_path)
             staged.publish()
             clock.lap("write")
-            report = make_report(self, fused, receipt, clock, shares(counts), shown_of(staged.quality))
+            report = make_report(self, scene, fused, receipt, clock, staged, counts)
             written = list(write_further(self, report, model))
             if self.stac:
                 write_record(self, report, scene.hsi, scene.msi, written, valid)

@@ -70,7 +70,10 @@ def _what(report: Mapping[str, Any]) -> str:
     parts = [f"{len(names)} bands"] if names else []
     if ratio is not None:
         parts.append(f"on pixels {ratio:.4g} times finer than those of the hyperspectral image")
-    return f"Fused with {report['method']}" + (": " + ", ".join(parts) if parts else "") + "."
+    text = f"Fused with {report['method']}" + (": " + ", ".join(parts) if parts else "") + "."
+    if report.get("fitted_elsewhere"):
+        text += " The model was fitted on another scene: geometry, response, noise, disagreement and test are those of that one."
+    return text
 
 
 def _geometry(report: Mapping[str, Any]) -> str:

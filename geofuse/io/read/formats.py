@@ -85,7 +85,7 @@ ANY = GDALReader("GDAL", lambda path: True, ("",))
 
 def _described(file: Any, place: str, request: Request) -> Description:
     _check_pixels(file, place)
-    transform = _placed(file)
+    transform = _placed(file, request.crs)
     known = describe(file, every_band=request.role == "HSI", hints=request.hints)
     array, shown = _array(file, place, known), spectral(file)
     masks = ["alpha"] if array.alpha or not shown.all() else ["mask"] if array.has_mask else []
@@ -98,7 +98,7 @@ def _described(file: Any, place: str, request: Request) -> Description:
         array,
         known.table,
         transform,
-        file.crs,
+        file.crs or request.crs,
         file.block_shapes[0],
         sequential=envi.is_compressed(file),
         spectral=shown,
@@ -138,15 +138,15 @@ def _check_pixels(file: Any, place: str) -> None:
         envi.check_complete(local, file)
 
 
-def _placed(file: Any) -> Affine:
-    """Transform of the file, once it is sure that its pixels have a place."""
+def _placed(file: Any, assumed: Any) -> Affine:
+    """Transform of the file, once it is sure that its pixels have a place; ``assumed`` is the CRS of a file without one, or None."""
     try:
         crs = file.crs
     except CRSError as error:
         raise InvalidCube(
             f"its CRS cannot be read ({error}); write a valid one into the file, e.g. with gdal_edit.py -a_srs EPSG:…"
         ) from None
-    check_place(crs, file.transform)
+    check_place(crs or assumed, file.transform)
     return Affine(*(value + 0.0 for value in tuple(file.transform)[:6]))  # + 0.0: ENVI headers give -0.0
 
 

@@ -25,7 +25,7 @@ from geofuse.cube.georef import CENTRES, crs_of
 from geofuse.cube.normalise import only_array
 from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.cube.values import NOT_REFLECTANCE
-from geofuse.errors import InvalidCube, NotReflectance, RunError
+from geofuse.errors import InputWarning, InvalidCube, NotReflectance, RunError
 from geofuse.io.read.assets import bands_without_masks
 from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description, is_turned
 from geofuse.io.read.fingerprint import local_name
@@ -89,12 +89,11 @@ def open_hsi(source: Source, *, bands: Bands = None, chunks: Any = "auto", trust
     with trusting(trust_input):
         cube = _open(source, Request("HSI", as_list(bands), chunks=chunks))
     if not BandTable.from_cube(cube).has_wavelength:
-        warnings.warn(
+        message = (
             "the HSI has no wavelengths: bands cannot be matched to those of the MSI by name, and water-vapour bands are not known; "
-            "add a 'wavelength' tag (nm) to each band if you can",
-            UserWarning,
-            stacklevel=2,
+            "add a 'wavelength' tag (nm) to each band if you can"
         )
+        warnings.warn(InputWarning(message, "no-wavelengths"), stacklevel=2)
     return cube
 
 
@@ -136,6 +135,12 @@ def open_msi(
         return _open(source, Request("MSI", as_list(bands), resolution, chunks))
 
 
+def open_as(source: Source, request: Request, *, trust_input: bool = False) -> xr.DataArray:
+    """Open a raster for what it is asked for; see `open_hsi`."""
+    with trusting(trust_input):
+        return _open(source, request)
+
+
 @sharing()
 def _open(source: Source, request: Request) -> xr.DataArray:
     if isinstance(source, xr.DataArray | xr.Dataset):
@@ -161,7 +166,7 @@ def cube_of(source: xr.DataArray | xr.Dataset, role: str) -> xr.DataArray:
     try:
         cube = as_cube(source)
     except InvalidCube as error:
-        raise InvalidCube(f"{role}: {error}") from None
+        raise InvalidCube(f"{role}: {error}", code=error.code) from None
     return cube if BandTable.from_cube(cube).has_wavelength else _with_bands_of_file(cube, source)
 
 
@@ -204,7 +209,7 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
             raise InvalidCube(f"this is a source of the kind {reader.name}, which only names others; expected a raster")
         cube = _cube(found, request) if isinstance(found, Description) else None
     except InvalidCube as error:
-        raise (error if path is None else InvalidCube(f"{path}: {error}")) from None
+        raise (error if path is None else InvalidCube(f"{path}: {error}", code=error.code)) from None
     if isinstance(found, Parts):
         cube = described(with_layers(_joined(found, request), found.masks), found.about)
     assert cube is not None
@@ -221,6 +226,8 @@ def _spelt(path: str) -> str:
 
 def _cube(found: Description, request: Request) -> xr.DataArray:
     """The cube of what was described: bands that are asked for, looked at, in chunks, rows running south."""
+    if found.crs is None:
+        found = replace(found, crs=request.crs)
     check_description(found)
     found = found.take(_chosen(found, request.bands))
     bands, *pixels = found.shape
