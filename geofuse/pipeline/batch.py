@@ -100,6 +100,7 @@ def run_task(task: Task) -> State:
     pair, began, folder = task.pair, time.monotonic(), task.output / task.pair.id
     before = read_state(folder)
     state = State(pair.id, pair.hsi.id, pair.msi.id, reason=pair.reason)
+    forget(folder)  # what a run that was killed has left
     try:
         with accessing(replace(pair.access, cache=folder)), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the report has those that matter
