@@ -116,6 +116,7 @@ def run_task(task: Task) -> State:
     pair, began = task.pair, time.monotonic()
     state, cache = State.of(pair), task.place.parent
     job: Job | None = None
+    forget(cache)  # what a run that was killed has left
     try:
         before = read_state(task.folder, pair.id)
         with accessing(replace(pair.access, cache=cache)), warnings.catch_warnings():

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import threading
 import time
 from collections import OrderedDict
@@ -31,6 +32,7 @@ _AHEAD = 2**23  # bytes at once, of what is read in order
 _ATTEMPTS = 4
 _SLOWEST = 100  # bytes per second
 _MOST_FILES = 64
+_COPIES = ".fetched"
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -231,11 +233,36 @@ def remote_file(url: str) -> RemoteFile:
     return found
 
 
+def is_hdf5(remote: RemoteFile) -> bool:
+    """Whether a file starts as HDF5 does, and with it NetCDF-4 (HDF5 File Format Specification, version 3.0, section II.A)."""
+    return remote.read(0, 8) == b"\x89HDF\r\n\x1a\n"
+
+
+def local_copy(url: str) -> Path | None:
+    """A copy of a remote file, whole, for readers that read only what lies here; None where the catalog's access keeps none."""
+    access = current_access()
+    if access is None or access.cache is None:
+        return None
+    folder = access.cache / _COPIES / hashlib.sha256(url.encode()).hexdigest()[:8]
+    path = folder / file_name(url)
+    if not path.exists():
+        part = folder / ".part"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                file.writelines(remote_file(url).fetch_all())
+            os.replace(part, path)
+        except OSError as error:
+            raise InvalidCube(f"{url} cannot be copied to {folder} ({error.strerror}); make space there") from None
+    return path
+
+
 def forget(cache: Path) -> None:
-    """Let go of all that is kept in a folder."""
+    """Let go of all that is kept in a folder, and remove the copies in it."""
     with _lock:
         for key in [key for key in _files if key[3] == cache]:
             del _files[key]
+    shutil.rmtree(cache / _COPIES, ignore_errors=True)
 
 
 def file_name(url: str) -> str:

@@ -24,7 +24,7 @@ from geofuse.io.read import remote
 from geofuse.io.read.access import Access, accessing
 from geofuse.io.read.gdal import open_raster
 from geofuse.io.read.http import open_url, stamp
-from geofuse.io.read.open import open_msi
+from geofuse.io.read.open import open_hsi, open_msi
 from geofuse.io.read.remote import BLOCK, RemoteFile
 from tests.crops import few_files
 from tests.stac.catalog import serving
@@ -260,6 +260,22 @@ def test_a_name_that_is_of_this_machine_after_all(tmp_path: Path, monkeypatch: p
             with open_url(named, access) as response:
                 assert response.read(4) == CONTENT[:4]
         assert looked_up == ["example.com"] * 3
+
+
+def test_a_product_in_hdf5_is_copied_as_a_whole(tmp_path: Path) -> None:
+    """Its reader reads only what lies here; the copy goes with all else that was fetched."""
+    pytest.importorskip("h5py")
+    from tests.products import emit
+
+    (tmp_path / "archive").mkdir()
+    path = emit.write(tmp_path / "archive", rows=20, cols=16, bands=20, mask=False)
+    with serving(tmp_path / "archive") as root, accessing(Access(f"{root}/items.json", cache=tmp_path)):
+        cube = open_hsi(f"{root}/{path.name}")
+        np.testing.assert_array_equal(cube.values, open_hsi(path).values)
+    assert cube.encoding["sensor"] == "EMIT L2A"
+    assert len(list(tmp_path.rglob(path.name))) == 2
+    remote.forget(tmp_path)
+    assert [found.name for found in tmp_path.iterdir()] == ["archive"]
 
 
 def test_what_breaks_while_pixels_are_read_is_an_error_of_the_run(tmp_path: Path) -> None:
