@@ -10,6 +10,7 @@ from .io.read.open import open_hsi, open_msi
 from .model import Model
 from .reporting.report import Report
 from .run.plan import Plan
+from .viewing.server.show import View, view
 
 __version__: str
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Plan",
     "Report",
     "RunError",
+    "View",
     "api",
     "batch",
     "compare",
@@ -42,4 +44,5 @@ __all__ = [
     "to_cog",
     "to_stac",
     "to_zarr",
+    "view",
 ]
