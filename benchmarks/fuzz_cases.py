@@ -77,7 +77,7 @@ def make_bases(folder: Path, hsi: Any = None, model: Any = None) -> None:
 
 def make_products(folder: Path) -> None:
     """Write a small delivery of each sensor's product."""
-    from tests.products import aviris, desis, emit, enmap, landsat, planetscope, prisma, sentinel2, tanager
+    from geofuse.simulate.products import aviris, desis, emit, enmap, landsat, planetscope, prisma, sentinel2, tanager
 
     for name in PRODUCTS:
         (folder / name).mkdir()

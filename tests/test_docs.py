@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import shlex
 import subprocess
@@ -14,9 +15,11 @@ from types import ModuleType
 
 import pytest
 
+import geofuse
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "benchmarks" / "README.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "benchmarks" / "README.md", ROOT / "notebooks" / "README.md"])
 GENERATED = {DOCS / "benchmarks" / "table.md", DOCS / "benchmarks" / "scale.md"}
 # Pages and options that documents name ahead of their arrival: each is taken off this list when it is there.
 PAGES_TO_COME: set[str] = set()
@@ -117,6 +120,12 @@ def make_reference() -> ModuleType:
 def test_the_reference_is_that_of_the_program() -> None:
     stale = [named(path) for path, text in make_reference().pages().items() if path.read_text(encoding="utf-8") != text]
     assert not stale, "run: python docs/make_reference.py"
+
+
+def test_every_public_name_has_its_docstring_on_the_site() -> None:
+    listed = set(re.findall(r"^   (\w+)$", (DOCS / "reference" / "api.md").read_text(encoding="utf-8"), re.MULTILINE))
+    public = {name for name in geofuse.__all__ if not inspect.ismodule(getattr(geofuse, name))}
+    assert public - listed == set()
 
 
 @cache

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.products import enmap, matrix, sentinel2
+from geofuse.simulate.products import enmap, sentinel2
+from tests.products import matrix
 
 METHODS = ("gem", "bicubic")
 PAGE = "GEOFUSE_PRODUCT_MATRIX"  # environment variable: the file to write

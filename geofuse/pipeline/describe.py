@@ -11,6 +11,7 @@ from geofuse.model import Model
 from geofuse.pair.diagnostics import pair_warnings
 from geofuse.pair.prepare import PreparedPair
 from geofuse.pair.registration import Registration
+from geofuse.pair.response import EffectiveResponse
 
 ARROWS = 12  # along each side of the map of a displacement field
 
@@ -52,6 +53,7 @@ def describe(prepared: PreparedPair, model: Model, prior: np.ndarray | None = No
                 else {}
             ),
         },
+        "radiometry": _radiometry(response),
         "disagreement": _disagreement(prepared),
         "noise": {},
         "coregistration": {},
@@ -67,6 +69,17 @@ def describe(prepared: PreparedPair, model: Model, prior: np.ndarray | None = No
         found["warnings"] += model.fitted.warnings(prepared, names)
     described: dict[str, Any] = plain(found)
     return described
+
+
+def _radiometry(response: EffectiveResponse) -> dict[str, Any]:
+    """Gain and offset of the MSI: towards what its response makes of the HSI; where none is known they are part of what was estimated."""
+    found = response.radiometry
+    if found is None:
+        gain = response.matrix.sum(1)
+        return {"against": None, "gain": PerBand("msi", gain), "offset": PerBand("msi", response.offset)}
+    figures = {"gain": found.gain, "offset": found.offset, "gain_error": found.gain_error, "offset_error": found.offset_error}
+    rounded = {key: PerBand("msi", np.round(values, 5)) for key, values in figures.items()}
+    return {"against": response.prior or response.method, **rounded, "applied": PerBand("msi", found.applied)}
 
 
 def _local(geometry: Registration) -> dict[str, Any]:
@@ -93,9 +106,10 @@ def _disagreement(prepared: PreparedPair) -> dict[str, Any]:
 
 
 def _among(bands: np.ndarray, values: np.ndarray, absent: float = np.nan, axis: int = -1) -> np.ndarray:
-    """Values of the bands in use (along one axis) at their places among all bands."""
+    """Values of the bands in use (along one axis) at their places among all bands; flags are not set of the others."""
     if bands.all():
         return values
+    absent = False if values.dtype == bool else absent
     out = np.full([len(bands) if k == axis % values.ndim else n for k, n in enumerate(values.shape)], absent)
     np.moveaxis(out, axis, -1)[..., bands] = np.moveaxis(values, axis, -1)
     return out

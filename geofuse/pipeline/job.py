@@ -93,6 +93,8 @@ class Job:
     """A small picture (.png) to make."""
     collection: pystac.Collection | None = None
     """That the item belongs to."""
+    publishes_all: bool = False
+    """Reports, model and thumbnail go where the output goes, too."""
 
     @property
     def item_path(self) -> Path:
@@ -121,7 +123,7 @@ class Job:
 
     @property
     def further(self) -> tuple[Path, ...]:
-        """The files that are made of the result, and stay on this machine."""
+        """The files that are made of the result; they stay on this machine unless all is published."""
         return (*self.reports, *(path for path in (self.save_model, self.thumbnail) if path is not None))
 
     @property
@@ -141,9 +143,9 @@ class Job:
 
     @property
     def _beside(self) -> list[Destination]:
-        """Where the layers go, and the item; reports stay on this machine."""
-        item = [self.destination.beside(self.item_path)] if self.stac else []
-        return [*(self.destination.beside(path, self.format) for path in self.layers), *item]
+        """Where all goes that lies beside the output and does not stay on this machine."""
+        files = (*(self.further if self.publishes_all else ()), *((self.item_path,) if self.stac else ()))
+        return [*(self.destination.beside(path, self.format) for path in self.layers), *map(self.destination.beside, files)]
 
     @cached_property
     def _hsi_files(self) -> list[str]:
@@ -261,7 +263,7 @@ class Job:
         """
         if self.overwrite or (self.resume and folder_of(self.output.absolute()).exists()):
             return False
-        if not all(path.exists() for path in self.further):
+        if not self.publishes_all and not all(path.exists() for path in self.further):
             return False
         run = self._run(self._command())
         return all(place.exists(run) for place in (self.destination, *self._beside))

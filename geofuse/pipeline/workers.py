@@ -63,9 +63,8 @@ class _Worker:
             return state
         except (EOFError, OSError):
             self.process.join()
-            pair = task.pair
             reason = f"its process died (exit status {self.process.exitcode}), such as for want of memory; run again with fewer jobs"
-            return State(pair.id, pair.hsi.id, pair.msi.id, FAILED, reason).write(task.output)
+            return State.of(task.pair, FAILED, reason).write(task.folder)
 
     def end(self) -> None:
         self.pipe.close()  # at which it ends, unless it is at work

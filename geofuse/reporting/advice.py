@@ -30,7 +30,10 @@ ADVICE = {
     ),
     "contradiction": Advice("weakens", "check dates and processing of both images"),
     "only-one-image": Advice("weakens", "mask it, or rely on it less"),
-    "gain-or-offset": Advice("weakens", "check the calibration of both, or use `--srf auto`"),
+    "gain-or-offset": Advice(
+        "note", "nothing: it is corrected; check the calibration and the atmospheric correction of both if it surprises you"
+    ),
+    "response-unlike": Advice("weakens", "check the order of the MSI's bands, or use `--srf auto`"),
     "response-elsewhere": Advice("weakens", "check the order and the wavelengths of the MSI's bands"),
     "few-msi-bands": Advice("weakens", "know that the result leans on the HSI"),
     "few-coarse-pixels": Advice("weakens", "fuse a larger scene"),

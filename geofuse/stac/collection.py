@@ -13,6 +13,7 @@ from typing import Any
 
 import pystac
 
+from geofuse.io.write.folders import Folder
 from geofuse.stac.geoparquet import write_geoparquet
 
 COLLECTION, PARQUET = "collection.json", "items.parquet"
@@ -29,28 +30,31 @@ def stub(folder: Path) -> pystac.Collection:
     return found
 
 
-def items_of(folder: Path) -> Iterator[Path]:
+def items_of(folder: Folder) -> list[str]:
     """The items of a batch folder: ``ID/ID.json`` beside ``ID/ID.tif``."""
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        item = inner / f"{inner.name}.json"
-        if item.is_file() and (inner / f"{inner.name}.tif").is_file():
-            yield item
+    names = set(folder.names())
+    images = sorted(name.removesuffix(".tif") for name in names if name.endswith(".tif"))
+    return [f"{name}.json" for name in images if f"{name}.json" in names and len(set(name.split("/"))) == 1]
 
 
-def write_collection(folder: Path) -> Path | None:
-    """Write both; None where there is no item."""
-    paths = list(items_of(folder))
-    if not paths:
-        return None
-    made = _collection(_each(paths), paths, folder)
-    part = folder / f".{COLLECTION}.part"
-    part.write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, folder / COLLECTION)
-    if importlib.util.find_spec("rustac") is None:
-        warnings.warn(f"{PARQUET} is not written: rustac is not installed; pip install 'geofuse[cloud]'", UserWarning, stacklevel=2)
-    else:
-        write_geoparquet(lambda: (_located(item, path, folder) for item, path in zip(_each(paths), paths, strict=True)), folder / PARQUET)
-    return folder / COLLECTION
+def write_collection(folder: Folder) -> bool:
+    """Write both; False where there is no item."""
+    names = items_of(folder)
+    if not names:
+        return False
+    with folder.local(names) as root:
+        paths = [root / name for name in names if (root / name).is_file()]
+        made = _collection(_each(paths), paths, root)
+        part = root / f".{COLLECTION}.part"
+        part.write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        folder.send(part, COLLECTION)
+        if importlib.util.find_spec("rustac") is None:
+            warnings.warn(f"{PARQUET} is not written: rustac is not installed; pip install 'geofuse[cloud]'", UserWarning, stacklevel=2)
+        else:
+            part = root / f".{PARQUET}.part.parquet"
+            write_geoparquet(lambda: (_located(item, path, root) for item, path in zip(_each(paths), paths, strict=True)), part)
+            folder.send(part, PARQUET)
+    return True
 
 
 def _each(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:

@@ -12,8 +12,8 @@ import xarray as xr
 from geofuse import open_hsi, open_msi
 from geofuse.errors import InvalidCube
 from geofuse.io.xarray_backend import GeofuseBackend
+from geofuse.simulate.products import emit
 from tests.io.read.test_open import WAVELENGTHS, numbers, write_tif
-from tests.products import emit
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 

@@ -24,11 +24,13 @@ from geofuse.cli import main
 from geofuse.errors import InvalidInput, InvalidOutput, UnfinishedWork
 from geofuse.io.read.fingerprint import file_sha256
 from geofuse.pipeline import batch
+from tests import storage
 from tests.crops import few_files
 from tests.stac.catalog import item, serving, serving_api, write_items
 from tests.stac.conftest import validate as schemas
 
 validate = schemas  # the fixture
+server, bucket = storage.server, storage.bucket
 
 
 def catalog(folder: Path, names: list[str], base: str = ".", **options: Any) -> Path:
@@ -255,7 +257,7 @@ def test_from_a_stac_api_to_a_cube_of_all_bands(tmp_path: Path) -> None:
 PROGRAM = "from geofuse.cli import main\nmain()"
 
 
-def command(source: Path, output: Path, *options: str) -> list[str]:
+def command(source: Path, output: Path | str, *options: str) -> list[str]:
     asked = ["batch", "run", str(source), "--hsi", "h", "--msi", "m", "-o", str(output), "--method", "bicubic", "-q", *options]
     return [sys.executable, "-c", PROGRAM, *asked]
 
@@ -321,3 +323,33 @@ def test_exit_statuses_and_tables_of_the_command_line(tmp_path: Path, capsys: py
     why = "overlap 100 %, 1 day apart; the only one"
     assert said["pairs"] == [{"id": name, "hsi": name, "msi": ["m"], "reason": why} for name in "ab"]
     assert said["left"] == []
+
+
+def test_in_object_storage(bucket: Any, tmp_path: Path, validate: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same as in a folder, and nothing stays on this machine; the second run leaves alone what is done."""
+    source, place = catalog(tmp_path / "source", ["a", "b"]), "s3://scenes/all/fused"
+    broken(source, "b", {"href": "./nowhere.tif"})
+    asked = command(source, place)[3:]
+    assert ended(*asked) == 1
+    held = {entry.key.removeprefix("all/fused/"): entry.last_modified for entry in bucket.objects.all()}
+    ends = [".json", ".png", ".safetensors", ".tif", "_quality.tif", "_report.json"]
+    assert set(held) == {*(f"a/a{end}" for end in ends), "a/state.json", "b/state.json", "collection.json", "items.parquet", "log.jsonl"}
+    assert list((tmp_path / "scratch").iterdir()) == []
+    capsys.readouterr()
+    assert ended("batch", "status", place, "--json", "-") == 0
+    assert [(row["id"], row["state"]) for row in json.loads(capsys.readouterr().out)] == [("a", "done"), ("b", "failed")]
+    item = json.loads(bucket.Object("all/fused/a/a.json").get()["Body"].read())
+    assert validate(item) == []
+    assert str(tmp_path) not in json.dumps(item)
+    links = {link["rel"]: link["href"] for link in item["links"] if link["rel"] != "derived_from"}
+    assert links["collection"] == "../collection.json"
+    broken(source, "b", {"href": "./hsi.tif"})
+    time.sleep(1.1)  # S3 counts whole seconds
+    assert ended(*asked) == 0
+    again = {entry.key.removeprefix("all/fused/"): entry.last_modified for entry in bucket.objects.all()}
+    assert {name for name in held if name.startswith("a/") and again[name] != held[name]} == set()
+    made = json.loads(bucket.Object("all/fused/collection.json").get()["Body"].read())
+    assert [link["href"] for link in made["links"] if link["rel"] == "item"] == ["./a/a.json", "./b/b.json"]
+    events = [json.loads(line)["event"] for line in bucket.Object("all/fused/log.jsonl").get()["Body"].read().splitlines()]
+    assert events == ["start", "done", "failed", "end", "start", "done", "done", "end"]
+    assert ended("batch", "status", "s3://scenes/elsewhere") == 2

@@ -18,7 +18,7 @@ from geofuse.cube.flags import Quality
 from geofuse.cube.masks import UNUSABLE
 from geofuse.errors import InvalidInput
 from geofuse.pipeline.job import Job
-from tests.products import aviris, catalogs, desis, emit, enmap, landsat, planetscope, prisma, sentinel2, tanager, truth
+from geofuse.simulate.products import aviris, catalogs, desis, emit, enmap, landsat, planetscope, prisma, sentinel2, tanager, truth
 
 Make = Callable[[Path], Path]
 HSI: dict[str, Make] = {

@@ -25,6 +25,8 @@ _DERIVED = {"aot", "wvp", "tci", "visual"}
 _RASTER_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "application/x-hdf", "application/octet-stream")
 _SENTINEL2 = ("sentinel-2-l2a", "sentinel-2-c1-l2a")
 _BOA_OFFSET = -0.1
+_WYVERN, _WYVERN_MASK = "dragonette", "Data Mask"
+_STERADIAN = re.compile(r"\bsr\b")
 _CORRECT = "correct the item, or open the file itself"
 _TRUST = "Where you trust the item: trust_input=True, --trust-input"
 _ABSURD = 1e30
@@ -88,15 +90,25 @@ def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool 
 def masks_of(source: Any) -> tuple[MaskPart, ...]:
     """The layers of classes of a STAC item that are understood; none of an asset."""
     assets = getattr(source, "assets", {})
-    return tuple(MaskPart(checked_href(asset), key.lower()) for key, asset in assets.items() if is_understood(key))
+    found = [MaskPart(checked_href(asset), key.lower()) for key, asset in assets.items() if is_understood(key)]
+    if _WYVERN_MASK in assets and _is_wyvern(source):
+        found.append(MaskPart(checked_href(assets[_WYVERN_MASK]), "wyvern"))
+    return tuple(found)
 
 
 def sensor_of(source: Any) -> str | None:
-    """The product that the item of a large public catalog is, by its collection."""
+    """The product that the item of a large public catalog is, by its collection or its platform."""
     collection, properties = getattr(source, "collection_id", None), getattr(source, "properties", None) or {}
     if collection in _SENTINEL2:
         return "Sentinel-2 L2A"
+    if _is_wyvern(source):
+        return f"Wyvern {properties.get('processing:level') or ''}".strip()
     return "Landsat 8/9 C2 L2" if collection == "landsat-c2-l2" and properties.get("platform") in ("landsat-8", "landsat-9") else None
+
+
+def _is_wyvern(source: Any) -> bool:
+    platform = (getattr(source, "properties", None) or {}).get("platform")
+    return isinstance(platform, str) and platform.lower().startswith(_WYVERN)
 
 
 def bands_without_masks(names: Sequence[Any], where: str) -> list[Any]:
@@ -117,7 +129,7 @@ def _has_cube(rasters: dict[str, Asset]) -> str | None:
 
     Of those the only one that is called data is, not what was computed beside it.
     """
-    shown = {key: asset for key, asset in rasters.items() if key.lower() not in _DERIVED} or rasters
+    shown = {key: asset for key, asset in rasters.items() if key.lower() not in _DERIVED and not is_mask(key)} or rasters
     data = {key: asset for key, asset in shown.items() if "data" in _roles(asset)} or shown
     counts = {key: len(_bands(asset)) or 1 for key, asset in data.items()}
     most = [key for key, count in counts.items() if count == max(counts.values())]
@@ -183,6 +195,7 @@ def _find(rasters: dict[str, Asset], band: str | int, item: str) -> tuple[str, i
 
 def _part(asset: Asset, indexes: tuple[int, ...] | None) -> Part:
     bands = _bands(asset)
+    _reject_radiance(asset, bands)
     properties = {} if asset.owner is None else getattr(asset.owner, "properties", None) or {}
 
     def column(key: str) -> list[float | None]:
@@ -197,6 +210,16 @@ def _part(asset: Asset, indexes: tuple[int, ...] | None) -> Part:
         nodata=[value if isinstance(value := band.get("nodata"), int | float) else None for band in bands],
     )
     return Part(checked_href(asset), _as_sentinel2(hints, properties, bands), indexes)
+
+
+def _reject_radiance(asset: Asset, bands: Sequence[Mapping[str, Any]]) -> None:
+    """Reject an asset whose unit is one of radiance, per steradian."""
+    unit = next((unit for band in bands if isinstance(unit := band.get("unit"), str) and _STERADIAN.search(unit)), None)
+    if unit is not None:
+        raise InvalidCube(
+            f"the STAC asset {_name(asset)} holds radiance ({unit[:40]}); expected surface reflectance: take the product of level 2, or correct it "
+            "for the atmosphere first"
+        )
 
 
 def _as_sentinel2(hints: BandHints, properties: Mapping[str, Any], bands: Sequence[Mapping[str, Any]]) -> BandHints:

@@ -30,6 +30,7 @@ from geofuse.io.read.assets import bands_without_masks
 from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description, is_turned
 from geofuse.io.read.fingerprint import local_name
 from geofuse.io.read.gdal import is_address, open_raster, trusting
+from geofuse.io.read.hdf5 import sharing
 from geofuse.io.read.items import described, name_of, on_one_grid
 from geofuse.io.read.layers import lazy_flags, with_layers
 from geofuse.io.read.metadata import describe
@@ -140,6 +141,7 @@ def open_as(source: Source, request: Request, *, trust_input: bool = False) -> x
         return _open(source, request)
 
 
+@sharing()
 def _open(source: Source, request: Request) -> xr.DataArray:
     if isinstance(source, xr.DataArray | xr.Dataset):
         cube = _from_array(source, request)
@@ -334,6 +336,7 @@ def _joined(found: Parts, request: Request) -> xr.DataArray:
     )
 
 
+@sharing()
 def files_of(source: str | Item, bands: Bands = None, resolution: float | None = None) -> list[str]:
     """Files that are read when a source is opened: itself, where it is a path or an address, and the others that its reader names."""
     place: Any = _spelt(source) if isinstance(source, str) else source

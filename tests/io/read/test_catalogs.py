@@ -11,8 +11,8 @@ import pytest
 import geofuse
 from geofuse.cube.masks import Mask
 from geofuse.io.read.open import files_of
+from geofuse.simulate.products import catalogs, landsat, sentinel2
 from geofuse.viewing.describe import facts
-from tests.products import catalogs, landsat, sentinel2
 
 ROUNDING = 0.5e-4 + 1e-6
 

@@ -11,8 +11,8 @@ from geofuse.cube.masks import Mask
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube
 from geofuse.io.read.open import files_of
+from geofuse.simulate.products import desis, truth
 from geofuse.viewing.describe import facts
-from tests.products import desis, truth
 
 ROWS, COLS = 32, 30
 

@@ -15,8 +15,8 @@ from geofuse.cube.masks import Mask
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.open import files_of
+from geofuse.simulate.products import emit, truth
 from geofuse.viewing.describe import describe, facts
-from tests.products import emit, truth
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube
 from geofuse.io.read.products import gridded
 from geofuse.io.read.windows import of_runs
+from geofuse.simulate.products import aviris, tanager, truth
 from geofuse.viewing.describe import facts
-from tests.products import aviris, tanager, truth
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from geofuse.cube.schema import geobox
 from geofuse.cube.sources import source_of
 from geofuse.errors import InvalidCube
 from geofuse.io.read.open import files_of
+from geofuse.simulate.products import landsat
 from geofuse.viewing.describe import facts
-from tests.products import landsat
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import geofuse
 from geofuse.cube.masks import Mask
 from geofuse.errors import InvalidCube
 from geofuse.io.read.open import files_of
+from geofuse.simulate.products import planetscope
 from geofuse.viewing.describe import facts
-from tests.products import planetscope
 
 
 @pytest.mark.parametrize(("xml", "clip"), [(False, "_clip"), (True, "_clip"), (False, ""), (True, "")])

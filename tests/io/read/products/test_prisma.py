@@ -13,8 +13,8 @@ from geofuse import open_hsi
 from geofuse.cube.masks import Mask
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube, RunError
+from geofuse.simulate.products import prisma, truth
 from geofuse.viewing.describe import facts
-from tests.products import prisma, truth
 
 ROWS, COLS = 36, 32
 LEFT_OUT = "7 of 239 bands have a wavelength of 0, so they were not acquired; they are left out"

@@ -18,8 +18,8 @@ from geofuse.cube.schema import geobox
 from geofuse.cube.sources import source_of
 from geofuse.errors import InvalidCube
 from geofuse.io.read.open import files_of
+from geofuse.simulate.products import sentinel2
 from geofuse.viewing.describe import facts
-from tests.products import sentinel2
 
 ROUNDING = 0.5e-4 + 1e-6  # half a count
 

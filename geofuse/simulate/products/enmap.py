@@ -10,7 +10,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 
-from tests.products import truth
+from geofuse.simulate.products import truth
 
 GSD, NODATA = 30.0, -32768
 BASE = "ENMAP01-____L2A-DT0000002037_20220715T102515Z_001_V010402_20230201T101010Z"

@@ -12,7 +12,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from tests.products import truth
+from geofuse.simulate.products import truth
 
 NAME, TAKEN = "20240904_101112_37_24c8", "2024-09-04T10:11:12.371234Z"
 BANDS = {"coastal_blue": 443, "blue": 490, "green_i": 531, "green": 565, "yellow": 610, "red": 665, "rededge": 705, "nir": 865}

@@ -15,7 +15,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from tests.products import landsat, sentinel2, truth
+from geofuse.simulate.products import landsat, sentinel2, truth
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 # Key in Earth Search, band, common name, centre and FWHM in micrometres.
@@ -133,7 +133,7 @@ def _write(path: Path, values: np.ndarray, pixel: float, corner: tuple[float, fl
 def _item(folder: Path, name: str, collection: str, properties: dict[str, Any], assets: dict[str, Any]) -> Path:
     box = [13.36, 52.50, 13.39, 52.52]
     ring = [[box[0], box[1]], [box[2], box[1]], [box[2], box[3]], [box[0], box[3]], [box[0], box[1]]]
-    item = {"type": "Feature", "stac_version": "1.0.0", "id": name, "collection": collection, "links": [], "bbox": box}
+    item: dict[str, Any] = {"type": "Feature", "stac_version": "1.0.0", "id": name, "collection": collection, "links": [], "bbox": box}
     item |= {"geometry": {"type": "Polygon", "coordinates": [ring]}, "assets": assets}
     item["properties"] = {"datetime": "2024-09-04T10:10:31.024000Z", "proj:epsg": 32633, **properties}
     path = folder / f"{name}.item.json"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.products import truth
+from geofuse.simulate.products import truth
+from geofuse.simulate.products.netcdf import h5py
 
 GSD = 30.0
 NAME = "PRS_L2D_STD_20220715101537_20220715101541_0001.he5"

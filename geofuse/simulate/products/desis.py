@@ -9,7 +9,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 
-from tests.products import truth
+from geofuse.simulate.products import truth
 
 GSD, NODATA = 30.0, -32768
 BASE = "DESIS-HSI-L2A-DT0485529167_001-20220712T223540-V0220"

@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from tests.products import truth
+from geofuse.simulate.products import truth
 
 NAME = "LC09_L2SP_193023_20240904_20240905_02_T1"
 TAKEN = "2024-09-04T10:02:03.039642Z"

@@ -12,7 +12,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from tests.products import truth
+from geofuse.simulate.products import truth
 
 NAME = "S2A_MSIL2A_20240904T101031_N0511_R022_T33UUU_20240905T020950"
 TILE, TAKEN = "T33UUU", "20240904T101031"

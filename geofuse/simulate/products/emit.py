@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5netcdf
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from scipy.spatial import cKDTree
 
-from tests.products import netcdf, truth
+from geofuse.simulate.products import truth
+from geofuse.simulate.products.netcdf import fix_texts, h5netcdf, h5py
 
 GSD, FILL, DEGREES = 60.0, -9999.0, 0.000542232520256367
 HEADING = 12.0
@@ -98,7 +98,7 @@ def write(folder: Path, *, rows: int = 40, cols: int = 36, mask: bool = True, ba
         _put(group, "fwhm", ("bands",), changes.get("fwhm", np.full(nm.size, 8.5, np.float32)), units="nm")
         _put(group, "good_wavelengths", ("bands",), (~absorbed).astype(np.float32))
         _location(file, places, changes)
-    netcdf.fix_texts(path)
+    fix_texts(path)
     if mask:
         _write_mask(folder / GRANULE.format("MASK"), places)
     return path
@@ -117,12 +117,10 @@ def _write_mask(path: Path, places: Swath) -> None:
         file.dimensions["bands"] = len(MASK_BANDS)
         _put(file, "mask", ("downtrack", "crosstrack", "bands"), values, fill=FILL, chunks=(16, cols, 8))
         group = file.create_group("sensor_band_parameters")
-        import h5py
-
         names = group.create_variable("mask_bands", ("bands",), dtype=h5py.string_dtype())
         names[:] = np.array(MASK_BANDS, dtype=object)
         _location(file, places, {})
-    netcdf.fix_texts(path)
+    fix_texts(path)
 
 
 def _root(file: Any, places: Swath, title: str, changes: dict[str, Any]) -> None:

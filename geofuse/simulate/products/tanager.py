@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.products import truth
+from geofuse.simulate.products import truth
+from geofuse.simulate.products.netcdf import h5py
 
 GSD, FILL = 30.0, -9999.0
 NAME = "20250123_185518_92_4001_ortho_sr_hdf5.h5"
