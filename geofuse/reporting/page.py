@@ -25,7 +25,7 @@ PAPER = (
 )
 _SHOWN = {
     "method", "seconds", "peak_rss_mb", "warnings", "bands", "geometry", "residuals", "disagreement", "response", "noise", "prior_weights",
-    "validation", "pictures", "scene", "spectra", "quality", "images", "command", "call", "versions", "seed", "computed", "fitted_elsewhere",
+    "validation", "pictures", "scene", "spectra", "quality", "images", "radiometry", "command", "call", "versions", "seed", "computed", "fitted_elsewhere",
 }  # fmt: skip
 _LONGEST_LIST = 12  # values; longer ones stand in the JSON only
 
@@ -76,7 +76,7 @@ def render_summary(report: Mapping[str, Any], sentences: list[str], warnings: li
 def _context(report: Mapping[str, Any], sentences: list[str], warnings: list[Warned]) -> dict[str, Any]:
     from geofuse.reporting.figures import scored
 
-    rows = scored(report)
+    rows, radiometry = scored(report), report.get("radiometry") or {}
     return {
         "report": report,
         "sentences": sentences,
@@ -84,6 +84,7 @@ def _context(report: Mapping[str, Any], sentences: list[str], warnings: list[War
         "validation": rows + [row for row in report.get("validation") or [] if row.get("psnr_db") is None],
         "winner": rows[0].get("method") if rows else None,
         "images": _images(report),
+        "radiometry": list(zip(*(radiometry.get(key) or [] for key in ("gain", "offset", "applied")), strict=False)),
         "computed": report.get("computed") is not False,
         "details": {key: _shortened(value) for key, value in report.items() if key not in _SHOWN and value not in (None, {}, [])},
         "version": (report.get("versions") or {}).get("geofuse") or version("geofuse"),

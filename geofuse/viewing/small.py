@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geofuse.cube.compute import compute_here
+from geofuse.cube.normalise import is_lazy
 from geofuse.cube.schema import as_cube
 from geofuse.io.read.gdal import open_raster
 
@@ -59,5 +60,8 @@ def _of_store(raster: Path, bands: Sequence[int], side: int) -> NDArray[np.float
 def thinned(cube: Any, bands: Sequence[int], side: int) -> NDArray[np.float32]:
     """Every so many pixels of some bands of a cube, so that neither side exceeds ``side``; of a lazy one what they lie in is read block by block."""
     step = max(1, -(-max(cube.shape[1:]) // side))
-    values: NDArray[np.float32] = compute_here(cube.isel(band=list(bands), y=slice(None, None, step), x=slice(None, None, step)).data)[0]
+    data = cube.isel(band=list(bands), y=slice(None, None, step), x=slice(None, None, step)).data
+    if is_lazy(data):
+        data = data.map_blocks(np.copy)  # a view would keep all the pixels of its block
+    values: NDArray[np.float32] = compute_here(data)[0]
     return values
