@@ -105,7 +105,7 @@ def main() -> None:
         print(f"| {method} | {scores} | {time.perf_counter() - start:.1f} |", flush=True)
         images[method] = image * pair.unit if asked.bands_first else np.moveaxis(image * pair.unit, 0, -1)
     if asked.save is not None:
-        np.savez_compressed(asked.save, **images)
+        np.savez_compressed(asked.save, **images)  # type: ignore[arg-type]
 
 
 def read(source: Path, names: Mapping[str, str] | None = None, *, bands_first: bool = False) -> ArrayPair:
