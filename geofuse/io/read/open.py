@@ -32,7 +32,7 @@ from geofuse.io.read.fingerprint import local_name
 from geofuse.io.read.gdal import is_address, is_trusted, open_raster, trusting
 from geofuse.io.read.hdf5 import sharing
 from geofuse.io.read.items import described, name_of, on_one_grid
-from geofuse.io.read.layers import lazy_flags, with_layers
+from geofuse.io.read.layers import layers_inside, lazy_flags, with_layers
 from geofuse.io.read.metadata import describe
 from geofuse.io.read.places import lazy_centres
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
@@ -209,7 +209,7 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
         found = reader.describe(place, request)
         if isinstance(found, Parts) and named:
             raise InvalidCube(f"this is a source of the kind {reader.name}, which only names others; expected a raster")
-        cube = _cube(found, request) if isinstance(found, Description) else None
+        cube = with_layers(_cube(found, request), layers_inside(found)) if isinstance(found, Description) else None
     except InvalidCube as error:
         raise (error if path is None else InvalidCube(f"{path}: {error}", code=error.code)) from None
     if isinstance(found, Parts):
@@ -274,7 +274,9 @@ def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.int
     if bands is not None:
         return np.array(positions(found.table, bands))
     spectral = np.ones(len(found.table), dtype=bool) if found.spectral is None else found.spectral
-    wanted = bands_without_masks([name for name, shows in zip(found.table.names, spectral, strict=True) if shows], found.place)
+    shown = [name for name, shows in zip(found.table.names, spectral, strict=True) if shows]
+    masks = {layer.name for layer in layers_inside(found)}  # become the mask of the cube
+    wanted = bands_without_masks([name for name in shown if name not in masks] or shown, found.place)
     if not wanted:
         raise InvalidCube("no band but an alpha band, which shows nothing of the ground; give a file with spectral bands")
     return np.array([k for k, name in enumerate(found.table.names) if name in wanted], dtype=np.intp)
