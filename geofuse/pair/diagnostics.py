@@ -31,8 +31,9 @@ def pair_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned]:
         *_clouds_warnings(prepared),
         *_radiometry_warnings(prepared),
         *_prior_warnings(prepared),
+        *_guide_warnings(prepared),
     ]
-    if len(prepared.response.matrix) < 3:
+    if prepared.response.matrix.any(1).sum() < 3:
         found.append(
             warned("few-msi-bands", "The MSI has fewer than 3 bands: it says little about spectra, and the result leans on the HSI.")
         )
@@ -149,6 +150,15 @@ def _prior_warnings(prepared: PreparedPair) -> list[Warned]:
             "Check the order and the wavelengths of the MSI's bands.",
         )
     ]
+
+
+def _guide_warnings(prepared: PreparedPair) -> list[Warned]:
+    """Bands that are no sum of HSI bands."""
+    guides = np.flatnonzero(~prepared.response.matrix.any(1))
+    if not len(guides):
+        return []
+    bands = listed([str(number) for number in _numbers(prepared)[guides]])
+    return [warned("guide-bands", f"MSI bands beyond the wavelengths of the HSI: {bands}. They are used for detail, and not for spectra.")]
 
 
 def _numbers(prepared: PreparedPair) -> np.ndarray:
