@@ -27,7 +27,7 @@ test: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile
 
 notebooks: $(STAMP)
-	$(BIN)/pytest --nbmake --nbmake-timeout=600 notebooks
+	$(BIN)/pytest -n 2 --nbmake --nbmake-timeout=600 notebooks/*.ipynb
 
 docs: $(STAMP)
 	$(BIN)/sphinx-build -c docs -b html -W --keep-going -q . docs/_build/html

@@ -23,18 +23,24 @@ copyright = "The geofuse developers; Apache-2.0"
 release = version = os.environ.get("DOCS_VERSION", geofuse.__version__)
 
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**.md", "docs/reference/api/*.rst", "notebooks/*.md", "notebooks/*.ipynb", "benchmarks/README.md"]
-exclude_patterns = ["docs/_build", "docs/_templates", ".*", "demo"]
+include_patterns = [
+    "*.md",
+    "docs/**.md",
+    "docs/reference/api/*.rst",
+    "notebooks/*.md",
+    "notebooks/*.ipynb",
+    "benchmarks/README.md",
+    "ecosystem/README.md",
+]
+exclude_patterns = ["docs/_build", ".*"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx_design", "sphinx_copybutton"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx_copybutton"]
 
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4  # named as GitHub names them
 nb_execution_mode = "off"  # the notebooks hold their outputs; `make notebooks` runs them
-nb_number_source_lines = False
 
 autodoc_typehints = "none"  # the docstrings say it, with shapes and units
-autosummary_imported_members = True
 napoleon_use_rtype = False
 
 html_theme = "pydata_sphinx_theme"
@@ -61,18 +67,17 @@ if site := os.environ.get("DOCS_URL"):  # published: a menu of versions, from th
 
 ENTRY = re.compile(r"^(?:\| |- )\[[^\]]*\]\(([^)#]+)\.(?:md|ipynb)\)", re.MULTILINE)  # a row or an item that begins with a link to a page
 TERM = re.compile(r"^\| \*\*(?P<term>.+?)\*\* \| (?P<meaning>.+?) \| (?P<reference>.+?) \|$", re.MULTILINE)
-LISTS = {"docs/index", "docs/development", "docs/benchmarks/README"}  # and the README of every folder
+LISTS = {"docs/index", "docs/development"}  # and the README of every folder
 
 
 def adapt(app: Sphinx, name: str, source: list[str]) -> None:
     """Give a page of pages its table of contents, and make the rows of the glossary terms."""
     text = source[0]
     if name == "docs/glossary":
-        rows = "\n".join(f"{row['term']}\n  {row['meaning']} ({row['reference']})" for row in TERM.finditer(text))
+        rows = "\n\n".join(f"{row['term']}\n  {row['meaning']} ({row['reference']})" for row in TERM.finditer(text))
         text = TERM.sub("", text).replace("| term | meaning | reference |\n|---|---|---|", f"```{{glossary}}\n{rows}\n```")
-    if name in LISTS or (name.endswith("/README") and name != "benchmarks/README"):
-        folder = Path(name).parent
-        pages = "\n".join(f"/{os.path.normpath(folder / page)}" for page in ENTRY.findall(text))
+    if (name in LISTS or name.endswith("/README")) and (entries := ENTRY.findall(text)):
+        pages = "\n".join(f"/{os.path.normpath(Path(name).parent / page)}" for page in entries)
         text += f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
     source[0] = text
 

@@ -76,7 +76,7 @@ def _python() -> Iterator[str]:
     yield "## Functions\n\n" + _members("geofuse.", functions)
     for title, prefix, accessor in (("hsi.mossfuse", "…mossfuse.", "MossFuseAccessor"), ("cube.hsi", "…hsi.", "HsiAccessor")):
         yield f"## Accessor {title}\n\n" + _members(prefix, _methods(public[accessor]))
-    for name in ("Model", "Plan", "Report", "Diagnosis"):
+    for name in ("Model", "Plan", "Report", "Diagnosis", "View"):
         methods = {key: found for key, found in _methods(public[name]).items() if name != "Model" or key in MODEL}
         yield f"## {name}\n\n{_line(inspect.getdoc(public[name]))}\n\n" + _members(f"{name}.", methods)
     yield "## Errors\n\n" + _table(("error", "what"), ([f"`{name}`", _line(inspect.getdoc(found))] for name, found in errors.items()))

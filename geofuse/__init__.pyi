@@ -12,6 +12,7 @@ from .reporting.diagnosis import Diagnosis
 from .reporting.report import Report
 from .run.plan import Plan
 from .run.usage import show_versions
+from .viewing.server.show import View, view
 
 __version__: str
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Plan",
     "Report",
     "RunError",
+    "View",
     "api",
     "batch",
     "compare",
@@ -47,4 +49,5 @@ __all__ = [
     "to_cog",
     "to_stac",
     "to_zarr",
+    "view",
 ]

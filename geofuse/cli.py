@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 import warnings
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -320,6 +321,29 @@ def doctor(
         write_json(found.to_dict(), json)
     if found.stops:
         raise typer.Exit(REJECTED)
+
+
+@app.command()
+def view(
+    fused: Annotated[str, typer.Argument(help="A fused image, or any raster that geofuse reads.")],
+    hsi: Annotated[str | None, typer.Option(help="The hyperspectral image that it was made from.")] = None,
+    msi: Annotated[str | None, typer.Option(help="The multispectral image that it was made from.")] = None,
+    uncertainty: Annotated[str | None, typer.Option(help="Its standard deviations; by default FUSED_uncertainty beside it.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Where to listen on 127.0.0.1; by default 8765, or any that is free.")
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    trust_input: TrustInput = False,
+    debug: Debug = False,
+) -> None:
+    """Look at a fused image in a browser, beside the images that it was made from; Ctrl-C ends it."""
+    from geofuse.viewing.server.show import view as start
+
+    viewer = start(fused, hsi=hsi, msi=msi, uncertainty=uncertainty, port=port, trust_input=trust_input)
+    print(f"viewer: {viewer.url} (Ctrl-C ends it)", flush=True)
+    if browser:
+        webbrowser.open(viewer.url)
+    viewer.wait()
 
 
 @app.command()

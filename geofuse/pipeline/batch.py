@@ -18,28 +18,32 @@ from typing import TYPE_CHECKING, Any
 
 import pystac
 
-from geofuse.errors import GeofuseError, InvalidInput, UnfinishedWork
+from geofuse.errors import GeofuseError, InvalidCube, InvalidInput, UnfinishedWork
 from geofuse.io.read.access import Access, accessing
-from geofuse.io.read.fingerprint import file_sha256, fingerprint
+from geofuse.io.read.fingerprint import file_sha256
 from geofuse.io.read.gdal import is_address
-from geofuse.io.read.http import stamp
+from geofuse.io.read.remote import forget
 from geofuse.io.write.folders import Check, Folder
 from geofuse.io.write.vrt import software
 from geofuse.io.write.workspace import folder_of
 from geofuse.pair.masking import check_masked
+from geofuse.pipeline.inputs import check_assets, server_stamp
 from geofuse.pipeline.job import DTYPES, Job
 from geofuse.pipeline.plan import check_register, check_seed, check_train_seconds
 from geofuse.pipeline.states import DONE, FAILED, State, read_state, read_states
 from geofuse.pipeline.workers import in_processes
 from geofuse.progress import bar
 from geofuse.redact import redact, redacted
+from geofuse.stac.attribution import UNKNOWN, Attribution
 from geofuse.stac.collection import stub, write_collection
+from geofuse.stac.origins import Origins
 from geofuse.stac.pairs import Candidate, Pair
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 _LOG = "log.jsonl"
+UNCHECKED = "done before; whether its inputs changed since is not known"
 # What decides about how a result is made, and not about the result.
 _HOW = {"memory", "progress", "device", "tile"}
 
@@ -51,31 +55,41 @@ class Task:
     pair: Pair
     folder: Folder
     options: Mapping[str, Any] = field(default_factory=dict)
+    attribution: Attribution = UNKNOWN
+
+    @property
+    def _placed(self) -> tuple[Path, str | None]:
+        return self.folder.place(f"{self.pair.id}/{self.pair.id}.tif")
+
+    @property
+    def place(self) -> Path:
+        """Where the image is made."""
+        return self._placed[0]
 
     def job(self) -> Job:
         """The job, of two items as they were found."""
-        name = self.pair.id
-        place, address = self.folder.place(f"{name}/{name}.tif")
+        name, place = self.pair.id, self.place
         return Job(
             _item(self.pair.hsi),
             _item(self.pair.msi),
             place,
-            remote=address,
+            remote=self._placed[1],
             publishes_all=True,
             reports=(place.with_name(f"{name}_report.json"),),
             save_model=place.with_suffix(".safetensors"),
             thumbnail=place.with_suffix(".png"),
+            overview=place.with_name(f"{name}_overview.png"),
+            attribution=self.attribution,
             collection=stub(place.parent.parent),
             overwrite=True,
             **{"progress": False} | dict(self.options),
         )
 
     def key(self, job: Job) -> str:
-        """Checksum of all that decides about the result: options, items, the files that they name, and the version."""
+        """Checksum of all that decides about the result, but for what servers say: options, items, the files that they name, and the version."""
         options = {key: _plain(value) for key, value in self.options.items() if key not in _HOW}
-        files = [_file(file, self.pair.access) for file in job.input_files]
         items = [hashlib.sha256(side.stored.packed).hexdigest() for side in (self.pair.hsi, self.pair.msi)]
-        return hashlib.sha256(json.dumps([software(), options, items, files], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([software(), options, items, job.inputs], sort_keys=True).encode()).hexdigest()
 
 
 def _item(side: Candidate) -> pystac.Item:
@@ -91,12 +105,6 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _file(file: str, access: Access) -> Any:
-    """What changes when a file does: a server says that in the headers of a response."""
-    known = fingerprint(file)
-    return known | {"server": stamp(file, access)} if file.lower().startswith(("http://", "https://")) else known
-
-
 def run_task(task: Task) -> State:
     """Make one pair, unless this very result is there; whatever goes wrong becomes the reason of its state.
 
@@ -106,18 +114,21 @@ def run_task(task: Task) -> State:
         The pair is waiting then.
     """
     pair, began = task.pair, time.monotonic()
-    state = State.of(pair)
+    state, cache = State.of(pair), task.place.parent
     job: Job | None = None
+    forget(cache)  # what a run that was killed has left
     try:
         before = read_state(task.folder, pair.id)
-        with accessing(pair.access), warnings.catch_warnings():
+        with accessing(replace(pair.access, cache=cache)), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the report has those that matter
             job = task.job()
-            state = replace(state, key=task.key(job))
-            same = before is not None and before.key == state.key
-            if before is not None and same and replace(job, overwrite=False).is_done():
-                return before if before.state == DONE else _made(task, state, began).write(task.folder)
+            state, same, unknown = _compared(task, job, state, before)
+            if before is not None and same and job.is_made():
+                if before.state == DONE:
+                    return replace(before, reason=f"{UNCHECKED} ({unknown})") if unknown else before
+                return _made(task, state, began).write(task.folder)
             state.write(task.folder)
+            check_assets((job.hsi, job.msi), job.input_files)  # type: ignore[arg-type]
             _run(job)
         return _made(task, state, began).write(task.folder)
     except KeyboardInterrupt:
@@ -126,8 +137,19 @@ def run_task(task: Task) -> State:
     except Exception as error:
         return _kept(replace(state, state=FAILED, reason=_reason(error), seconds=_since(began)), task.folder)
     finally:
+        forget(cache)
         if job is not None:
             job.destination.cleanup()
+
+
+def _compared(task: Task, job: Job, state: State, before: State | None) -> tuple[State, bool, str]:
+    """The state with its key, whether it is that of the result before, and why a server did not say so."""
+    key = task.key(job)
+    try:
+        whole = f"{key} {server_stamp(job.input_files, task.pair.access)}"
+        return replace(state, key=whole), before is not None and before.key == whole, ""
+    except InvalidCube as error:  # what is done stays so, and what is not says it itself
+        return replace(state, key=key), before is not None and before.key.partition(" ")[0] == key, _reason(error)
 
 
 def _run(job: Job) -> None:
@@ -239,11 +261,14 @@ def run_batch(
         shared = dict(options)
         if jobs > 1 and "memory" in shared:
             shared["memory"] = shared["memory"] // jobs
-        tasks = (Task(pair, folder, shared) for pair in pairs)
+        origins = Origins()
+        tasks = (Task(pair, folder, shared, origins.of(pair)) for pair in pairs)
         made: dict[str, State] = {}
         try:
             for state in map(run_task, tasks) if jobs == 1 else in_processes(tasks, jobs):
                 made[state.id] = state
+                if state.reason.startswith(UNCHECKED):
+                    warnings.warn(f"{state.id}: {state.reason}", UserWarning, stacklevel=2)
                 log(state.state, **{key: value for key, value in vars(state).items() if key not in ("state", "key")})
                 _tell(steps, state, progress)
                 check()

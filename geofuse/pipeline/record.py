@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from geofuse.cube.bands import BandTable
-from geofuse.cube.flags import shares
+from geofuse.cube.flags import NODATA, Quality, shares
 from geofuse.cube.sources import SOURCE, source_of
 from geofuse.errors import warned
 from geofuse.io.read.items import name_of
@@ -19,9 +21,10 @@ from geofuse.pipeline.command import command_of
 from geofuse.redact import redacted
 from geofuse.reporting.report import Report, report_of
 from geofuse.run.usage import Clock, peak_rss_mb, versions
+from geofuse.stac.footprint import thinned
 from geofuse.stac.item import Processing, Source, make_item, write_item
 from geofuse.viewing.overview import overview_of_files
-from geofuse.viewing.thumbnail import write_thumbnail
+from geofuse.viewing.thumbnail import OVERVIEW_SIDE, write_thumbnail
 
 if TYPE_CHECKING:
     from geofuse.model import Model
@@ -72,6 +75,8 @@ def write_further(job: Job, report: Report, model: Model) -> Iterator[tuple[str,
         yield "model", job.save_model
     if job.thumbnail is not None:
         yield "thumbnail", write_thumbnail(job.output, job.thumbnail)
+    if job.overview is not None:
+        yield "overview", write_thumbnail(job.output, job.overview, OVERVIEW_SIDE)
 
 
 def _write_report(report: Report, path: Path) -> tuple[str, Path]:
@@ -82,15 +87,17 @@ def _write_report(report: Report, path: Path) -> tuple[str, Path]:
     return "report", path
 
 
-def write_record(job: Job, report: Report, hsi: xr.DataArray, msi: xr.DataArray, written: list[tuple[str, Path]]) -> None:
-    """Write the STAC item beside the output; ``written`` are further assets."""
+def write_record(
+    job: Job, report: Report, hsi: xr.DataArray, msi: xr.DataArray, written: list[tuple[str, Path]], valid: NDArray[np.bool_]
+) -> None:
+    """Write the STAC item beside the output; ``written`` are further assets, ``valid`` is where it holds data."""
     sources = [
         Source.known(role, source_of(cube) | ({} if SOURCE in cube.attrs else {"href": href}), title)  # type: ignore[arg-type]
         for role, href, cube, title in zip(("hsi", "msi"), map(name_of, (job.hsi, job.msi)), (hsi, msi), job.titles, strict=True)
     ]
     item = make_item(
         job.output,
-        Processing(str(report.to_dict()["method"]), lineage=report.sentences()),
+        Processing(str(report.to_dict()["method"]), lineage=report.sentences(), software=versions(), parameters=parameters_of(job)),
         item_path=job.item_path,
         sources=sources,
         quality=report.summary(),
@@ -98,5 +105,21 @@ def write_record(job: Job, report: Report, hsi: xr.DataArray, msi: xr.DataArray,
         assets={"quality": job.quality_path} | dict(written) | ({"uncertainty": job.uncertainty_path} if job.uncertainty else {}),
         elsewhere=job.remote is not None,
         collection=job.collection,
+        valid=valid,
+        attribution=job.attribution,
     )
     write_item(item, job.item_path)
+
+
+def valid_of(quality: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where an image holds data, by its quality layer, in large pixels."""
+    missing = (NODATA, Quality.MASKED)
+    return thinned(quality, missing)
+
+
+def parameters_of(job: Job) -> dict[str, Any]:
+    """What the user decided about the result; of files their names, without the folders that they lie in."""
+    decided = ("method", "seed", "dtype", "register", "masked", "uncertainty", "train_seconds", "hsi_bands", "msi_bands", "msi_resolution")
+    files = {"srf": job.srf, "model": job.model, "mask": job.mask}
+    found = {key: getattr(job, key) for key in decided} | {key: Path(file).name for key, file in files.items() if file}
+    return {key: value for key, value in found.items() if value is not None}

@@ -10,10 +10,10 @@ from matplotlib.image import imsave
 from geofuse.io.write.formats import format_of
 from geofuse.viewing.small import read_small
 
-SIDE = 256  # pixels along the longer side
+SIDE, OVERVIEW_SIDE = 256, 1024  # pixels along the longer side
 
 
-def write_thumbnail(raster: Path, path: Path) -> Path:
+def write_thumbnail(raster: Path, path: Path, side: int = SIDE) -> Path:
     """Red, green and blue of a raster that geofuse wrote, as PNG, stretched between the percentiles 2 and 98; transparent where there is no data.
 
     Parameters
@@ -22,8 +22,10 @@ def write_thumbnail(raster: Path, path: Path) -> Path:
         Its overviews are read.
     path : pathlib.Path
         To write; it ends in ``.png``.
+    side : int
+        Pixels along the longer side at most.
     """
-    values = read_small(raster, format_of(raster).describe(raster).table.rgb(), SIDE)
+    values = read_small(raster, format_of(raster).describe(raster).table.rgb(), side)
     valid = np.isfinite(values).all(0)
     picture = np.zeros((*valid.shape, 4), np.float32)
     if valid.any():

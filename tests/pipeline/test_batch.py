@@ -42,6 +42,11 @@ def catalog(folder: Path, names: list[str], base: str = ".", **options: Any) -> 
     with rasterio.open(hsi) as file:
         box = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
     made = [item(name, "h", box=box, href=f"{base}/hsi.tif", time=f"2024-06-30T10:{k:02d}:00Z", gsd=30.0) for k, name in enumerate(names)]
+    own = {"type": "Collection", "license": "CC-BY-4.0", "providers": [{"name": "GFZ", "roles": ["producer", "host"]}]}
+    (folder / "collection.json").write_text(json.dumps(own))
+    for each in made:
+        each["links"].append({"rel": "collection", "href": "./collection.json"})
+    options = {"license": "CC-BY-4.0", "providers": []} | options
     return write_items(
         folder / "items.json", [*made, item("m", "m", box=box, href=f"{base}/msi.tif", time="2024-07-01T10:00:00Z", **options)]
     )
@@ -83,7 +88,7 @@ def test_each_pair_has_a_folder_within_the_output(run: tuple[Path, Any]) -> None
     assert table.id[0] == "a"
     assert table.id[1].startswith("b-")
     for name in table.id[:2]:
-        ends = [".json", ".png", ".safetensors", ".tif", "_quality.tif", "_report.json"]
+        ends = [".json", ".png", ".safetensors", ".tif", "_overview.png", "_quality.tif", "_report.json"]
         assert sorted(p.name for p in (output / name).iterdir()) == [*(f"{name}{end}" for end in ends), "state.json"]
     assert sorted(p.name for p in output.iterdir() if p.is_file()) == [".lock", "collection.json", "items.parquet", "log.jsonl"]
     assert not (output.parent / "b").exists()
@@ -93,17 +98,31 @@ def test_each_pair_has_a_folder_within_the_output(run: tuple[Path, Any]) -> None
 def test_the_collection_is_valid_and_leads_to_every_item(run: tuple[Path, Any], validate: Any) -> None:
     output, table = run
     collection = pystac.Collection.from_file(str(output / "collection.json"))
-    collection.validate()
+    about = json.loads((output / "collection.json").read_text())
+    assert validate(about) == []
+    bands = about["item_assets"]["data"]["bands"]
+    assert [band["name"] for band in bands] == [f"{band['eo:center_wavelength'] * 1000:.2f} nm" for band in bands]
+    assert "statistics" not in bands[0]
+    assert set(about["summaries"]["geofuse:msi_rel_rmse"]) == {"minimum", "maximum"}
+    assert about["license"] == "CC-BY-4.0"
+    assert [(each["name"], each["roles"]) for each in about["providers"]] == [("GFZ", ["producer"]), ("geofuse", ["processor"])]
     items = {made.id: made for made in collection.get_items()}
     assert set(items) == set(table.id[:2])
     assert collection.extent.temporal.intervals[0] == [items["a"].datetime, items["a"].common_metadata.end_datetime]
     assert collection.extent.spatial.bboxes[0] == items["a"].bbox
     assert collection.summaries.to_dict()["geofuse:method"] == ["sylvester"]
-    assert set(collection.item_assets) == {"data", "quality", "report", "model", "thumbnail"}
+    assert set(collection.item_assets) == {"data", "quality", "report", "model", "thumbnail", "overview"}
     for name, found in items.items():
         assert found.get_collection().id == collection.id
         text = json.loads((output / name / f"{name}.json").read_text())
         assert validate(text) == []
+        known = json.loads((Path(geofuse.__file__).parent / "stac" / "geofuse.schema.json").read_text())
+        ours = {key for key in text["properties"] if key.startswith("geofuse:")}
+        assert ours <= set(known["properties"]["properties"]["properties"])
+        assert text["properties"]["geofuse:parameters"]["method"] == "sylvester"
+        assert {"geofuse", "numpy", "rasterio"} <= set(text["properties"]["processing:software"])
+        assert text["properties"]["mlm:architecture"] == "sylvester"
+        assert text["assets"]["data"]["bands"][0]["raster:spatial_resolution"] < text["properties"]["gsd"] == 30.0
         assert str(output) not in json.dumps(text)
         sources = {link["geofuse:role"]: link["geofuse:id"] for link in text["links"] if link["rel"] == "derived_from"}
         assert sources == {"hsi": "a" if name == "a" else "../b", "msi": "m"}
@@ -332,7 +351,7 @@ def test_in_object_storage(bucket: Any, tmp_path: Path, validate: Any, capsys: p
     asked = command(source, place)[3:]
     assert ended(*asked) == 1
     held = {entry.key.removeprefix("all/fused/"): entry.last_modified for entry in bucket.objects.all()}
-    ends = [".json", ".png", ".safetensors", ".tif", "_quality.tif", "_report.json"]
+    ends = [".json", ".png", ".safetensors", ".tif", "_overview.png", "_quality.tif", "_report.json"]
     assert set(held) == {*(f"a/a{end}" for end in ends), "a/state.json", "b/state.json", "collection.json", "items.parquet", "log.jsonl"}
     assert list((tmp_path / "scratch").iterdir()) == []
     capsys.readouterr()

@@ -14,7 +14,9 @@ from geofuse.cube.values import REFLECTANCE_SCALE
 from geofuse.errors import InvalidCube
 from geofuse.io.read.access import current_access, is_here
 from geofuse.io.read.base import BandHints, MaskPart, Part
+from geofuse.io.read.buckets import SCHEMES
 from geofuse.io.read.gdal import is_trusted
+from geofuse.io.read.remote import is_remote
 
 if TYPE_CHECKING:
     from pystac import Asset
@@ -30,7 +32,7 @@ _STERADIAN = re.compile(r"\bsr\b")
 _CORRECT = "correct the item, or open the file itself"
 _TRUST = "Where you trust the item: trust_input=True, --trust-input"
 _ABSURD = 1e30
-_SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "file", "ftp")
+_SCHEMES = ("https", "http", *SCHEMES, "file")
 # NETCDF:…, MEM:::…, and the like; a single letter is a drive
 _GDAL_NAME = re.compile(r"[A-Za-z0-9_+]{2,}:")
 
@@ -42,7 +44,7 @@ def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool 
     ----------
     source : pystac.Item or pystac.Asset
         An asset is taken as it is. Of an item, the only raster asset is; or the one with most bands; or, with ``bands``,
-        those whose keys or band names are asked for.
+        those whose keys or band names are asked for; those of the smallest pixels, where it is one of a catalog that is known (`sensor_of`).
     bands : sequence, optional
         Asset keys, band names or common names; what else `geofuse.cube.bands.positions` understands only where there is one raster asset.
     all_bands : bool
@@ -68,6 +70,8 @@ def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool 
     if bands is None and all_bands and len(rasters) > 1:
         bands = _one_a_band(rasters)
     whole = _has_cube(rasters)
+    if bands is None and whole is None and sensor_of(source) is not None:
+        bands = _finest(rasters)
     if bands is not None and len(rasters) > 1:
         bands = bands_without_masks(bands, source.id)
         try:
@@ -146,6 +150,19 @@ def _one_a_band(rasters: dict[str, Asset]) -> list[str | int]:
         if len(known[key]) == 1 and not is_mask(key) and key.lower() not in _DERIVED:
             chosen.setdefault(str(known[key][0].get("name", key)), key)
     return list(chosen.values())
+
+
+def _finest(rasters: dict[str, Asset]) -> list[str | int] | None:
+    """Of the assets that show the ground those with the smallest pixels, which lie on one grid; None where one does not say its pixel size."""
+    sizes = {key: _pixel_size(rasters[str(key)]) for key in _one_a_band(rasters)}
+    if not sizes or None in sizes.values():
+        return None
+    return [key for key, size in sizes.items() if size == min(filter(None, sizes.values()))]
+
+
+def _pixel_size(asset: Asset) -> float | None:
+    given = [band.get("spatial_resolution") for band in _bands(asset)] + [asset.extra_fields.get("gsd")]
+    return next((float(size) for size in given if isinstance(size, int | float) and size > 0), None)
 
 
 def _roles(asset: Asset) -> list[Any]:
@@ -266,13 +283,15 @@ def checked_href(asset: Asset) -> str:
     if not isinstance(asset.href, str):
         raise InvalidCube(f"the href of a STAC asset is {str(asset.href)[:80]!r}, which is no address; {_CORRECT}")
     href = asset.get_absolute_href() or asset.href
+    access = current_access()
     if is_trusted():
-        return href
+        return href if access is None else access.patched(href)
     scheme = href.partition("://")[0] if "://" in href else ""
     if (not scheme and _GDAL_NAME.match(href)) or (scheme and scheme.lower() not in _SCHEMES) or "/vsi" in href[:5]:
         raise InvalidCube(f"the STAC item names {href!r}; expected a path, or an address of {', '.join(_SCHEMES)}. {_TRUST}")
-    if (access := current_access()) is not None:
-        return access.patched(access.check(href))
+    if access is not None:
+        access.check(href)
+        return href if is_remote(href) else access.patched(href)  # else it is signed for each request
     base = getattr(asset.owner, "get_self_href", lambda: None)() if asset.owner is not None else None
     if isinstance(base, str) and "://" in base and not is_here(base) and (is_here(href) or "://" not in href):
         raise InvalidCube(f"the STAC item at {base} names {href!r}, a place of this machine or its network. {_TRUST}")

@@ -29,7 +29,7 @@ from geofuse.errors import InputWarning, InvalidCube, NotReflectance, RunError
 from geofuse.io.read.assets import bands_without_masks
 from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description, is_turned
 from geofuse.io.read.fingerprint import local_name
-from geofuse.io.read.gdal import is_address, open_raster, trusting
+from geofuse.io.read.gdal import is_address, is_trusted, open_raster, trusting
 from geofuse.io.read.hdf5 import sharing
 from geofuse.io.read.items import described, name_of, on_one_grid
 from geofuse.io.read.layers import lazy_flags, with_layers
@@ -37,6 +37,7 @@ from geofuse.io.read.metadata import describe
 from geofuse.io.read.places import lazy_centres
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
+from geofuse.io.read.remote import is_hdf5, is_remote, local_copy, remote_file
 from geofuse.io.read.turned import north_up
 from geofuse.redact import redact
 
@@ -203,6 +204,7 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
         place = source if path is None else _spelt(path)
         if path is not None and not (is_address(place) or Path(place).exists()):
             raise InvalidCube("no such file; check the path")
+        place = _here(place) if path is not None else place
         reader = reader_of(place, named=named)
         found = reader.describe(place, request)
         if isinstance(found, Parts) and named:
@@ -216,6 +218,13 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
     sensor = found.sensor or cube.encoding.get("sensor")
     cube.encoding |= {"reader": reader.name} | ({"sensor": sensor} if sensor else {})
     return cube
+
+
+def _here(place: str) -> str:
+    """A copy of a file in HDF5 that a catalog names on a server: its readers read only what lies here; any other place as it is."""
+    if is_remote(place) and not is_trusted() and is_hdf5(remote_file(place)) and (copy := local_copy(place)):
+        return str(copy)
+    return place
 
 
 def _spelt(path: str) -> str:
@@ -275,12 +284,16 @@ def _look(found: Description, natural: tuple[int, int, int]) -> None:
     """Reject what is damaged or empty, and warn of what is no reflectance, as far as a few blocks show."""
     rows, cols = (min(size, max(block, _SIDE)) for size, block in zip(natural[1:], found.block, strict=True))
     looked = natural if found.sequential else (natural[0], rows, cols)
+    # the last pixel of the last band: what is cut off or damaged is usually the end. Of a single band with its block, which is decoded anyway
+    alone = found.shape[0] == 1
+    top, left = ((size - 1) // side * side if alone else -1 for size, side in zip(found.shape[1:], (rows, cols), strict=True))
     try:
-        found.array[-1:, -1:, -1:]  # the last pixel of the last band: what is cut off or damaged is usually the end
+        last = found.array[-1:, top:, left:]
         local = Path(found.place)
         # a file of few bytes holds little, whatever it claims; in it nothing is looked for long
         held = local.stat().st_size * _MOST_COMPRESSED if local.is_file() else _LOOKED_AT
-        seen = first_data(found.array, looked, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
+        known = alone and np.isfinite(last).any()
+        seen = last if known else first_data(found.array, looked, min(max(held, _LOOKED_AT // 16), _LOOKED_AT))
     except RunError as error:
         raise InvalidCube(f"truncated or damaged: {error.__cause__ or error}; fetch the file again") from None
     if seen is None:
