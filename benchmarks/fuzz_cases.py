@@ -77,7 +77,7 @@ def make_bases(folder: Path, hsi: Any = None, model: Any = None) -> None:
 
 def make_products(folder: Path) -> None:
     """Write a small delivery of each sensor's product."""
-    from geofuse.simulate.products import aviris, desis, emit, enmap, landsat, planetscope, prisma, sentinel2, tanager
+    from geofuse.simulate.products import aviris, desis, emit, enmap, hyperion, landsat, planetscope, prisma, sentinel2, tanager, wyvern
 
     for name in PRODUCTS:
         (folder / name).mkdir()
@@ -90,6 +90,9 @@ def make_products(folder: Path) -> None:
     sentinel2.write(folder / "Sentinel-2", size=240)
     landsat.write(folder / "Landsat", size=24)
     planetscope.write(folder / "PlanetScope", size=24)
+    aviris.write_envi(folder / "AVIRIS line", rows=20, cols=20)
+    wyvern.write(folder / "Wyvern", rows=20, cols=20)
+    hyperion.write(folder / "Hyperion", size=16)
 
 
 # ---- one maker a format: writes a case, and returns what opens it ----
@@ -316,7 +319,20 @@ def _spoilt_file(file: Path, rng: random.Random) -> bytes:
     return spoilt_xml(raw, rng) if kind == ".xml" else spoilt_bytes(raw, rng, rng.choice((None, 4000, 40_000)))
 
 
-PRODUCTS = ("EMIT", "EnMAP", "DESIS", "PRISMA", "AVIRIS", "Tanager", "Sentinel-2", "Landsat", "PlanetScope")
+PRODUCTS = (
+    "EMIT",
+    "EnMAP",
+    "DESIS",
+    "PRISMA",
+    "AVIRIS",
+    "Tanager",
+    "Sentinel-2",
+    "Landsat",
+    "PlanetScope",
+    "AVIRIS line",
+    "Wyvern",
+    "Hyperion",
+)
 FORMATS: dict[str, Callable[[Bases, Path, random.Random], Opening]] = {
     "GeoTIFF": geotiff, "ENVI": envi, "Zarr": zarr, "STAC": stac, "model": model, "disguised": disguised,
 } | {name: product(name) for name in PRODUCTS}  # fmt: skip

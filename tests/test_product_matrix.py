@@ -46,7 +46,7 @@ def test_every_product_with_every_other(tmp_path: Path) -> None:
             folders = [tmp_path / re.sub(r"\W", "", f"{hsi}{msi}{part}") for part in ("hsi", "msi", "out")]
             for folder in folders:
                 folder.mkdir()
-            found = matrix.fuse(make_hsi(folders[0]), make_msi(folders[1]), resolution, folders[2], METHODS)
+            found = matrix.fuse(hsi, make_hsi(folders[0]), make_msi(folders[1]), resolution, folders[2], METHODS)
             lines.append(row(hsi, msi, found))
             if found.rejected:
                 bad += [] if "ratio of HSI to MSI" in found.rejected else [(hsi, msi, found.rejected)]
@@ -58,7 +58,7 @@ def test_every_product_with_every_other(tmp_path: Path) -> None:
 
 
 def test_one_product_with_another(tmp_path: Path) -> None:
-    found = matrix.fuse(enmap.write(tmp_path), sentinel2.write(tmp_path), None, tmp_path, ("sylvester", "bicubic"), count=14)
+    found = matrix.fuse("EnMAP", enmap.write(tmp_path), sentinel2.write(tmp_path), None, tmp_path, ("sylvester", "bicubic"), count=14)
     assert (found.rejected, found.wrong) == ("", [])
     assert found.psnr["sylvester"] > found.psnr["bicubic"] + 10
     assert found.masked > 0.01
@@ -66,6 +66,6 @@ def test_one_product_with_another(tmp_path: Path) -> None:
 
 def test_pixels_of_one_size_are_rejected(tmp_path: Path) -> None:
     make, resolution = matrix.MSI["Landsat 8/9"]
-    found = matrix.fuse(enmap.write(tmp_path), make(tmp_path), resolution, tmp_path, ("gem",), count=14)
+    found = matrix.fuse("EnMAP", enmap.write(tmp_path), make(tmp_path), resolution, tmp_path, ("gem",), count=14)
     assert "ratio of HSI to MSI is 1; expected 1.5 to 32" in found.rejected
     assert not list(tmp_path.glob("*.tif")), "nothing was written"

@@ -58,6 +58,9 @@ _QA_RADSAT = {**dict.fromkeys(range(7), Mask.SATURATED), 11: Mask.DEFECT}  # ban
 _UDM2 = {1: Mask.SNOW, 2: Mask.SHADOW, 3: Mask.HAZE, 4: Mask.HAZE, 5: Mask.CLOUD}
 _UDM2_UNUSABLE, _UDM2_DEFECT = 7, 0b11111101
 
+# Bands of the usable data mask after the first, which is the clear ones: Wyvern Data Product Guide 2.0-beta. 255 is nodata.
+_WYVERN = {1: Mask.CLOUD, 2: Mask.HAZE, 3: Mask.SHADOW}
+
 Layers = NDArray[Any]
 """The bands of a layer of classes as they are stored, (layers, rows, columns)."""
 
@@ -89,11 +92,20 @@ def _of_udm2(layers: Layers) -> NDArray[np.uint8]:
     return out
 
 
+def _of_wyvern(layers: Layers) -> NDArray[np.uint8]:
+    out = np.zeros(layers.shape[1:], np.uint8)
+    for band, flag in _WYVERN.items():
+        if band < len(layers):  # before version 2.0 there are two
+            out |= np.where(layers[band] == 1, np.uint8(flag), np.uint8(0))
+    return out
+
+
 _UNDERSTOOD: dict[str, Callable[[Layers], NDArray[np.uint8]]] = {
     "scl": _of_classes,
     "qa_pixel": _of_bits(_QA_PIXEL),
     "qa_radsat": _of_bits(_QA_RADSAT),
     "udm2": _of_udm2,
+    "wyvern": _of_wyvern,
 }
 _NAMES = re.compile(
     r"(scl|(pixel_)?qa(_\w+)?|qa\d+|bqa|\w+_qa|fmask|s2cloudless|(\w+_)?(cloud|shadow|snow|water|valid|data|nodata|quality)?_?masks?"

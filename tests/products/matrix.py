@@ -18,7 +18,7 @@ from geofuse.cube.flags import Quality
 from geofuse.cube.masks import UNUSABLE
 from geofuse.errors import InvalidInput
 from geofuse.pipeline.job import Job
-from geofuse.simulate.products import aviris, catalogs, desis, emit, enmap, landsat, planetscope, prisma, sentinel2, tanager, truth
+from geofuse.simulate.products import aviris, catalogs, desis, emit, enmap, landsat, planetscope, prisma, sentinel2, tanager, truth, wyvern
 
 Make = Callable[[Path], Path]
 HSI: dict[str, Make] = {
@@ -28,6 +28,17 @@ HSI: dict[str, Make] = {
     "DESIS": lambda folder: desis.write(folder),
     "AVIRIS": lambda folder: aviris.write(folder),
     "Tanager": lambda folder: tanager.write(folder),
+    "Wyvern": lambda folder: wyvern.write(folder, rows=40, cols=36),
+}
+# Wavelengths and FWHM (nm) that the makers gave the bands, in any order; 0 for bands that were not acquired.
+SPECTRA: dict[str, tuple[np.ndarray, Any]] = {
+    "EMIT": (emit.WAVELENGTHS, 8.5),
+    "EnMAP": (enmap.WAVELENGTHS, enmap.FWHM),
+    "PRISMA": (np.concatenate([prisma.VNIR, prisma.SWIR]), np.concatenate([prisma.FWHM["Vnir"], prisma.FWHM["Swir"]])),
+    "DESIS": (desis.WAVELENGTHS, 3.5),
+    "AVIRIS": (aviris.WAVELENGTHS, 8.2),
+    "Tanager": (tanager.WAVELENGTHS, 5.5),
+    "Wyvern": (wyvern.WAVELENGTHS, wyvern.FWHM),
 }
 # Each with the pixel size onto which its bands are brought.
 MSI: dict[str, tuple[Make, float | None]] = {
@@ -67,12 +78,24 @@ class Fused:
     warnings: list[str] = field(default_factory=list)
 
 
-def fuse(hsi: Path, msi: Path, resolution: float | None, folder: Path, methods: tuple[str, ...], count: int = BANDS) -> Fused:
-    """Fuse two products with each method, and look at what was written; ``count`` bands of the HSI."""
+def spectrum(product: str, count: int) -> np.ndarray:
+    """Wavelengths and FWHM (2, band) of every so many of the bands that a product has, in order of wavelength."""
+    made = np.stack(np.broadcast_arrays(*SPECTRA[product])).astype(float)
+    made = made[:, np.argsort(made[0], kind="stable")][:, np.count_nonzero(made[0] == 0) :]
+    return made[:, :: _step(made.shape[1], count)]
+
+
+def _step(bands: int, count: int) -> int:
+    return max(1, bands // count)
+
+
+def fuse(product: str, hsi: Path, msi: Path, resolution: float | None, folder: Path, methods: tuple[str, ...], count: int = BANDS) -> Fused:
+    """Fuse two products with each method, and look at what was written; about ``count`` bands of the HSI."""
+    spectra = spectrum(product, count)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         names = geofuse.open_hsi(hsi).band.values.tolist()
-        bands = names[:: max(1, len(names) // count)]
+        bands = names[:: _step(len(names), count)]
         images: dict[str, xr.DataArray] = {}
         report: dict[str, Any] = {}
         for method in methods:
@@ -89,7 +112,7 @@ def fuse(hsi: Path, msi: Path, resolution: float | None, folder: Path, methods: 
             report = report or json.loads(job.reports[0].read_text())
         inputs = geofuse.open_hsi(hsi, bands=bands), geofuse.open_msi(msi, resolution=resolution)
     first = folder / f"{methods[0]}.tif"
-    known = _known(images[methods[0]])
+    known = _known(images[methods[0]], spectra[0])
     valid = np.logical_and.reduce([np.isfinite(image.values[image.good.values]).all(0) for image in images.values()])
     flags = _flags(first)
     return Fused(
@@ -97,21 +120,21 @@ def fuse(hsi: Path, msi: Path, resolution: float | None, folder: Path, methods: 
         psnr={method: _psnr(image, known, valid) for method, image in images.items()},
         valid=float(valid.mean()),
         masked=float(((flags & Quality.MASKED) > 0).mean()),
-        wrong=wrong(first, *inputs),
+        wrong=wrong(first, spectra, *inputs),
         warnings=sorted({str(each.message) for each in caught if each.category is not PendingDeprecationWarning})
         + [f"{each['code']}: {each['message']}" for each in report["warnings"]],
     )
 
 
-def wrong(path: Path, hsi: xr.DataArray, msi: xr.DataArray) -> list[str]:
-    """What an independent reader, geofuse and the STAC item say otherwise than the inputs."""
+def wrong(path: Path, spectra: np.ndarray, hsi: xr.DataArray, msi: xr.DataArray) -> list[str]:
+    """What an independent reader, geofuse and the STAC item say otherwise than the makers (wavelengths, FWHM) and the inputs."""
     found: dict[str, bool] = {}
     with rasterio.open(path) as file:
         found["CRS"] = file.crs == rasterio.crs.CRS.from_user_input(truth.CRS)
         found["pixel size"] = file.res == tuple(abs(float(msi[axis][1] - msi[axis][0])) for axis in ("x", "y"))
         found["nodata"] = file.nodata == NODATA
-        found["wavelengths"] = np.allclose([float(file.tags(k)["wavelength"]) for k in file.indexes], hsi.wavelength, atol=0.01)
-        found["FWHM"] = np.allclose([float(file.tags(k)["fwhm"]) for k in file.indexes], hsi.fwhm, atol=0.01)
+        for name, tag, made in zip(("wavelengths", "FWHM"), ("wavelength", "fwhm"), spectra, strict=True):
+            found[name] = file.count == made.size and np.allclose([float(file.tags(k)[tag]) for k in file.indexes], made, atol=0.01)
         good = np.flatnonzero(hsi.good.values) + 1
         missing = (file.read([int(k) for k in good]) == NODATA).all(0)
     cube = geofuse.open_hsi(path)
@@ -139,9 +162,9 @@ def _masked(msi: xr.DataArray, fused: xr.DataArray) -> np.ndarray:
     return np.asarray((msi.mask.sel(y=fused.y, x=fused.x) & np.uint8(UNUSABLE)).values > 0)
 
 
-def _known(fused: xr.DataArray) -> np.ndarray:
+def _known(fused: xr.DataArray, wavelengths: np.ndarray) -> np.ndarray:
     x, y = np.meshgrid(fused.x, fused.y)
-    return truth.footprint(x, y, fused.wavelength.values, float(fused.x[1] - fused.x[0]), samples=3)
+    return truth.footprint(x, y, wavelengths, float(fused.x[1] - fused.x[0]), samples=3)
 
 
 def _psnr(fused: xr.DataArray, known: np.ndarray, valid: np.ndarray) -> float:

@@ -14,7 +14,9 @@ from geofuse.cube.values import REFLECTANCE_SCALE
 from geofuse.errors import InvalidCube
 from geofuse.io.read.access import current_access, is_here
 from geofuse.io.read.base import BandHints, MaskPart, Part
+from geofuse.io.read.buckets import SCHEMES
 from geofuse.io.read.gdal import is_trusted
+from geofuse.io.read.remote import is_remote
 
 if TYPE_CHECKING:
     from pystac import Asset
@@ -25,10 +27,12 @@ _DERIVED = {"aot", "wvp", "tci", "visual"}
 _RASTER_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "application/x-hdf", "application/octet-stream")
 _SENTINEL2 = ("sentinel-2-l2a", "sentinel-2-c1-l2a")
 _BOA_OFFSET = -0.1
+_WYVERN, _WYVERN_MASK = "dragonette", "Data Mask"
+_STERADIAN = re.compile(r"\bsr\b")
 _CORRECT = "correct the item, or open the file itself"
 _TRUST = "Where you trust the item: trust_input=True, --trust-input"
 _ABSURD = 1e30
-_SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "file", "ftp")
+_SCHEMES = ("https", "http", *SCHEMES, "file")
 # NETCDF:…, MEM:::…, and the like; a single letter is a drive
 _GDAL_NAME = re.compile(r"[A-Za-z0-9_+]{2,}:")
 
@@ -40,7 +44,7 @@ def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool 
     ----------
     source : pystac.Item or pystac.Asset
         An asset is taken as it is. Of an item, the only raster asset is; or the one with most bands; or, with ``bands``,
-        those whose keys or band names are asked for.
+        those whose keys or band names are asked for; those of the smallest pixels, where it is one of a catalog that is known (`sensor_of`).
     bands : sequence, optional
         Asset keys, band names or common names; what else `geofuse.cube.bands.positions` understands only where there is one raster asset.
     all_bands : bool
@@ -66,6 +70,8 @@ def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool 
     if bands is None and all_bands and len(rasters) > 1:
         bands = _one_a_band(rasters)
     whole = _has_cube(rasters)
+    if bands is None and whole is None and sensor_of(source) is not None:
+        bands = _finest(rasters)
     if bands is not None and len(rasters) > 1:
         bands = bands_without_masks(bands, source.id)
         try:
@@ -88,15 +94,25 @@ def parts_of(source: Any, bands: Sequence[str | int] | None, *, all_bands: bool 
 def masks_of(source: Any) -> tuple[MaskPart, ...]:
     """The layers of classes of a STAC item that are understood; none of an asset."""
     assets = getattr(source, "assets", {})
-    return tuple(MaskPart(checked_href(asset), key.lower()) for key, asset in assets.items() if is_understood(key))
+    found = [MaskPart(checked_href(asset), key.lower()) for key, asset in assets.items() if is_understood(key)]
+    if _WYVERN_MASK in assets and _is_wyvern(source):
+        found.append(MaskPart(checked_href(assets[_WYVERN_MASK]), "wyvern"))
+    return tuple(found)
 
 
 def sensor_of(source: Any) -> str | None:
-    """The product that the item of a large public catalog is, by its collection."""
+    """The product that the item of a large public catalog is, by its collection or its platform."""
     collection, properties = getattr(source, "collection_id", None), getattr(source, "properties", None) or {}
     if collection in _SENTINEL2:
         return "Sentinel-2 L2A"
+    if _is_wyvern(source):
+        return f"Wyvern {properties.get('processing:level') or ''}".strip()
     return "Landsat 8/9 C2 L2" if collection == "landsat-c2-l2" and properties.get("platform") in ("landsat-8", "landsat-9") else None
+
+
+def _is_wyvern(source: Any) -> bool:
+    platform = (getattr(source, "properties", None) or {}).get("platform")
+    return isinstance(platform, str) and platform.lower().startswith(_WYVERN)
 
 
 def bands_without_masks(names: Sequence[Any], where: str) -> list[Any]:
@@ -117,7 +133,7 @@ def _has_cube(rasters: dict[str, Asset]) -> str | None:
 
     Of those the only one that is called data is, not what was computed beside it.
     """
-    shown = {key: asset for key, asset in rasters.items() if key.lower() not in _DERIVED} or rasters
+    shown = {key: asset for key, asset in rasters.items() if key.lower() not in _DERIVED and not is_mask(key)} or rasters
     data = {key: asset for key, asset in shown.items() if "data" in _roles(asset)} or shown
     counts = {key: len(_bands(asset)) or 1 for key, asset in data.items()}
     most = [key for key, count in counts.items() if count == max(counts.values())]
@@ -134,6 +150,19 @@ def _one_a_band(rasters: dict[str, Asset]) -> list[str | int]:
         if len(known[key]) == 1 and not is_mask(key) and key.lower() not in _DERIVED:
             chosen.setdefault(str(known[key][0].get("name", key)), key)
     return list(chosen.values())
+
+
+def _finest(rasters: dict[str, Asset]) -> list[str | int] | None:
+    """Of the assets that show the ground those with the smallest pixels, which lie on one grid; None where one does not say its pixel size."""
+    sizes = {key: _pixel_size(rasters[str(key)]) for key in _one_a_band(rasters)}
+    if not sizes or None in sizes.values():
+        return None
+    return [key for key, size in sizes.items() if size == min(filter(None, sizes.values()))]
+
+
+def _pixel_size(asset: Asset) -> float | None:
+    given = [band.get("spatial_resolution") for band in _bands(asset)] + [asset.extra_fields.get("gsd")]
+    return next((float(size) for size in given if isinstance(size, int | float) and size > 0), None)
 
 
 def _roles(asset: Asset) -> list[Any]:
@@ -183,6 +212,7 @@ def _find(rasters: dict[str, Asset], band: str | int, item: str) -> tuple[str, i
 
 def _part(asset: Asset, indexes: tuple[int, ...] | None) -> Part:
     bands = _bands(asset)
+    _reject_radiance(asset, bands)
     properties = {} if asset.owner is None else getattr(asset.owner, "properties", None) or {}
 
     def column(key: str) -> list[float | None]:
@@ -197,6 +227,16 @@ def _part(asset: Asset, indexes: tuple[int, ...] | None) -> Part:
         nodata=[value if isinstance(value := band.get("nodata"), int | float) else None for band in bands],
     )
     return Part(checked_href(asset), _as_sentinel2(hints, properties, bands), indexes)
+
+
+def _reject_radiance(asset: Asset, bands: Sequence[Mapping[str, Any]]) -> None:
+    """Reject an asset whose unit is one of radiance, per steradian."""
+    unit = next((unit for band in bands if isinstance(unit := band.get("unit"), str) and _STERADIAN.search(unit)), None)
+    if unit is not None:
+        raise InvalidCube(
+            f"the STAC asset {_name(asset)} holds radiance ({unit[:40]}); expected surface reflectance: take the product of level 2, or correct it "
+            "for the atmosphere first"
+        )
 
 
 def _as_sentinel2(hints: BandHints, properties: Mapping[str, Any], bands: Sequence[Mapping[str, Any]]) -> BandHints:
@@ -243,13 +283,15 @@ def checked_href(asset: Asset) -> str:
     if not isinstance(asset.href, str):
         raise InvalidCube(f"the href of a STAC asset is {str(asset.href)[:80]!r}, which is no address; {_CORRECT}")
     href = asset.get_absolute_href() or asset.href
+    access = current_access()
     if is_trusted():
-        return href
+        return href if access is None else access.patched(href)
     scheme = href.partition("://")[0] if "://" in href else ""
     if (not scheme and _GDAL_NAME.match(href)) or (scheme and scheme.lower() not in _SCHEMES) or "/vsi" in href[:5]:
         raise InvalidCube(f"the STAC item names {href!r}; expected a path, or an address of {', '.join(_SCHEMES)}. {_TRUST}")
-    if (access := current_access()) is not None:
-        return access.patched(access.check(href))
+    if access is not None:
+        access.check(href)
+        return href if is_remote(href) else access.patched(href)  # else it is signed for each request
     base = getattr(asset.owner, "get_self_href", lambda: None)() if asset.owner is not None else None
     if isinstance(base, str) and "://" in base and not is_here(base) and (is_here(href) or "://" not in href):
         raise InvalidCube(f"the STAC item at {base} names {href!r}, a place of this machine or its network. {_TRUST}")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ _FILTERS = {1, 2, 3, 4, 5, 6}
 # Bytes of a chunk, which is decoded as a whole, and of a coordinate or a list that is read as a whole.
 _CHUNK_BYTES, _LIST_BYTES = 2**28, 2**20
 _LINE_BYTES = 2**27
+# Files that stay open for a while (`sharing`), by their path and state.
+_shared: ContextVar[tuple[ExitStack, dict[Any, Any]] | None] = ContextVar("shared", default=None)
 # Endings of HDF5 files, and how many are looked at, in a folder.
 _SUFFIXES, _MOST_FILES = (".nc", ".nc4", ".h5", ".hdf5", ".he5"), 256
 
@@ -106,6 +109,18 @@ def check_line(source: Any) -> None:
 
 
 @contextmanager
+def sharing() -> Iterator[None]:
+    """Keep each file that is opened in the block open until its end: several readers look into a source before one of them describes it."""
+    with ExitStack() as files:
+        token = _shared.set((files, {})) if _shared.get() is None else None
+        try:
+            yield
+        finally:
+            if token is not None:
+                _shared.reset(token)
+
+
+@contextmanager
 def open_hdf5(path: str | Path) -> Iterator[Any]:
     """Open an HDF5 file for the block.
 
@@ -121,10 +136,12 @@ def open_hdf5(path: str | Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError as error:
-        raise InvalidCube("this is an HDF5 or NetCDF-4 file, which needs the package h5py: pip install 'geofuse[sensors]'") from error
+        raise InvalidCube(
+            "this is an HDF5 or NetCDF-4 file, which needs the package h5py: pip install 'geofuse[sensors]'", code="missing-package"
+        ) from error
     try:
-        with _opened(h5py, path) as file:
-            yield file
+        with ExitStack() as files:
+            yield _shared_file(h5py, path) or files.enter_context(_opened(h5py, path))
     except InvalidCube:
         raise
     except (
@@ -137,6 +154,17 @@ def open_hdf5(path: str | Path) -> Iterator[Any]:
         MemoryError,
     ) as error:  # whatever HDF5 makes of damaged files
         raise InvalidCube(f"it cannot be read as HDF5 ({_short(error)}); it is damaged or truncated, fetch it again") from error
+
+
+def _shared_file(h5py: Any, path: str | Path) -> Any:
+    """The file as it is shared; None where no files are (`sharing`)."""
+    if (shared := _shared.get()) is None:
+        return None
+    status = Path(path).stat()
+    key = str(Path(path).absolute()), status.st_size, status.st_mtime_ns, status.st_ino
+    if key not in shared[1]:
+        shared[1][key] = shared[0].enter_context(_opened(h5py, path))
+    return shared[1][key]
 
 
 def _opened(h5py: Any, path: str | Path) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from affine import Affine
 
+from geofuse.cube.normalise import is_lazy
 from geofuse.cube.schema import geobox
 from geofuse.cube.sources import SOURCE
 from geofuse.errors import InvalidCube
@@ -159,6 +160,29 @@ def on_one_grid(cubes: Sequence[xr.DataArray], names: Sequence[str], resolution:
     return [_resampled(cube, target, name) for cube, name in zip(cubes, names, strict=True)]
 
 
+def _repeated(values: Any, own: Any, target: Any) -> Any:
+    """Pixels of a grid on a finer one whose pixels each lie in one of them, chunks as they are; None where they do not, or reach beyond."""
+    times = round(own.affine.a / target.affine.a)
+    left, top = (~target.affine) @ (own.affine.c, own.affine.f)
+    first = np.round([-top, -left]).astype(int)
+    last = first + target.shape
+    if times < 1 or not np.allclose([own.affine.a / target.affine.a, -top, -left], [times, *first], rtol=0, atol=1e-6):
+        return None
+    if (first < 0).any() or (last > times * np.array(own.shape)).any():
+        return None
+    if not is_lazy(values):
+        made = _larger(values, times)
+    else:
+        chunks = (values.chunks[0], *(tuple(times * size for size in sizes) for sizes in values.chunks[1:]))
+        made = values.map_blocks(_larger, times, chunks=chunks, dtype=values.dtype, meta=np.empty((0, 0, 0), values.dtype))
+    return made[:, first[0] : last[0], first[1] : last[1]]
+
+
+def _larger(block: Any, times: int) -> Any:
+    """Each pixel repeated along rows and columns."""
+    return block.repeat(times, 1).repeat(times, 2)
+
+
 def _resampled(cube: xr.DataArray, target: Any, name: str) -> xr.DataArray:
     own = geobox(cube)
     if own == target:
@@ -173,5 +197,8 @@ def _resampled(cube: xr.DataArray, target: Any, name: str) -> xr.DataArray:
         cube = cube.isel(y=slice(row, None), x=slice(col, None)).coarsen(y=factor, x=factor, boundary="trim").mean().astype(np.float32)
         size *= factor
     y, x = (target.coords[dim].values for dim in target.dimensions)
+    if (values := _repeated(cube.data, own, target)) is not None:
+        kept = {name: coord for name, coord in cube.coords.items() if not {"y", "x"} & set(coord.dims)}
+        return xr.DataArray(values, {**kept, "y": y, "x": x}, cube.dims, attrs=cube.attrs)
     # a hair more than half a pixel: further away lies the outside of the image, which is nodata
     return cube.reindex(y=y, x=x, method="nearest", tolerance=size * (0.5 + 1e-6))

@@ -55,8 +55,8 @@ def stored_layer(href: str, *, keep_nodata: bool = False) -> Layer:
     check_description(found)
     count = found.shape[0]
     array = replace(found.array, scale=(1.0,) * count, offset=(0.0,) * count)
-    if not keep_nodata:
-        array = replace(array, nodata=(np.nan,) * count)
+    if not keep_nodata:  # nor an alpha, for which GDAL takes the fourth of four layers
+        array = replace(array, nodata=(np.nan,) * count, has_mask=False, alpha=None)
     return Layer(array, found.block, found.transform, found.crs)
 
 

@@ -25,6 +25,8 @@ _FOLDERS = {
     "Sentinel-2 L2A": "geofuse.io.read.products.sentinel2:SENTINEL2",
     "Landsat 8/9 C2 L2": "geofuse.io.read.products.landsat:LANDSAT",
     "PlanetScope SuperDove": "geofuse.io.read.products.planetscope:PLANETSCOPE",
+    "Wyvern L2A": "geofuse.io.read.products.wyvern:WYVERN",
+    "Hyperion L1": "geofuse.io.read.products.hyperion:HYPERION",
 }
 _OWN = {
     **_FOLDERS,
@@ -32,6 +34,7 @@ _OWN = {
     "PRISMA L2D": "geofuse.io.read.products.prisma:PRISMA",
     "AVIRIS L2A": "geofuse.io.read.products.aviris:AVIRIS",
     "Tanager L2A": "geofuse.io.read.products.tanager:TANAGER",
+    "AVIRIS and Hyperion in ENVI format": "geofuse.io.read.products.lines:LINES",
     "STAC": "geofuse.io.read.stac:STAC",
     "Zarr": "geofuse.io.read.zarr:ZARR",
     "GeoTIFF": "geofuse.io.read.formats:GEOTIFF",

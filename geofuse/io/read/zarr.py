@@ -8,7 +8,9 @@ are let in (none that unpickles), no chunk and no coordinate that would fill the
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geofuse.cube.bands import BandTable
-from geofuse.cube.georef import lattice
+from geofuse.cube.georef import CENTRES, lattice
+from geofuse.cube.masks import MASK
 from geofuse.cube.normalise import parts
 from geofuse.cube.values import decode
 from geofuse.errors import InvalidCube, RunError
@@ -27,6 +30,7 @@ from geofuse.io.read.base import LONGEST_AXIS, Description, Request
 from geofuse.io.read.fingerprint import content_size
 from geofuse.io.read.gdal import is_address
 from geofuse.io.read.raster import RasterArray, claims_too_much
+from geofuse.io.read.windows import selected
 
 _METADATA_BYTES = 64 * 2**20
 _CHUNK_BYTES, _CHUNKS_IN_SHARD = 2**30, 2**20
@@ -47,19 +51,70 @@ class StoreArray(RasterArray):
     """Path of the array within the store."""
 
     def _read(self, bands: NDArray[np.intp], window: Window) -> NDArray[np.float32]:
-        import zarr
-
         indexes = np.array([self.indexes[band] - 1 for band in bands])
         rows, cols = window.toslices()
         first, stop = int(indexes.min()), int(indexes.max()) + 1
         run = np.array_equal(indexes, np.arange(first, stop))
-        try:
-            array = zarr.open_array(self.path, path=self.name, mode="r", zarr_format=3)
+        with _reading(self.path, self.name, rows, cols) as array:
             raw = array[first:stop, rows, cols] if run else np.stack([array[index, rows, cols] for index in indexes])
-        except Exception as error:  # codecs raise what they like
-            where = f"rows {rows.start}-{rows.stop}, columns {cols.start}-{cols.stop}"
-            raise RunError(f"{self.path}: could not read {where} ({error}); the store is damaged or was changed while in use") from error
         return decode(np.asarray(raw), *([column[band] for band in bands] for column in (self.scale, self.offset, self.nodata)))
+
+
+@dataclass(frozen=True)
+class StoreFlags:
+    """Flags beside the image of a store; a `geofuse.io.read.base.FlagArray`."""
+
+    path: str
+    name: str
+    shape: tuple[int, int]
+
+    dtype = np.dtype(np.uint8)
+    ndim = 2
+
+    def __getitem__(self, key: Any) -> NDArray[np.uint8]:
+        """Read what is selected."""
+        return selected(key, self.shape, self.dtype, lambda rows, cols: _plane(self.path, self.name, rows, cols))
+
+
+@dataclass(frozen=True)
+class StoreCentres:
+    """True centres beside the image of a store; a `geofuse.io.read.base.PlaceArray`."""
+
+    path: str
+    names: tuple[str, ...]
+    """Of the y and of the x."""
+    size: tuple[int, int]
+
+    dtype = np.dtype(np.float64)
+    ndim = 3
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Two, rows and columns."""
+        return 2, *self.size
+
+    def __getitem__(self, key: Any) -> NDArray[np.float64]:
+        """Read what is selected."""
+        return selected(
+            key, self.shape, self.dtype, lambda along, rows, cols: np.stack([_plane(self.path, self.names[k], rows, cols) for k in along])
+        )
+
+
+def _plane(path: str, name: str, rows: slice, cols: slice) -> NDArray[Any]:
+    with _reading(path, name, rows, cols) as array:
+        return np.asarray(array[rows, cols])
+
+
+@contextmanager
+def _reading(path: str, name: str, rows: slice, cols: slice) -> Iterator[Any]:
+    """An array of a store, opened anew."""
+    import zarr
+
+    try:
+        yield zarr.open_array(path, path=name, mode="r", zarr_format=3)
+    except Exception as error:  # codecs raise what they like
+        where = f"rows {rows.start}-{rows.stop}, columns {cols.start}-{cols.stop}"
+        raise RunError(f"{path}: could not read {where} ({error}); the store is damaged or was changed while in use") from error
 
 
 @dataclass(frozen=True)
@@ -122,6 +177,8 @@ def describe_store(folder: Path) -> Store:
 
 
 def _described(folder: Path, group: str, dataset: xr.Dataset, chunks: dict[str, tuple[int, ...]]) -> Store:
+    layers = {name: dataset[name] for name in (*CENTRES, MASK) if name in dataset.variables}
+    dataset = dataset.drop_vars(layers)
     known = parts(dataset)
     names = [str(name) for name, variable in dataset.data_vars.items() if variable.dims == ("band", "y", "x")]
     encoding = known["encoding"]
@@ -146,7 +203,25 @@ def _described(folder: Path, group: str, dataset: xr.Dataset, chunks: dict[str, 
     rows, cols = chunks[names[0]][1:]
     coords: dict[str, Any] = {dim: known[dim] for dim in ("y", "x") if dim in known}
     encoding = {**encoding, "dtype": variable.dtype.name, "source": str(folder)}
-    return Store(str(folder), array, table, transform, known["crs"], (rows, cols), attrs=attrs, encoding=encoding, coords=coords)
+    store = Store(str(folder), array, table, transform, known["crs"], (rows, cols), attrs=attrs, encoding=encoding, coords=coords)
+    return _with_layers(store, layers)
+
+
+def _with_layers(store: Store, layers: dict[str, xr.DataArray]) -> Store:
+    """The store with its true centres and its mask, where it has them as geofuse writes them."""
+    size = store.shape[1:]
+    place, group = store.array.path, store.array.name.rpartition("/")[0]
+    kinds = dict.fromkeys(CENTRES, "f8") | {MASK: "u1"}
+    found = {
+        name: f"{group}/{name}".removeprefix("/")
+        for name, layer in layers.items()
+        if layer.dims == ("y", "x") and layer.shape == size and layer.dtype.str[1:] == kinds[name]
+    }
+    if found.keys() >= set(CENTRES):
+        store = replace(store, centres=StoreCentres(place, tuple(found[name] for name in CENTRES), size))
+    if MASK in found:
+        store = replace(store, mask=StoreFlags(place, found[MASK], size), encoding=store.encoding | {"masks": [MASK]})
+    return store
 
 
 def finest_group(folder: Path) -> Path:

@@ -26,7 +26,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
 
 from geofuse.cube.bands import BandTable
-from geofuse.cube.georef import CRS_COORD
+from geofuse.cube.georef import CENTRES, CRS_COORD
+from geofuse.cube.masks import MASK
 from geofuse.cube.schema import geobox, wrap
 from geofuse.errors import InvalidCube, InvalidOutput, RunError
 from geofuse.io.geozarr import array_attributes, chunking, level_geobox, root_attributes
@@ -39,6 +40,7 @@ from geofuse.io.write.statistics import BandStatistics
 
 VARIABLE, FLAGS_VARIABLE = "reflectance", "quality"
 STATISTICS = "statistics"
+_LAYERS = (*CENTRES, MASK)  # coordinates (y, x) that are kept
 
 
 def write_zarr(
@@ -176,7 +178,9 @@ def fill_store(store: Path, staging: StagingRaster, cube: xr.DataArray, statisti
             array = _stored(store, level, "r+")
             for corner, region in _shards(staging, level, array.shards):
                 array[region] = _window(staging, level, region[0], corner)
-            if level:
+            if not level:
+                _add_layers(store, cube, array.chunks[1:])
+            else:
                 zarr.consolidate_metadata(store, path=str(level))
         _add_statistics(store, cube, statistics)
         zarr.open_group(store, mode="r+").attrs.update(dict(tags) | root_attributes(geobox(cube), staging.levels, VARIABLE))
@@ -189,6 +193,14 @@ def _add_statistics(store: Path, cube: xr.DataArray, statistics: BandStatistics)
     names = np.array(BandTable.from_cube(cube).names, dtype=object)
     table = xr.Dataset(columns, {"band": names}, {"long_name": "statistics of the stored numbers"})
     table.to_zarr(store, group=STATISTICS, zarr_format=3, consolidated=False)
+
+
+def _add_layers(store: Path, cube: xr.DataArray, chunks: tuple[int, int]) -> None:
+    """True centres and mask of the pixels, chunk by chunk."""
+    layers = {name: cube.coords[name].variable.chunk(dict(zip(("y", "x"), chunks, strict=True))) for name in _LAYERS if name in cube.coords}
+    if layers:
+        made = xr.Dataset({name: xr.Variable(("y", "x"), layer.data, layer.attrs) for name, layer in layers.items()})
+        made.to_zarr(store, mode="a", zarr_format=3, consolidated=False)
 
 
 def _group(level: int) -> str | None:
@@ -227,7 +239,7 @@ def _describe(store: Path, staging: StagingRaster, cube: xr.DataArray, level: in
         "shards": shard,
         "compressors": [BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")],
         # CRS_COORD among them: a plain open_zarr then shows the CRS to rioxarray, which looks for it among the coordinates
-        "coordinates": f"wavelength fwhm good {CRS_COORD}",
+        "coordinates": " ".join(["wavelength fwhm good", CRS_COORD, *(name for name in _LAYERS if name in cube.coords and not level)]),
         "grid_mapping": CRS_COORD,
     }
     dataset.to_zarr(store, group=_group(level), zarr_format=3, consolidated=False, compute=False)
@@ -286,6 +298,7 @@ def check_store(store: Path, staging: StagingRaster, cube: xr.DataArray) -> None
         same &= all(np.array_equal(image[dim], cube[dim]) for dim in ("y", "x"))
         same &= tuple(map(str, image.band.values)) == table.names
         same &= all(np.array_equal(image[key], getattr(table, key), equal_nan=True) for key in ("wavelength", "fwhm", "good"))
+        same &= all(cube.coords[name].variable.equals(dataset[name].variable.chunk()) for name in _LAYERS if name in cube.coords)
     if not same:
         raise RunError("the grid, the bands or the scale read back differ from what was written; nothing was left")
     for level in range(1, staging.levels + 1):

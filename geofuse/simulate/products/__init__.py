@@ -20,5 +20,8 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules={"aviris", "catalogs", "desis", "emit", "enmap", "landsat", "planetscope", "prisma", "sentinel2", "tanager", "truth"},
+    submodules={
+        *("aviris", "catalogs", "desis", "emit", "enmap", "hyperion", "landsat", "planetscope", "prisma", "sentinel2", "tanager", "truth"),
+        "wyvern",
+    },
 )

@@ -1,4 +1,4 @@
-"""An AVIRIS-5 L2A line of the known scene in NetCDF-4, as the ORNL DAAC describes it."""
+"""AVIRIS lines of the known scene: L2A of AVIRIS-5 in NetCDF-4, as the ORNL DAAC describes it, and rotated ones in ENVI format, as JPL's are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
+from affine import Affine
 from pyproj import CRS
 
 from geofuse.simulate.products import truth
@@ -14,6 +16,9 @@ from geofuse.simulate.products.netcdf import fix_texts, h5netcdf
 GSD, FILL = 6.4, -9999.0
 NAME = "AV520250508t173511_000_L2A_OE_0a1b2c3d_RFL_ORT.nc"
 WAVELENGTHS = np.linspace(377.2, 2500.6, 60)
+# Of lines in ENVI format: Classic stores reflectance times 10000, NG reflectance itself.
+CLASSIC, NG = "f130503t01p00r11rdn_refl_img_corr", "ang20160831t201002_corr_v1n2_img"
+ROTATION = 24.0  # degrees
 
 
 def write(folder: Path, *, rows: int = 40, cols: int = 36, **changes: Any) -> Path:
@@ -46,3 +51,47 @@ def write(folder: Path, *, rows: int = 40, cols: int = 36, **changes: Any) -> Pa
         pixels[:] = values
     fix_texts(path)
     return path
+
+
+def write_envi(folder: Path, name: str = NG, *, rows: int = 40, cols: int = 36, fields: str = "") -> Path:
+    """Write a rotated line in ENVI format, whose spectrometers overlap and have bad bands, and return its data file.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    name : str
+        Of the data file; that of the header has ``.hdr`` added.
+    rows, cols : int
+    fields : str
+        Lines to add to the header.
+    """
+    path, nm = folder / name, spectrometers()
+    line = (
+        Affine.translation(*truth.CENTRE) @ Affine.rotation(ROTATION) @ Affine.scale(GSD, -GSD) @ Affine.translation(-cols / 2, -rows / 2)
+    )
+    x, y = line @ tuple(np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5))
+    values = truth.footprint(x, y, nm, GSD, samples=3)
+    values = np.round(values * 1e4).astype("int16") if name.startswith("f") else values.astype("float32")
+    values[:, :2] = FILL
+    profile = {
+        "driver": "ENVI",
+        "count": nm.size,
+        "width": cols,
+        "height": rows,
+        "dtype": values.dtype,
+        "nodata": FILL,
+        "interleave": "bil",
+    }
+    with rasterio.open(path, "w", **profile, crs=truth.CRS, transform=line) as file:
+        file.write(values)
+    path.with_name(f"{name}.aux.xml").unlink(missing_ok=True)  # of GDAL
+    header = path.with_suffix(".hdr")
+    listed = {"wavelength": nm, "fwhm": np.full(nm.size, 8.2), "bbl": (nm < 1300) | (nm > 1400)}
+    lines = [f"{key} = {{{', '.join(f'{number:g}' for number in numbers)}}}" for key, numbers in listed.items()]
+    header.write_text("\n".join([header.read_text().rstrip(), "wavelength units = Nanometers", *lines, fields, ""]))
+    return path
+
+
+def spectrometers() -> np.ndarray:
+    """Wavelengths (nm) in the order of the file: four spectrometers, each of which begins below where the one before ends."""
+    return np.concatenate([np.linspace(*limits, 8) for limits in ((370, 690), (660, 1270), (1250, 1880), (1870, 2500))]).round(2)

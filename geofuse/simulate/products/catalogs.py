@@ -120,6 +120,17 @@ def planetary_computer_landsat(folder: Path) -> Path:
     return _item(folder, landsat.NAME, "landsat-c2-l2", {"platform": "landsat-9", "instruments": ["oli", "tirs"], "gsd": 30}, assets)
 
 
+def earth_search_landsat(folder: Path) -> Path:
+    """An item of ``landsat-c2-l2`` in Earth Search v1, made by the same software: with all layers of quality, which are not cut out here."""
+    path = planetary_computer_landsat(folder)
+    item = json.loads(path.read_text())
+    for key, roles in {"qa_aerosol": ["data-mask", "water-mask"], "qa": ["data"], "emsd": ["data", "emissivity"]}.items():
+        stored = {"data_type": "int16", "spatial_resolution": 30}
+        item["assets"][key] = {"href": f"./{landsat.NAME}_{key.upper()}.TIF", "type": COG, "raster:bands": [stored], "roles": roles}
+    path.write_text(json.dumps(item))
+    return path
+
+
 def _counts(band: str, shifted: bool) -> np.ndarray:
     return (np.round(sentinel2.reflectance(band) * 10000) + 1000 * shifted).astype("uint16")
 

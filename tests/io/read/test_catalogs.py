@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pystac
 import pytest
 
 import geofuse
@@ -15,6 +17,7 @@ from geofuse.simulate.products import catalogs, landsat, sentinel2
 from geofuse.viewing.describe import facts
 
 ROUNDING = 0.5e-4 + 1e-6
+LANDSAT = ["coastal", "blue", "green", "red", "nir08", "swir16", "swir22"]
 
 
 def check_reflectance(path: Path, bands: list[str]) -> None:
@@ -64,6 +67,28 @@ def test_landsat_of_planetary_computer(tmp_path: Path) -> None:
     assert np.array_equal(cube.mask.values, geofuse.open_msi(tmp_path / landsat.NAME).mask.values)
     said = facts(cube)
     assert (said["sensor"], said["masks"]) == ("Landsat 8/9 C2 L2", ["QA_PIXEL", "QA_RADSAT"])
+
+
+@pytest.mark.parametrize(
+    ("make", "bands"),
+    [
+        (lambda folder: catalogs.earth_search(folder, applied=True), ["blue", "green", "red", "nir"]),
+        (catalogs.planetary_computer, ["B02", "B03", "B04", "B08"]),
+        (catalogs.planetary_computer_landsat, LANDSAT),
+        (catalogs.earth_search_landsat, LANDSAT),
+    ],
+)
+def test_the_bands_of_the_smallest_pixels_by_default(make: Callable[[Path], Path], bands: list[str], tmp_path: Path) -> None:
+    cube = geofuse.open_msi(pystac.Item.from_file(make(tmp_path)))
+    assert cube.band.values.tolist() == bands
+    assert "mask" in cube.coords
+
+
+def test_landsat_of_earth_search_is_that_of_planetary_computer(tmp_path: Path) -> None:
+    cube = geofuse.open_msi(catalogs.earth_search_landsat(tmp_path))
+    for plane, band in zip(cube.values, landsat.BANDS, strict=True):
+        assert np.abs(plane - landsat.reflectance(band))[2:].max() < landsat.SCALE / 2 + 1e-7
+    assert facts(cube)["sensor"] == "Landsat 8/9 C2 L2"
 
 
 def test_a_mask_that_was_not_fetched(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
+from geofuse import open_hsi
 from geofuse.errors import InvalidCube
+from geofuse.io.read import hdf5
 from geofuse.io.read.gdal import trusting
 from geofuse.io.read.hdf5 import attribute, dataset, granules, holds, is_hdf5, listed, numbers, numeric, one_of, open_hdf5, texts
+from geofuse.simulate.products import tanager
 
 
 @pytest.fixture
@@ -145,3 +149,30 @@ def test_damaged(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InvalidCube, match="cannot be read as HDF5"), open_hdf5(path) as file:
         numbers(file, "list")
+
+
+def test_a_product_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers that look into it, its description and the pixels that are looked at share one opening, which ends with the call."""
+    path, opened = tanager.write(tmp_path, rows=16, cols=16), []
+    once = hdf5._opened
+
+    def counted(*given: Any) -> Any:
+        opened.append(once(*given))
+        return opened[-1]
+
+    monkeypatch.setattr(hdf5, "_opened", counted)
+    cube = open_hsi(path)
+    assert len(opened) == 1
+    assert not opened[0], "closed"
+    assert np.isfinite(cube.values).any(), "lazy pixels open it themselves"
+
+
+def test_a_file_that_changes_while_files_are_shared_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with hdf5.sharing():
+        for value in (1.0, 2.0):
+            path.unlink(missing_ok=True)
+            with h5py.File(path, "w") as file:
+                file["a"] = [value]
+            with hdf5.open_hdf5(path) as file:
+                assert hdf5.numbers(file, "a").tolist() == [value]

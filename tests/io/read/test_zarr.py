@@ -17,10 +17,11 @@ import zarr
 from zarr.errors import UnstableSpecificationWarning
 
 import geofuse
-from geofuse.errors import InvalidCube
+from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.fingerprint import fingerprint
 from geofuse.io.read.zarr import StoreArray, describe_store, is_store
 from geofuse.io.write.zarr import write_zarr
+from geofuse.simulate.products import emit
 from tests.io.write.test_cog import scene
 
 
@@ -162,6 +163,45 @@ def test_damage(store: Path) -> None:
     (store / "zarr.json").write_text("{" * 10**5)
     with pytest.raises(InvalidCube, match="no JSON"):
         geofuse.open_hsi(store)
+
+
+@pytest.fixture(scope="module")
+def swath(tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.DataArray, Path]:
+    folder = tmp_path_factory.mktemp("swath")
+    cube = geofuse.open_hsi(emit.write(folder, rows=60, cols=70, bands=6))
+    write_zarr(cube, folder / "swath.zarr", progress=False, block=64)
+    return cube, folder / "swath.zarr"
+
+
+class TestLayers:
+    """True centres and mask of a swath."""
+
+    def test_they_come_back_bit_for_bit(self, swath: tuple[xr.DataArray, Path]) -> None:
+        cube, path = swath
+        for opened in (geofuse.open_hsi(path), geofuse.open_hsi(path, chunks=None), geofuse.open_hsi(xr.open_zarr(path))):
+            for name in ("centre_y", "centre_x", "mask"):
+                np.testing.assert_array_equal(opened[name].values, cube[name].values)
+        lazy = geofuse.open_hsi(path)
+        assert lazy.centre_y.chunks is not None
+        np.testing.assert_array_equal(lazy.centre_x[5:40, 3:60].values, cube.centre_x[5:40, 3:60].values)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(lazy)).mask.values, cube.mask.values)
+
+    def test_overviews_have_none(self, swath: tuple[xr.DataArray, Path]) -> None:
+        assert not {"centre_y", "mask"} & set(geofuse.open_hsi(swath[1] / "1").coords)
+
+    def test_layers_of_another_kind_are_no_such_layers(self, swath: tuple[xr.DataArray, Path], tmp_path: Path) -> None:
+        spoilt = Path(shutil.copytree(swath[1], tmp_path / "a.zarr"))
+        edit(spoilt / "centre_x", lambda metadata: metadata.update(data_type="float32", fill_value=0.0))
+        edit(spoilt / "mask", lambda metadata: metadata.update(data_type="int16"))
+        assert not {"centre_y", "centre_x", "mask"} & set(geofuse.open_hsi(spoilt).coords)
+
+    def test_damaged_ones_fail_when_they_are_read(self, swath: tuple[xr.DataArray, Path], tmp_path: Path) -> None:
+        spoilt = Path(shutil.copytree(swath[1], tmp_path / "a.zarr"))
+        for chunk in (path for path in (spoilt / "centre_x" / "c").rglob("*") if path.is_file()):
+            chunk.write_bytes(b"spoilt")
+        cube = geofuse.open_hsi(spoilt)
+        with pytest.raises(RunError, match="the store is damaged"):
+            cube.centre_x.values  # noqa: B018
 
 
 def test_without_data(store: Path) -> None:

@@ -27,6 +27,8 @@ class Delivery:
     folder: Path
     base: str
     """What the names of its files begin with."""
+    files: tuple[Path, ...]
+    """All files of the folder."""
 
     @property
     def metadata(self) -> Path:
@@ -60,7 +62,7 @@ class Delivery:
 
     def _named(self, part: str, suffixes: tuple[str, ...]) -> Path | None:
         stem = f"{self.base}-{part}".lower()
-        for path in _listed(self.folder):
+        for path in self.files:
             if path.stem.lower() == stem and path.suffix.lower() in suffixes:
                 return contained(path, self.folder)
         return None
@@ -98,13 +100,15 @@ class DeliveryReader:
 def deliveries(source: Path, mark: re.Pattern[bytes]) -> list[Delivery]:
     """Products that a path leads to, whose metadata show a mark near their beginning: those in a folder, or the one that a file belongs to."""
     if source.is_dir():
-        bases = {_PART.fullmatch(path.name) for path in _listed(source)}
-        names = sorted({match["base"] for match in bases if match and match[2].upper() == _METADATA})
-        found = [Delivery(source, base) for base in names]
+        folder, files = source, _listed(source)
+        matches = map(_PART.fullmatch, (path.name for path in files))
+        bases = sorted({match["base"] for match in matches if match and match[2].upper() == _METADATA})
+    elif source.is_file() and (match := _PART.fullmatch(source.name)):
+        folder, bases = source.absolute().parent, [match["base"]]
+        files = _listed(folder)
     else:
-        match = _PART.fullmatch(source.name) if source.is_file() else None
-        found = [Delivery(source.absolute().parent, match["base"])] if match else []
-    return [one for one in found if _shows(one, mark)]
+        return []
+    return [found for base in bases if _shows(found := Delivery(folder, base, files), mark)]
 
 
 def delivery(source: Path, mark: re.Pattern[bytes]) -> Delivery:
@@ -121,8 +125,8 @@ def delivery(source: Path, mark: re.Pattern[bytes]) -> Delivery:
     return found[0]
 
 
-def _listed(folder: Path) -> list[Path]:
-    return sorted(islice(folder.iterdir(), _MOST_FILES))
+def _listed(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(islice(folder.iterdir(), _MOST_FILES)))
 
 
 def _shows(found: Delivery, mark: re.Pattern[bytes]) -> bool:

@@ -18,7 +18,7 @@ from geofuse.cube.masks import Mask, names_of
 from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.base import Description, Request, check_description
 from geofuse.io.read.fingerprint import content_stamp
-from geofuse.io.read.gdal import open_raster
+from geofuse.io.read.gdal import is_trusted, open_raster
 from geofuse.io.read.raster import RasterArray
 from geofuse.io.read.registry import reader_of
 from geofuse.io.read.windows import selected
@@ -31,6 +31,8 @@ class Layer:
     path: str
     stamp: str | None
     count: int
+    trusted: bool = False
+    """Open it with every driver of GDAL."""
 
     def read(self, bands: Sequence[int], window: Window) -> NDArray[Any]:
         """Stored numbers of bands (from 1) in a window.
@@ -41,7 +43,7 @@ class Layer:
             It is damaged, or was changed.
         """
         try:
-            with open_raster(self.path, trusted=False) as file:
+            with open_raster(self.path, trusted=self.trusted) as file:
                 found: NDArray[Any] = file.read(list(bands), window=window)
         except (RasterioError, OSError) as error:
             raise RunError(f"{self.path}: could not be read ({error}); the file is damaged or was changed while in use") from error
@@ -158,7 +160,7 @@ def layer_of(path: Path | None, image: Description, count: int = 1) -> Layer | N
     except InvalidCube as error:
         warnings.warn(f"{path.name} is left out, and nothing is masked by it: {error}", UserWarning, stacklevel=7)
         return None
-    return Layer(str(path.absolute()), content_stamp(path), found.shape[0])
+    return Layer(str(path.absolute()), content_stamp(path), found.shape[0], is_trusted())
 
 
 def screened(

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
+import rasterio.vrt
 
 from geofuse import open_hsi
 from geofuse.cube.masks import Mask
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube, RunError
 from geofuse.io.read.open import files_of
+from geofuse.io.read.products import delivery
 from geofuse.simulate.products import enmap, truth
 from geofuse.viewing.describe import facts
 
@@ -187,3 +190,23 @@ class TestRejected:
         cloud.write_bytes(part(folder, "QL_QUALITY_CIRRUS.TIF").read_bytes())
         with pytest.raises(RunError, match="replaced or changed"):
             cube.mask.load()
+
+
+def test_a_layer_of_a_trusted_delivery_may_name_another_file(tmp_path: Path) -> None:
+    place = enmap.write(tmp_path)
+    layer = place / f"{enmap.BASE}-QL_QUALITY_CLOUD.TIF"
+    elsewhere = tmp_path / "cloud.tif"
+    layer.rename(elsewhere)
+    with rasterio.open(elsewhere) as file, rasterio.vrt.WarpedVRT(file) as warped:
+        rasterio.shutil.copy(warped, layer, driver="VRT")
+    cube = open_hsi(place, trust_input=True)
+    assert (cube.mask.values & Mask.CLOUD).any()
+    with pytest.warns(UserWarning, match="QL_QUALITY_CLOUD.TIF is left out"):
+        assert not (open_hsi(place).mask.values & Mask.CLOUD).any()
+
+
+def test_its_folder_is_listed_once_to_recognise_it_and_once_to_describe_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, listed = enmap.write(tmp_path), []
+    monkeypatch.setattr(delivery, "_listed", lambda folder, once=delivery._listed: listed.append(folder) or once(folder))
+    open_hsi(place)
+    assert len(listed) == 2

@@ -18,6 +18,7 @@ from geofuse.cube.schema import geobox
 from geofuse.cube.sources import source_of
 from geofuse.errors import InvalidCube
 from geofuse.io.read.open import files_of
+from geofuse.io.read.raster import RasterArray
 from geofuse.simulate.products import sentinel2
 from geofuse.viewing.describe import facts
 
@@ -163,3 +164,12 @@ def test_links_out_of_the_product(spoilt: Path, tmp_path: Path) -> None:
 def test_bands_that_are_not_there(product: Path) -> None:
     with pytest.raises(InvalidCube, match="no band 'B10'"):
         geofuse.open_msi(product, bands=["B10"])
+
+
+def test_opening_decodes_a_block_a_band(product: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of JPEG 2000 any pixel costs a tile; twenty metres are repeated in whole chunks."""
+    read, genuine = [], RasterArray._read
+    monkeypatch.setattr(RasterArray, "_read", lambda *given: read.append(given[0].path) or genuine(*given))
+    cube = geofuse.open_msi(product, resolution=10)
+    assert len(read) == len(set(read)) == len(cube.band)
+    assert all(len(sizes) == 1 for sizes in cube.chunks[1:])
