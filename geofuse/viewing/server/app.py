@@ -162,7 +162,7 @@ def _describe_image(name: str, layer: Layer, scene: Scene) -> dict[str, Any]:
         "fwhm": plain(table.fwhm),
         "good": table.good.tolist(),
         "standIn": [None if at is None else at[0] for at in stand_in],
-        "overviews": layer.has_overviews,
+        "fromAfar": layer.seen_from_afar,
     }
 
 

@@ -145,6 +145,9 @@ def test_every_answer_bears_the_policy(client: Any) -> None:
         headers = client.get(address).headers
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"]
+        ancestors = re.search(r"frame-ancestors ([^;]+)", headers["content-security-policy"])
+        assert ancestors is not None
+        assert set(ancestors[1].split()) == {"'self'", "http://localhost:*", "http://127.0.0.1:*", "vscode-webview:"}
         assert headers["cross-origin-resource-policy"] == "same-origin"
         assert headers["x-content-type-options"] == "nosniff"
         assert "access-control-allow-origin" not in headers
