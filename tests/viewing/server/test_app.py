@@ -94,6 +94,7 @@ def test_places_and_tables(client: Any) -> None:
         (f"/tiles/fused/0/0/0.png?bands=1,1&{LIMITS}", 400),
         ("/tiles/fused/0/0/0.png?bands=1,2,3&limits=0,1", 400),
         ("/tiles/fused/0/0/0.png?bands=1,2,3&limits=0,nan,0,1,0,1", 400),
+        ("/tiles/fused/0/0/0.png?bands=1,2,3&limits=0,1e300,0,1,0,1", 400),
         ("/tiles/fused/0/0/0.png?index=__import__&limits=0,1", 400),
         (f"/tiles/other/0/0/0.png?bands=1,2,3&{LIMITS}", 404),
         (f"/tiles/fused/9/0/0.png?bands=1,2,3&{LIMITS}", 404),
