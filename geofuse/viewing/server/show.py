@@ -5,11 +5,14 @@ from __future__ import annotations
 import html
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from geofuse.errors import InvalidInput, RunError
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from geofuse.viewing.server.scene import Image
 
 HOST, PORT = "127.0.0.1", 8765
@@ -25,13 +28,13 @@ class View:
         Where it is, on this machine.
     """
 
-    def __init__(self, app: Any, port: int | None, on_close: Any, height: int = 720) -> None:
+    def __init__(self, app: Starlette, port: int | None, on_close: Callable[[], None], height: int = 720) -> None:
         import uvicorn
 
         listening = _listen(port)
         self.url = f"http://{HOST}:{listening.getsockname()[1]}/"
         self.height = height
-        self._on_close = on_close
+        self._on_close: Callable[[], None] | None = on_close
         self._server = uvicorn.Server(
             uvicorn.Config(app, log_level="error", server_header=False, lifespan="off", ws="none", timeout_graceful_shutdown=1)
         )
@@ -63,8 +66,8 @@ class View:
         self._server.should_exit = True
         self._thread.join()
         if self._on_close is not None:
-            self._on_close, close = None, self._on_close
-            close()
+            self._on_close()
+            self._on_close = None
 
     def __enter__(self) -> View:
         return self
@@ -127,6 +130,8 @@ def view(
     True
     """
     try:
+        import uvicorn  # noqa: F401 (View uses it)
+
         from geofuse.viewing.server.app import Viewer, make_app
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "geofuse":

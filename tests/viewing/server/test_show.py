@@ -60,10 +60,11 @@ def test_it_listens_on_this_machine_alone(files: Files) -> None:
             socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
-def test_what_is_missing_is_named_with_its_extra(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("geofuse.viewing.server.app")]:
+@pytest.mark.parametrize("package", ["starlette.applications", "spyndex", "uvicorn"])
+def test_what_is_missing_is_named_with_its_extra(files: Files, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    for name in [name for name in sys.modules if name.startswith("geofuse.viewing.server.") and not name.endswith("show")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "starlette.applications", None)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InvalidInput, match=r"pip install 'geofuse\[view\]'"):
         geofuse.view(files.fused)
 

@@ -97,7 +97,7 @@ async function draw() {
   try {
     const found = await limits(shown);
     if (turn !== drawing) return;
-    const query = `${shown}&limits=${found.flat().map(rounded)}`;
+    const query = `${shown}&limits=${found.flat().map((value) => Number(value.toPrecision(6)))}`;
     map.show("right", state.right, query);
     map.show("left", state.left, query);
     map.show("quality", "quality", state.quality ? "" : null);
