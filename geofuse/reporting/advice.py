@@ -35,6 +35,7 @@ ADVICE = {
     ),
     "response-unlike": Advice("weakens", "check the order of the MSI's bands, or use `--srf auto`"),
     "response-elsewhere": Advice("weakens", "check the order and the wavelengths of the MSI's bands"),
+    "guide-bands": Advice("note", "nothing: they draw detail, and say nothing of spectra"),
     "few-msi-bands": Advice("weakens", "know that the result leans on the HSI"),
     "few-coarse-pixels": Advice("weakens", "fuse a larger scene"),
     "striped-hsi": Advice("weakens", "destripe it: stripes are taken for noise, and remain"),

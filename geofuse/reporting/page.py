@@ -36,7 +36,7 @@ NOTES = {
     "deviation, is largest. Bands without signal are gaps.",
     "residuals": "The fused image, brought back to the pixels of the one and to the bands of the other, against what they hold: root mean square "
     "over the bands, reflectance. The scale of colours is that of the square root. What neither image knows cannot be seen here.",
-    "layers": "Standard deviation: mean over the bands. Quality: the worst that is said of each pixel.",
+    "layers": "Quality: the worst that is said of each pixel.",
     "psf": "Weights of the fine pixels in a hyperspectral pixel, around where its centre was found, and the outline of the pixel where the georeference "
     "has it.",
     "local": "What was found, and corrected, beyond the one shift.",
@@ -176,6 +176,8 @@ def _note(key: str, report: Mapping[str, Any]) -> str:
     response = report.get("response") or {}
     if key == "response" and response.get("prior_matrix"):
         note += f" Dotted: what the files say of the sensor ({response.get('prior')}), which the estimate starts from."
+    if key == "layers" and "uncertainty" in (report.get("scene") or {}):
+        note += " Standard deviation: mean over the bands."
     if key in ("scene", "part"):
         shown = report.get("scene" if key == "scene" else "pictures") or {}
         note += " Coarse and fused pixels share one stretch; the fine image has its own." if shown.get("hsi") else ""

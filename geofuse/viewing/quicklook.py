@@ -94,7 +94,8 @@ def interesting_places(fused: xr.DataArray) -> list[tuple[float, float]]:
     """Centres of uniform patches that differ most from each other: vegetation, water and roof rather than three roads."""
     table = BandTable.from_cube(fused)
     step = max(1, min(fused.sizes["y"], fused.sizes["x"]) // 60)
-    shown = fused.isel(band=np.flatnonzero(table.good)[:: max(1, len(table) // 24)]).coarsen(y=step, x=step, boundary="trim")
+    good = np.flatnonzero(table.good) if table.good.any() else np.arange(len(table))
+    shown = fused.isel(band=good[:: max(1, len(table) // 24)]).coarsen(y=step, x=step, boundary="trim")
     mean, spread = shown.reduce(np.mean).compute(), shown.reduce(np.std).mean("band").compute()
     flat = mean.values.reshape(mean.sizes["band"], -1)
     score = spread.values.ravel() / np.maximum(flat.mean(0), 1e-3)

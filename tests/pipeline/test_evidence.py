@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
+from affine import Affine
 
 import geofuse
+from geofuse.cube.schema import wrap
 from geofuse.reporting.pictures import SIDE, decoded, decoded_map
 from tests.crops import few_cubes, few_model, small_cubes, small_model
 
@@ -109,3 +111,15 @@ def test_a_model_of_another_scene_brings_no_pictures_of_it() -> None:
     assert not {"pictures", "spectra"} & set(report.to_dict())
     assert "fitted on another scene" in report.sentences()[0]
     assert "another scene" not in geofuse.report(known()[0]).sentences()[0]
+
+
+def test_the_smallest_scene_and_one_without_good_bands_have_a_report_too() -> None:
+    truth = np.random.default_rng(0).random((6, 8, 8)).astype("float32") * 0.3 + 0.1
+    for side, good in ((2, True), (4, False)):  # coarse pixels
+        size, low = 2 * side, truth[:, : 2 * side, : 2 * side].reshape(6, side, 2, side, 2).mean((2, 4))
+        grid = {"crs": 32633, "transform": Affine(20, 0, 5e5, 0, -20, 5e6)}
+        hsi = wrap(low, names=list("abcdef"), wavelength=np.linspace(450, 900, 6), good=np.full(6, good), **grid)
+        msi = wrap(truth[:3, :size, :size], names=list("abc"), **grid | {"transform": Affine(10, 0, 5e5, 0, -10, 5e6)})
+        report = geofuse.report(geofuse.fuse(hsi, msi, method="bicubic", progress=False))
+        assert report.to_dict()["spectra"]
+        assert "Residuals" in report.to_html()
