@@ -105,7 +105,7 @@ _UNDERSTOOD: dict[str, Callable[[Layers], NDArray[np.uint8]]] = {
     "qa_pixel": _of_bits(_QA_PIXEL),
     "qa_radsat": _of_bits(_QA_RADSAT),
     "udm2": _of_udm2,
-    "wyvern": _of_wyvern,
+    "wyvern data mask": _of_wyvern,
 }
 _NAMES = re.compile(
     r"(scl|(pixel_)?qa(_\w+)?|qa\d+|bqa|\w+_qa|fmask|s2cloudless|(\w+_)?(cloud|shadow|snow|water|valid|data|nodata|quality)?_?masks?"

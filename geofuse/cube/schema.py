@@ -231,4 +231,10 @@ def _crs_attrs(crs: pyproj.CRS, transform: Affine) -> dict[str, Any]:
     wkt = crs.to_wkt()
     # repr: the shortest text that gives the same double again
     numbers = " ".join(repr(float(value)) for value in transform.to_gdal())
-    return {**crs.to_cf(), "crs_wkt": wkt, "spatial_ref": wkt, "GeoTransform": numbers}
+    try:
+        mapping = crs.to_cf()
+    except KeyError as error:  # pyproj takes a projection without one of its parameters
+        raise InvalidCube(
+            f"its CRS does not say the {error} of its projection; write a whole one, e.g. with gdal_edit.py -a_srs EPSG:…"
+        ) from None
+    return {**mapping, "crs_wkt": wkt, "spatial_ref": wkt, "GeoTransform": numbers}

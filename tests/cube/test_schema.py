@@ -103,6 +103,11 @@ class TestWrap:
         assert "EPSG" not in esri
         assert cube_of(crs=esri).spatial_ref.attrs == cube_of().spatial_ref.attrs
 
+    def test_a_projection_without_one_of_its_parameters(self) -> None:
+        whole = rasterio.crs.CRS.from_epsg(32633).to_wkt(version="WKT1_GDAL")
+        with pytest.raises(InvalidCube, match="its CRS does not say the 'longitude_of_natural_origin'"):
+            cube_of(crs=whole.replace("central_meridian", "central_merridian"))
+
     def test_a_crs_without_a_code_is_kept(self) -> None:
         local = "+proj=laea +lat_0=52.5 +lon_0=13.4 +ellps=GRS80 +units=m"
         assert rasterio.crs.CRS.from_user_input(cube_of(crs=local).rio.crs) == rasterio.crs.CRS.from_string(local)

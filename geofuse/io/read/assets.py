@@ -96,7 +96,7 @@ def masks_of(source: Any) -> tuple[MaskPart, ...]:
     assets = getattr(source, "assets", {})
     found = [MaskPart(checked_href(asset), key.lower()) for key, asset in assets.items() if is_understood(key)]
     if _WYVERN_MASK in assets and _is_wyvern(source):
-        found.append(MaskPart(checked_href(assets[_WYVERN_MASK]), "wyvern"))
+        found.append(MaskPart(checked_href(assets[_WYVERN_MASK]), "wyvern data mask"))
     return tuple(found)
 
 

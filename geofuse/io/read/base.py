@@ -231,6 +231,8 @@ class MaskPart:
 
     href: str
     name: str
+    band: int | None = None
+    """Number (from 1) of the band that is the layer; all of the file are, where it is None."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geofuse.cube.georef import crs_of, plain_crs
-from geofuse.cube.masks import MASK, attributes, flags_of
+from geofuse.cube.masks import MASK, attributes, flags_of, is_understood
 from geofuse.cube.normalise import is_lazy
 from geofuse.cube.schema import geobox
 from geofuse.errors import InvalidCube
@@ -66,6 +66,8 @@ def with_layers(cube: xr.DataArray, layers: Sequence[MaskPart]) -> xr.DataArray:
     for part in layers:
         try:
             layer = stored_layer(part.href)
+            if part.band is not None:
+                layer = replace(layer, array=layer.array.take(np.array([part.band - 1])))
             if plain_crs(layer.crs) != crs_of(cube):
                 raise InvalidCube("it is in another CRS than the bands")
             if layer.transform.b or layer.transform.d:
@@ -81,6 +83,14 @@ def with_layers(cube: xr.DataArray, layers: Sequence[MaskPart]) -> xr.DataArray:
     made = cube.assign_coords({MASK: (("y", "x"), lazy_flags(flags, cube.data), attributes())})
     made.encoding = dict(cube.encoding) | {"masks": [*cube.encoding.get("masks", []), *(name.upper() for name, _ in found)]}
     return made
+
+
+def layers_inside(found: Description) -> tuple[MaskPart, ...]:
+    """Bands of a raster file that are layers of classes by their names, as tools that stack the bands of a product leave them in it."""
+    if type(found.array) is not RasterArray or found.mask is not None:
+        return ()
+    bands = zip(found.table.names, found.array.indexes, strict=True)
+    return tuple(MaskPart(found.place, name, band) for name, band in bands if is_understood(name))
 
 
 @dataclass(frozen=True)

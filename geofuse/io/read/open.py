@@ -32,8 +32,9 @@ from geofuse.io.read.fingerprint import local_name
 from geofuse.io.read.gdal import is_address, is_trusted, open_raster, trusting
 from geofuse.io.read.hdf5 import sharing
 from geofuse.io.read.items import described, name_of, on_one_grid
-from geofuse.io.read.layers import lazy_flags, with_layers
+from geofuse.io.read.layers import layers_inside, lazy_flags, with_layers
 from geofuse.io.read.metadata import describe
+from geofuse.io.read.mosaic import mosaic
 from geofuse.io.read.places import lazy_centres
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
@@ -99,14 +100,20 @@ def open_hsi(source: Source, *, bands: Bands = None, chunks: Any = "auto", trust
 
 
 def open_msi(
-    source: Source, *, bands: Bands = None, resolution: float | None = None, chunks: Any = "auto", trust_input: bool = False
+    source: Source | Sequence[Source],
+    *,
+    bands: Bands = None,
+    resolution: float | None = None,
+    chunks: Any = "auto",
+    trust_input: bool = False,
 ) -> xr.DataArray:
     """Open a multispectral raster as a lazy cube of reflectance.
 
     Parameters
     ----------
-    source : str, path, pystac.Item, pystac.Asset, xarray.DataArray or xarray.Dataset
-        As in `open_hsi`. Wavelengths are not needed.
+    source : str, path, pystac.Item, pystac.Asset, xarray.DataArray or xarray.Dataset, or a list of these
+        As in `open_hsi`. Wavelengths are not needed. Of several on one lattice of pixels a lazy mosaic is made: at each pixel the first that
+        is usable there counts.
     bands : sequence of str or int, str or int, optional
         As in `open_hsi`; for a STAC item also asset keys and common names.
     resolution : float, optional
@@ -143,9 +150,11 @@ def open_as(source: Source, request: Request, *, trust_input: bool = False) -> x
 
 
 @sharing()
-def _open(source: Source, request: Request) -> xr.DataArray:
+def _open(source: Source | Sequence[Source], request: Request) -> xr.DataArray:
     if isinstance(source, xr.DataArray | xr.Dataset):
         cube = _from_array(source, request)
+    elif isinstance(source, list | tuple) and source:
+        cube = _mosaic(source, request)
     elif isinstance(source, str | os.PathLike):
         cube = _read(os.fspath(source), request)
     elif hasattr(source, "assets") or hasattr(source, "href"):
@@ -154,6 +163,14 @@ def _open(source: Source, request: Request) -> xr.DataArray:
         raise InvalidCube(f"{request.role}: expected a path, a STAC item or asset, a DataArray or a Dataset, got {type(source).__name__}")
     check_cube(cube, request.role)
     return cube
+
+
+def _mosaic(sources: Sequence[Any], request: Request) -> xr.DataArray:
+    cubes = [_open(each, request) for each in sources]
+    try:
+        return mosaic(cubes)
+    except InvalidCube as error:
+        raise InvalidCube(f"{request.role}: {error}") from None
 
 
 def cube_of(source: xr.DataArray | xr.Dataset, role: str) -> xr.DataArray:
@@ -209,7 +226,7 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
         found = reader.describe(place, request)
         if isinstance(found, Parts) and named:
             raise InvalidCube(f"this is a source of the kind {reader.name}, which only names others; expected a raster")
-        cube = _cube(found, request) if isinstance(found, Description) else None
+        cube = with_layers(_cube(found, request), layers_inside(found)) if isinstance(found, Description) else None
     except InvalidCube as error:
         raise (error if path is None else InvalidCube(f"{path}: {error}", code=error.code)) from None
     if isinstance(found, Parts):
@@ -274,7 +291,9 @@ def _chosen(found: Description, bands: list[str | int] | None) -> NDArray[np.int
     if bands is not None:
         return np.array(positions(found.table, bands))
     spectral = np.ones(len(found.table), dtype=bool) if found.spectral is None else found.spectral
-    wanted = bands_without_masks([name for name, shows in zip(found.table.names, spectral, strict=True) if shows], found.place)
+    shown = [name for name, shows in zip(found.table.names, spectral, strict=True) if shows]
+    masks = {layer.name for layer in layers_inside(found)}  # become the mask of the cube
+    wanted = bands_without_masks([name for name in shown if name not in masks] or shown, found.place)
     if not wanted:
         raise InvalidCube("no band but an alpha band, which shows nothing of the ground; give a file with spectral bands")
     return np.array([k for k, name in enumerate(found.table.names) if name in wanted], dtype=np.intp)
@@ -350,8 +369,10 @@ def _joined(found: Parts, request: Request) -> xr.DataArray:
 
 
 @sharing()
-def files_of(source: str | Item, bands: Bands = None, resolution: float | None = None) -> list[str]:
+def files_of(source: str | Item | tuple[Item, ...], bands: Bands = None, resolution: float | None = None) -> list[str]:
     """Files that are read when a source is opened: itself, where it is a path or an address, and the others that its reader names."""
+    if isinstance(source, tuple):
+        return [file for item in source for file in files_of(item, bands, resolution)]
     place: Any = _spelt(source) if isinstance(source, str) else source
     reader = find_reader(place)
     if not isinstance(reader, NamesFiles):  # what is not there is said when it is opened

@@ -18,11 +18,13 @@ import rasterio
 import xarray as xr
 from affine import Affine
 
+from geofuse.cube.masks import Mask
 from geofuse.cube.schema import geobox
 from geofuse.cube.sources import SOURCE
 from geofuse.errors import InvalidCube
 from geofuse.io.read.items import is_item, read_item
 from geofuse.io.read.open import files_of, open_hsi, open_msi
+from geofuse.simulate.products import landsat
 
 WHEN = dt.datetime(2022, 7, 4, 12, 30, 21, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 SIZE = 24  # pixels of 10 m
@@ -121,14 +123,30 @@ class TestResolution:
             assert open_msi(path, bands=["B05", "SCL"]).band.values.tolist() == ["B05"]
 
 
-def test_a_layer_of_classes_in_a_file_is_no_band(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunks", ["auto", None])
+def test_a_layer_of_classes_in_a_file_is_its_mask(chunks: str | None, tmp_path: Path) -> None:
+    """As Earth Engine exports a scene, or odc-stac's bands are stacked: QA_PIXEL among the bands, of their type."""
+    quality = np.full((8, 8), landsat.CLEAR)
+    quality[2:4, 1:5], quality[5, 5] = landsat.CLOUD, landsat.SHADOW
     profile = {"driver": "GTiff", "count": 3, "height": 8, "width": 8, "dtype": "uint16", "crs": 32633}
     with rasterio.open(tmp_path / "a.tif", "w", **profile, transform=Affine(30, 0, 399960, 0, -30, 5900040)) as file:
-        file.write(np.repeat(noise(0, 8), 3, 0))
+        file.write(np.stack([noise(0, 8)[0], quality.astype("uint16"), noise(1, 8)[0]]))
         file.descriptions, file.scales = ("SR_B4", "QA_PIXEL", "SR_B5"), [2.75e-05] * 3
-    with pytest.warns(UserWarning, match=r"a\.tif: QA_PIXEL left out"):
-        assert open_msi(tmp_path / "a.tif").band.values.tolist() == ["SR_B4", "SR_B5"]
+    cube = open_msi(tmp_path / "a.tif", chunks=chunks)
+    assert cube.band.values.tolist() == ["SR_B4", "SR_B5"]
+    expected = np.select([quality == landsat.CLOUD, quality == landsat.SHADOW], [Mask.CLOUD, Mask.SHADOW], 0)
+    np.testing.assert_array_equal(cube.mask.values, expected)
+    np.testing.assert_array_equal(open_msi(tmp_path / "a.tif", bands=[1])[:, 1:4].mask.values, expected[1:4])
     assert open_msi(tmp_path / "a.tif", bands="QA_PIXEL").band.values.tolist() == ["QA_PIXEL"], "asked for by name"
+
+
+def test_one_that_is_not_understood_is_left_out(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "count": 2, "height": 8, "width": 8, "dtype": "uint16", "crs": 32633}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile, transform=Affine(30, 0, 399960, 0, -30, 5900040)) as file:
+        file.write(np.repeat(noise(0, 8), 2, 0))
+        file.descriptions, file.scales = ("SR_B4", "QA60"), [2.75e-05] * 2
+    with pytest.warns(UserWarning, match=r"a\.tif: QA60 left out"):
+        assert "mask" not in open_msi(tmp_path / "a.tif").coords
 
 
 class TestItem:

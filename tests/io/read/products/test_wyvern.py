@@ -39,6 +39,7 @@ def test_the_truth_at_its_place_and_wavelength(delivery: Path) -> None:
 
 def test_its_usable_data_mask(delivery: Path) -> None:
     cube = open_hsi(delivery)
+    assert facts(cube)["masks"] == ["WYVERN DATA MASK"]
     layers = wyvern.mask(*cube.shape[1:])
     for layer, flag in ((1, Mask.CLOUD), (2, Mask.HAZE), (3, Mask.SHADOW)):
         np.testing.assert_array_equal((cube.mask.values & flag) > 0, layers[layer] == 1)
