@@ -45,7 +45,7 @@ print(hsi.mossfuse.plan(msi))
 
 # %%
 fused = hsi.mossfuse.fuse(msi, method="gem", progress=False)
-fused
+print(dict(fused.sizes), fused.dtype, "in chunks of", [size[0] for size in fused.chunks])
 
 # %%
 report = fused.mossfuse.report()

@@ -72,7 +72,7 @@ plt.show()
 
 # %%
 fused = hsi.mossfuse.fuse(msi, method="gem", progress=False).compute()
-fused
+print(dict(fused.sizes), fused.dtype, fused.long_name)
 
 # %% [markdown]
 # Read the warnings before anything else: each has a code, and [a page that says what to do](../docs/reference/warnings.md).

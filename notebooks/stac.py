@@ -47,7 +47,7 @@ def publish(cube, name, collection, day, cloud=0.0):
         box = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
     taken = datetime(2009, 8, day, 10, 30, tzinfo=UTC)
     item = pystac.Item(name, mapping(shapely.box(*box)), box, taken, {"eo:cloud_cover": cloud}, collection=collection)
-    item.set_self_href(str(folder / f"{name}.json"))
+    item.set_self_href((folder / f"{name}.json").as_uri())
     item.add_asset("data", pystac.Asset(str(raster), media_type=pystac.MediaType.COG, roles=["data"]))
     return item
 
@@ -110,7 +110,7 @@ print(*sorted(path.name for path in (output / chosen.id.iloc[0]).iterdir()), sep
 collection = pystac.Collection.from_file(str(output / "collection.json"))
 made = list(collection.get_items(recursive=True))
 for item in made:
-    print(item.id, [Path(link.href).name for link in item.links if link.rel == "derived_from"])
+    print(item.id, [link.extra_fields["geofuse:id"] for link in item.links if link.rel == "derived_from"])
 
 # %% [markdown]
 # odc-stac makes one lazy cube of them. Nothing is read before it is asked for:
