@@ -28,7 +28,7 @@ from geofuse.pair.grid import GridPair, Window
 from geofuse.pair.masking import is_masked
 from geofuse.pair.patch import Patch, patch_of
 from geofuse.pair.psf.builder import PsfBuilder
-from geofuse.pair.registration import EXPONENTS, Registration
+from geofuse.pair.registration import CUTOFFS, EXPONENTS, Registration
 from geofuse.pair.response import EffectiveResponse
 from geofuse.pair.scene import Sample
 from geofuse.pair.screen import Screen
@@ -372,9 +372,9 @@ def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
         known = array.dtype == bool or (np.issubdtype(array.dtype, np.number) and np.isfinite(array).all())
         if not known and name != "response.residual":
             raise ValueError(f"{name} holds what is no finite number")
-    geometry = (*model.geometry.sigma, *model.geometry.shift, model.geometry.exponent)
-    known = len(geometry) == 5 and all(isinstance(v, int | float) and np.isfinite(v) for v in geometry)
-    if not known or not min(geometry[:2]) > 0 or not EXPONENTS[0] <= geometry[4] <= EXPONENTS[1]:
+    geometry = (*model.geometry.sigma, *model.geometry.shift, model.geometry.exponent, model.geometry.cutoff)
+    known = len(geometry) == 6 and all(isinstance(v, int | float) and np.isfinite(v) for v in geometry)
+    if not known or not min(geometry[:2]) > 0 or not EXPONENTS[0] <= geometry[4] <= EXPONENTS[1] or not 0 <= geometry[5] <= CUTOFFS[1]:
         raise ValueError(f"its geometry is {str(geometry)[:80]}")
     if not (
         np.isfinite(model.ratio) and model.ratio > 0 and isinstance(model.report, dict) and all(isinstance(b, str) for b in model.bands)

@@ -25,7 +25,6 @@ from geofuse.pair.grid import GridPair, Window, pair_grids
 from geofuse.pair.patch import make_patch, patch_of
 from geofuse.pair.prepare import PreparedPair, Settings, coarse_msi, prepare_pair
 from geofuse.pair.psf.builder import PsfBuilder
-from geofuse.pair.registration import Registration
 from geofuse.pair.scene import Sample
 
 MIN_COARSE = 12  # coarse pixels along the shorter side of the reduced scene
@@ -76,7 +75,7 @@ def reduce(
     seen = np.where(np.isfinite(truth).all(0), coarse_msi(patch)[0].cpu().numpy()[:, :h, :w], np.nan)
     pair = _nested_pair(h, w, step)
     sigma = tuple(s / prepared.pair.ratio * step for s in prepared.geometry.sigma)
-    geometry = Registration((sigma[0], sigma[1]), (0.0, 0.0), prepared.geometry.unexplained, exponent=prepared.geometry.exponent)
+    geometry = replace(prepared.geometry, sigma=(sigma[0], sigma[1]), shift=(0.0, 0.0), at_limit=False, local=None)
     fine, coarse = Window(0, h, 0, w), Window(0, h // step, 0, w // step)
     blank = np.zeros((1, *coarse.shape), np.float32)
     psf = make_patch(blank, np.zeros((1, h, w), np.float32), geometry.builder(pair), fine, coarse, torch.zeros(1)).psf

@@ -35,6 +35,11 @@ MIN_PIXELS = 40  # coarse pixels
 # What an elongated PSF must take off the misfit of a round one, and one of another shape off that of a Gaussian.
 MIN_GAIN = 0.03
 EXPONENTS = (1.1, 8.0)
+CUTOFFS = (0.6, 3.0)  # cycles to a detector: optics far worse than it, and as good as none
+WIDEST_DETECTOR = (
+    0.55  # standard deviations in coarse pixels: twice as wide as its pixel is none, and its tails would reach beyond the halo of a tile
+)
+DETECTOR, CUTOFF = 0.67, 1.5  # where the search for these starts: standard deviations of a Gaussian, and cycles to the detector
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,8 @@ class Registration:
         may: a box is at its edge.
     local : LocalField, optional
         What is added to the shift from place to place; None: nothing.
-    exponent : float
-        Shape of the PSF; 2 for a Gaussian (`PsfBuilder`).
+    exponent, cutoff : float
+        Shape of the PSF; 2 and 0 for a Gaussian (`PsfBuilder`).
     """
 
     sigma: tuple[float, float]
@@ -65,10 +70,11 @@ class Registration:
     at_limit: bool = False
     local: LocalField | None = None
     exponent: float = GAUSSIAN
+    cutoff: float = 0.0
 
     def builder(self, pair: GridPair) -> PsfBuilder:
         """The PSF of this geometry on a grid pair."""
-        return PsfBuilder(pair, self.sigma, self.shift, None if self.local is None else self.local.field, self.exponent)
+        return PsfBuilder(pair, self.sigma, self.shift, None if self.local is None else self.local.field, self.exponent, self.cutoff)
 
     def displacement(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         """Where places in fine index coordinates (…) really lie, less where the georeference has them; (2, …), fine pixels."""
@@ -79,7 +85,7 @@ class Registration:
         """All but the coefficients of the field, as plain JSON values."""
         local = None if self.local is None else [*self.local.field.shape, self.local.largest, self.local.rms, self.local.explained]
         own = {"sigma": self.sigma, "shift": self.shift, "unexplained": self.unexplained, "at_limit": bool(self.at_limit)}
-        own |= {"exponent": self.exponent}
+        own |= {"exponent": self.exponent, "cutoff": self.cutoff}
         return own | {"local": local}
 
     @staticmethod
@@ -92,7 +98,7 @@ class Registration:
                 raise ValueError(f"its displacement field has shape {coefficients.shape}")
             local = LocalField(Field(coefficients.astype(float), (int(height), int(width))), *map(float, figures))
         sigma, shift = tuple(values["sigma"]), tuple(values["shift"])
-        return Registration(sigma, shift, values["unexplained"], values["at_limit"], local, values["exponent"])
+        return Registration(sigma, shift, values["unexplained"], values["at_limit"], local, values["exponent"], values["cutoff"])
 
 
 @dataclass(frozen=True)
@@ -141,30 +147,21 @@ def register(
         # Too little to estimate from: the georeference is kept, and a PSF as wide as most sensors'.
         return Registration((0.5 * ratio, 0.5 * ratio), (0.0, 0.0), float("nan"), local=local)
 
-    def shift_of(p: np.ndarray) -> tuple[float, float]:
-        """The last two parameters, or none where there are none."""
-        return (0.0, 0.0) if fixed else (p[-2], p[-1])
-
     start = _nearest_shift(misfit, ratio)[: 0 if fixed else 2]
-    round_psf, value = _minimise(lambda p: misfit(p[0], p[0], *shift_of(p)), np.array([0.5 * ratio, *start]), 0.15 * ratio)
-    (sigma_y, sigma_x), shift = round_psf[[0, 0]], round_psf[1:]
+    round_psf, value = _minimise(lambda p: misfit(p[0], p[0], *_shift(p[1:])), np.array([0.5 * ratio, *start]), 0.15 * ratio)
+    sigma, shift = round_psf[[0, 0]], round_psf[1:]
     # An elongated PSF must earn its extra parameter.
-    start = np.array([sigma_y, sigma_x, *shift])
-    long_psf, long_value = _minimise(lambda p: misfit(p[0], p[1], *shift_of(p)), start, 0.05 * ratio)
+    long_psf, long_value = _minimise(lambda p: misfit(p[0], p[1], *_shift(p[2:])), np.array([*sigma, *shift]), 0.05 * ratio)
     if long_value < (1 - MIN_GAIN) * value:
-        (sigma_y, sigma_x), shift, value = long_psf[:2], long_psf[2:], long_value
+        sigma, shift, value = long_psf[:2], long_psf[2:], long_value
     # So must another shape.
-    found, shaped_value = _shaped(lambda p: misfit(p[0] * sigma_y, p[0] * sigma_x, *shift_of(p), p[1]), shift, ratio, value)
-    exponent = GAUSSIAN
-    if shaped_value < value:
-        (scale, exponent), shift, value = found[:2], found[2:], shaped_value
-        sigma_y, sigma_x = scale * sigma_y, scale * sigma_x
-    dy, dx = shift_of(shift)
+    sigma, shift, value, exponent, cutoff = _best_shape(misfit, sigma, shift, value, ratio)
+    (sigma_y, sigma_x), (dy, dx) = sigma, _shift(shift)
     if reject:
         reject_unlike(value)
     low, high = (s * ratio for s in SIGMA_RANGE)
     inside = all(low * 1.01 < s < high * 0.99 for s in (sigma_y, sigma_x)) and max(abs(dy), abs(dx)) < 0.99 * MAX_SHIFT * ratio
-    return Registration((float(sigma_y), float(sigma_x)), (float(dy), float(dx)), float(value), not inside, local, float(exponent))
+    return Registration((float(sigma_y), float(sigma_x)), (float(dy), float(dx)), float(value), not inside, local, exponent, cutoff)
 
 
 def reject_unlike(unexplained: float) -> None:
@@ -189,18 +186,56 @@ def _nearest_shift(misfit: Misfit, ratio: float) -> np.ndarray:
     return min((np.array([dy, dx]) for dy in steps for dx in steps), key=lambda shift: misfit(0.5 * ratio, 0.5 * ratio, *shift))
 
 
-def _shaped(misfit: Callable[[np.ndarray], float], shift: np.ndarray, ratio: float, gaussian: float) -> tuple[np.ndarray, float]:
-    """A factor of the width, an exponent and a shift, and their misfit; infinite where they are not clearly better than a Gaussian.
+def _shift(p: np.ndarray) -> tuple[float, float]:
+    """A shift (dy, dx) of none or two parameters: none where the georeference is taken as it is."""
+    return (p[0], p[1]) if len(p) else (0.0, 0.0)
+
+
+def _best_shape(
+    misfit: Misfit, sigma: np.ndarray, shift: np.ndarray, value: float, ratio: float
+) -> tuple[np.ndarray, np.ndarray, float, float, float]:
+    """Standard deviations, shift, misfit, exponent and cut-off of the best PSF, which has another shape than a Gaussian where that is clearly better."""
+
+    def tails(p: np.ndarray) -> float:
+        return misfit(p[0] * sigma[0], p[0] * sigma[1], *_shift(p[2:]), p[1])
+
+    def optics(p: np.ndarray) -> float:
+        detector = p[0] * sigma
+        return (
+            float(detector.max()) + 1
+            if detector.max() > WIDEST_DETECTOR * ratio
+            else misfit(detector[0], detector[1], *_shift(p[2:]), GAUSSIAN, p[1])
+        )
+
+    scale, exponent, cutoff = 1.0, GAUSSIAN, 0.0
+    found, shaped = _shaped(tails, (1.0, GAUSSIAN), EXPONENTS, shift, ratio, value)
+    if shaped < value:
+        scale, exponent, shift, value = found[0], float(found[1]), found[2:], shaped
+    found, shaped = _shaped(optics, (DETECTOR, CUTOFF), CUTOFFS, shift, ratio, value)
+    if shaped < value:
+        scale, exponent, cutoff, shift, value = found[0], GAUSSIAN, float(found[1]), found[2:], shaped
+    return scale * sigma, shift, value, exponent, cutoff
+
+
+def _shaped(
+    misfit: Callable[[np.ndarray], float],
+    start: tuple[float, float],
+    limits: tuple[float, float],
+    shift: np.ndarray,
+    ratio: float,
+    before: float,
+) -> tuple[np.ndarray, float]:
+    """A factor of the width, a shape and a shift, and their misfit; infinite where they are not clearly better than what was found before.
 
     The shift is found again once a shape is: the wrong one displaces it.
     """
 
     def octaves(p: np.ndarray) -> np.ndarray:
-        return np.array([p[0], np.clip(GAUSSIAN * 2 ** p[1], *EXPONENTS), *p[2:]])
+        return np.array([p[0], np.clip(start[1] * 2 ** p[1], *limits), *p[2:]])
 
-    rough, value = _minimise(lambda p: misfit(octaves(np.array([*p, *shift]))), np.array([1.0, 0.0]), np.array([0.1, 0.5]))
-    if value > (1 - MIN_GAIN) * gaussian:
-        return np.array([1.0, GAUSSIAN, *shift]), float("inf")
+    rough, value = _minimise(lambda p: misfit(octaves(np.array([*p, *shift]))), np.array([start[0], 0.0]), np.array([0.1, 0.5]))
+    if value > (1 - MIN_GAIN) * before:
+        return np.array([*start, *shift]), float("inf")
     steps = np.array([0.05, 0.2, *[0.05 * ratio] * len(shift)])
     best, value = _minimise(lambda p: misfit(octaves(p)), np.array([*rough, *shift]), steps)
     return octaves(best), value
@@ -275,13 +310,15 @@ class Misfit:
         self.msi, self.msi_valid = zip(*(_filled(s.msi) for s in samples), strict=True)
         self.means = [np.nanmean(s.msi, axis=(1, 2))[:, None, None] for s in samples]
 
-    def __call__(self, sigma_y: float, sigma_x: float, dy: float, dx: float, exponent: float = GAUSSIAN) -> float:
+    def __call__(self, sigma_y: float, sigma_x: float, dy: float, dx: float, exponent: float = GAUSSIAN, cutoff: float = 0.0) -> float:
         """Misfit of a PSF and shift, fine pixels; what lies beyond the searched range costs more."""
         ratio = self.pair.ratio
         wanted, limit = np.array([sigma_y, sigma_x]), MAX_SHIFT * ratio
         bounded = np.clip(wanted, SIGMA_RANGE[0] * ratio, SIGMA_RANGE[1] * ratio)
         outside = max(0.0, abs(dy) - limit) + max(0.0, abs(dx) - limit) + float(np.abs(wanted - bounded).sum())
-        builder = PsfBuilder(self.pair, (float(bounded[0]), float(bounded[1])), (float(dy), float(dx)), self.field, float(exponent))
+        builder = PsfBuilder(
+            self.pair, (float(bounded[0]), float(bounded[1])), (float(dy), float(dx)), self.field, float(exponent), float(cutoff)
+        )
         views = self.seen(builder)
         x = np.concatenate([components[:, used] for components, (_, used) in zip(self.components, views, strict=True)], axis=1)
         y = np.concatenate([seen[:, used] for seen, used in views], axis=1)

@@ -38,6 +38,7 @@ def describe(prepared: PreparedPair, model: Model, prior: np.ndarray | None = No
             "psf_sigma_px": float(np.sqrt(geometry.sigma[0] * geometry.sigma[1])),
             "psf_sigma_yx_px": list(geometry.sigma),
             "psf_exponent": round(geometry.exponent, 3),
+            "psf_cutoff": round(geometry.cutoff, 3),
             "unexplained": geometry.unexplained,
             "aligned": prepared.pair.aligned,
             "true_centres": prepared.pair.displaced,

@@ -92,6 +92,8 @@ def _geometry(report: Mapping[str, Any]) -> str:
     if sigma is not None:
         exponent = _number(report, "geometry", "psf_exponent") or 2.0
         shape = "a Gaussian" if exponent == 2 else f"a PSF with {'heavier' if exponent < 2 else 'lighter'} tails than a Gaussian"
+        if _number(report, "geometry", "psf_cutoff"):
+            shape = "optics and a detector"
         parts.append(f"a hyperspectral pixel sees the ground through {shape} of σ = {sigma:.2f} fine pixels")
     return ("Estimated from the pair: " + ", and ".join(parts) + ".") if parts else ""
 

@@ -74,19 +74,34 @@ def test_a_box_is_told_from_a_gaussian() -> None:
     assert found.unexplained < 0.5 * min(gaussian(s, s, 0.4, -0.3) for s in (1.4, 1.5, 1.6, 1.7))
 
 
-def test_heavier_tails(shared_data: Path) -> None:
-    pair = on_grids(simulate("jasper", 4, "s2", shared_data, spread=airy))
-    assert register(pair.grids, [pair.sample]).exponent < 1.7
+def test_heavier_tails() -> None:
+    """Exponential ones: an exponent of 1."""
+    pair = on_grids(simulate("berlin", 4, "qb4", Path(), spread=lambda y, x: np.exp(-1.4 * (np.abs(y) + np.abs(x)))))
+    found = register(pair.grids, [pair.sample])
+    assert found.exponent < 1.5
+    assert found.cutoff == 0
+
+
+def test_diffraction() -> None:
+    """A round aperture is no product of rows and columns, but its line spread is far nearer than a Gaussian."""
+    pair = on_grids(simulate("berlin", 4, "qb4", Path(), shift=(0.4, -0.3), spread=airy))
+    found = register(pair.grids, [pair.sample])
+    assert found.cutoff > 0.6
+    assert found.exponent == 2
+    assert found.shift == pytest.approx((0.4, -0.3), abs=2 * PIXEL)
+    gaussian = Misfit(pair.grids, [pair.sample])
+    assert found.unexplained < 0.75 * min(gaussian(s, s, 0.4, -0.3) for s in (1.7, 1.8, 1.9, 2.0, 2.1))
 
 
 @pytest.mark.parametrize(("ratio", "kind"), [(4, "qb4"), (4, "s2"), (8, "qb4")])
 def test_a_gaussian_is_left_alone(ratio: int, kind: str) -> None:
     pair = on_grids(simulate("berlin", ratio, kind, Path(), shift=(0.4, -0.3)))
-    assert register(pair.grids, [pair.sample]).exponent == 2
+    found = register(pair.grids, [pair.sample])
+    assert (found.exponent, found.cutoff) == (2, 0)
 
 
 def test_a_geometry_is_stored_whole() -> None:
-    made = Registration((1.5, 1.75), (0.25, -0.5), 0.01, True, exponent=3.5)
+    made = Registration((1.5, 1.75), (0.25, -0.5), 0.01, True, exponent=3.5, cutoff=1.25)
     assert Registration.restored(made.values(), None) == made
 
 

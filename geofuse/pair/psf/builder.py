@@ -29,7 +29,7 @@ from geofuse.pair.grid import FARTHEST, Axis, GridPair, Window
 from geofuse.pair.psf.field import Field
 from geofuse.pair.psf.operators import SeparableBlur, SeparablePsf, WarpedPsf, apply_sparse, product_matrix, taps_matrix
 from geofuse.pair.psf.scattered import NEAR, scattered_taps
-from geofuse.pair.psf.weights import GAUSSIAN, REACH_SIGMAS, TAPS, banded_cubic, banded_psf, cubic_taps, lagrange_taps, psf_energy
+from geofuse.pair.psf.weights import GAUSSIAN, TAPS, banded_cubic, banded_psf, cubic_taps, lagrange_taps, psf_energy, reach_of
 
 # Samples of the blurred image to a standard deviation; with the polynomial between them accurate to 1e-4 of white noise, far better of a scene.
 LATTICE = 2
@@ -85,6 +85,8 @@ class PsfBuilder:
         What is added to the shift from place to place.
     exponent : float
         Shape of the PSF: 2 for a Gaussian, less for heavier tails, more for what comes nearer to a box (`geofuse.pair.psf.weights`).
+    cutoff : float
+        Of a detector behind optics, cycles to the detector, whose standard deviations ``sigma`` then are; 0: none, and the exponent says the shape.
     """
 
     pair: GridPair
@@ -92,11 +94,12 @@ class PsfBuilder:
     shift: tuple[float, float] = (0.0, 0.0)
     field: Field | None = None
     exponent: float = GAUSSIAN
+    cutoff: float = 0.0
 
     @property
     def reach(self) -> int:
         """Fine pixels that the PSF reaches from the centre of a coarse pixel."""
-        return int(np.ceil(REACH_SIGMAS * max(self.sigma))) + 1
+        return reach_of(max(self.sigma), self.cutoff)
 
     def coarse_window(self, fine: Window) -> Window:
         """Coarse pixels that touch a window of the fine working grid."""
@@ -150,8 +153,8 @@ class PsfBuilder:
         else:
             local = fine, coarse
         (fr, fc), (cr, cc) = local[0].slices, local[1].slices
-        rows = banded_psf(row_axis, self.sigma[0], dy, cr, fr, self.exponent)
-        cols = banded_psf(col_axis, self.sigma[1], dx, cc, fc, self.exponent)
+        rows = banded_psf(row_axis, self.sigma[0], dy, cr, fr, self.exponent, self.cutoff)
+        cols = banded_psf(col_axis, self.sigma[1], dx, cc, fc, self.exponent, self.cutoff)
         # Rows and columns that are not observed at all leave the operator, so that AAᵀ is diagonalised exactly for a window without gaps.
         rows[~observed.any(1)] = 0
         cols[~observed.any(0)] = 0
@@ -210,7 +213,7 @@ class PsfBuilder:
         like: Tensor,
         scattered: bool,
     ) -> WarpedPsf:
-        step = min(self.sigma) / LATTICE / max(self.exponent / GAUSSIAN, 1)  # steeper edges need more samples
+        step = min(self.sigma) / LATTICE / max(self.exponent / GAUSSIAN, self.cutoff, 1)  # steeper edges need more samples
         centres = np.where(np.isfinite(centres), centres, self._positions(coarse, None))  # of pixels that are not observed: anywhere near
         axes, taps = [], []
         for position, size in zip(centres, self.pair.fine.shape, strict=True):
@@ -218,14 +221,16 @@ class PsfBuilder:
             axes.append(Axis(step, first, int(np.ceil((position.max() - first) / step)) + TAPS, size))
             taps.append(lagrange_taps((position.ravel() - first) / step))
         rows, cols = (
-            banded_psf(axis, sigma, 0.0, slice(0, axis.coarse), window, self.exponent)
+            banded_psf(axis, sigma, 0.0, slice(0, axis.coarse), window, self.exponent, self.cutoff)
             for axis, sigma, window in zip(axes, self.sigma, fine.slices, strict=True)
         )
         lattice = (axes[0].coarse, axes[1].coarse)
         pick = product_matrix(taps[0], taps[1], lattice, like)
         energy = None
         if scattered:
-            of_rows, of_cols = (psf_energy(position, sigma, self.exponent) for position, sigma in zip(centres, self.sigma, strict=True))
+            of_rows, of_cols = (
+                psf_energy(position, sigma, self.exponent, self.cutoff) for position, sigma in zip(centres, self.sigma, strict=True)
+            )
             energy = torch.as_tensor(of_rows * of_cols, dtype=like.dtype, device=like.device)
         return WarpedPsf(SeparableBlur(rows, cols, like), pick, lattice, up, stand_in, energy)
 

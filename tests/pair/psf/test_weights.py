@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import j1
 
 from geofuse.pair.grid import Axis
 from geofuse.pair.psf.weights import banded_psf, cubic_matrix, psf_matrix
@@ -36,6 +37,20 @@ def test_shapes_have_the_width_that_is_asked_for(exponent: float, flatness: floa
     assert weight @ distance == pytest.approx(0, abs=0.01)
     assert np.sqrt(weight @ distance**2) == pytest.approx(20, rel=0.02)
     assert weight @ distance**4 / (weight @ distance**2) ** 2 == pytest.approx(flatness, rel=0.1)
+
+
+@pytest.mark.parametrize("cutoff", [0.8, 1.5, 3.0])
+def test_a_detector_behind_optics(cutoff: float) -> None:
+    """The diffraction pattern of a round aperture, summed along a line and over a detector 70 pixels wide: both written out."""
+    wide, reach = 70, 150
+    place = np.arange(-reach - wide, reach + wide + 1)
+    radius = np.pi * cutoff / wide * np.hypot(place[:, None], np.arange(-3000, 3001))
+    line = ((2 * j1(np.maximum(radius, 1e-9)) / np.maximum(radius, 1e-9)) ** 2).sum(1)
+    detector = np.r_[0.5, np.ones(wide - 1), 0.5] / wide
+    expected = np.convolve(line, detector, mode="same")[wide:-wide]
+    axis = Axis(1.0, 250.0, 1, 501)
+    found = banded_psf(axis, wide / np.sqrt(12), 0.0, slice(0, 1), slice(0, 501), cutoff=cutoff)[0, 250 - reach : 251 + reach]
+    np.testing.assert_allclose(found / found.sum(), expected / expected.sum(), atol=2e-3 * expected.max() / expected.sum())
 
 
 @settings(max_examples=40, deadline=None)
