@@ -204,7 +204,7 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
             raise InvalidCube(f"this is a source of the kind {reader.name}, which only names others; expected a raster")
         cube = _cube(found, request) if isinstance(found, Description) else None
     except InvalidCube as error:
-        raise (error if path is None else InvalidCube(f"{path}: {error}")) from None
+        raise (error if path is None else InvalidCube(f"{path}: {str(error).removeprefix(f'{redact(path)}: ')}")) from None
     if isinstance(found, Parts):
         cube = described(with_layers(_joined(found, request), found.masks), found.about)
     assert cube is not None
