@@ -13,7 +13,7 @@ from geofuse.pipeline.batch import Task, run_batch
 from geofuse.run.plan import DEFAULT_MEMORY
 from geofuse.stac.pairs import Wanted, find_pairs
 
-PAIRS = 10
+PAIRS = 6
 
 
 def overhead(folder: Path, method: str, repeats: int) -> list[tuple[float, float]]:

@@ -6,6 +6,8 @@ import datetime as dt
 import statistics
 from typing import Any
 
+from benchmarks.catalog_overhead import PAIRS
+
 _TEXT = """# A batch that is killed
 
 Written by `python -m benchmarks.catalog --page docs/research/batch.md`; do not edit. How to run one: [fuse a catalog](../how-to/batch.md).
@@ -34,7 +36,7 @@ Items come from `rustac serve`, files from a server of ranges that answers every
 |---|---|
 | peak memory of the largest process of `geofuse batch run --jobs 2` with {few} items | {few_peak} MB |
 | with {all}, in the last run (which made {left}) | {all_peak} MB ({growth:+.1f} %) |
-| CPU seconds of a batch of 10 pairs over its jobs alone | median {overhead:+.1f} % of {repeats} ({low:+.1f} to {high:+.1f} %); a pair takes {pair:.2f} |
+| CPU seconds of a batch of {pairs} pairs over its jobs alone | median {overhead:+.1f} % of {repeats} ({low:+.1f} to {high:+.1f} %); a pair takes {pair:.2f} |
 | seconds of the last run | {seconds} |
 
 ## Faults, and what each got
@@ -69,7 +71,8 @@ def page(found: dict[str, Any]) -> str:
         low=min(shares),
         high=max(shares),
         repeats=len(shares),
-        pair=statistics.median(single for _, single in found["overhead"]) / 10,
+        pair=statistics.median(single for _, single in found["overhead"]) / PAIRS,
+        pairs=PAIRS,
         left=found["last run"][0],
         seconds=found["last run"][1],
         alike=found["alike"],

@@ -46,6 +46,7 @@ def links(output: Path, name: str) -> list[dict[str, Any]]:
         ("/vsicurl/http://169.254.169.254/a.tif", "expected a path, or an address"),
         ('NETCDF:"/etc/passwd":x', "expected a path, or an address"),
         ("gopher://example.com/a", "expected a path, or an address"),
+        ("ftp://example.com/a.tif", "expected a path, or an address"),
         ("./petabytes.tif", "petabytes.tif"),
         ("./local.vrt", "local.vrt"),
     ],

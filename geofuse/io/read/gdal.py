@@ -31,7 +31,6 @@ TIFF = (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+")
 _PATIENCE = {
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "1",
-    "GDAL_HTTP_RETRY_CODES": "408,425,429,500,502,503,504",
     "GDAL_HTTP_CONNECTTIMEOUT": "30",
     "GDAL_HTTP_LOW_SPEED_TIME": "60",
     "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
@@ -40,6 +39,9 @@ _UNKNOWN = "not recognized as being in a supported file format"
 
 # GDAL's own spellings of a source: /vsizip/…, NETCDF:"file":variable, https://…
 _NOT_A_PATH = re.compile(r"^(/vsi|[A-Za-z0-9_+]{2,}:)")
+
+# What rasterio puts before a name that it opens through Python.
+_OPENED = re.compile(r"/vsiriopener_[0-9a-f]+/")
 
 _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 
@@ -120,8 +122,8 @@ def open_raster(place: str | Path, *, trusted: bool | None = None) -> Iterator[A
     except UnicodeDecodeError:  # rasterio reads names, and what GDAL says, as UTF-8
         raise RasterioIOError("its metadata, or what GDAL says of it, are not UTF-8") from None
     except Exception as error:
-        if problems and isinstance(error, RasterioError):  # GDAL knows only that too little came
-            raise RasterioIOError(problems[-1]) from None
+        if opener and isinstance(error, RasterioError):  # GDAL knows only that too little came, and of no address
+            raise RasterioIOError(problems[-1] if problems else _OPENED.sub("", str(error))) from None
         if type(error).__name__.startswith("CPLE_"):  # GDAL's own errors, which rasterio hands on where it does not expect them
             raise RasterioIOError(str(error)) from None
         raise

@@ -228,7 +228,8 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
             raise InvalidCube(f"this is a source of the kind {reader.name}, which only names others; expected a raster")
         cube = with_layers(_cube(found, request), layers_inside(found)) if isinstance(found, Description) else None
     except InvalidCube as error:
-        raise (error if path is None else InvalidCube(f"{path}: {error}", code=error.code)) from None
+        message = str(error).removeprefix(f"{redact(path or '')}: ")
+        raise (error if path is None else InvalidCube(f"{path}: {message}", code=error.code)) from None
     if isinstance(found, Parts):
         cube = described(with_layers(_joined(found, request), found.masks), found.about)
     assert cube is not None

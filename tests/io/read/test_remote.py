@@ -223,11 +223,17 @@ def test_gdal_is_led_nowhere(tmp_path: Path) -> None:
         return request.path == "/away.tif"
 
     with served_raster(tmp_path, away) as (url, access), accessing(access):
+        root = url.removesuffix("/a.tif")
         with open_raster(url) as file:
             file.read()
         assert set(asked) == {"/a.tif"}
         with pytest.raises(InvalidCube, match=r"--allow-host 169\.254\.169\.254"):
             open_msi(url.replace("a.tif", "away.tif"))
+        (tmp_path / "odd.tif").write_text("<VRTDataset>")
+        with pytest.raises(InvalidCube, match=r"GDAL cannot read it as a raster \('odd\.tif' not recognized"):
+            open_msi(url.replace("a.tif", "odd.tif"))
+        with pytest.raises(InvalidCube, match=rf"^{root}/none\.tif: the server says 404"):
+            open_msi(f"{root}/none.tif")
 
 
 def test_a_redirect_to_another_scheme_is_not_followed(tmp_path: Path) -> None:
