@@ -2,6 +2,7 @@
 # make test   set up and run the tests
 # make bench-scale   seconds, memory and bytes of whole scenes, into docs/benchmarks/scale.md; resumes
 #                    (SIZES=1024x64,2048x224 METHODS=fuse,gem SCHEDULERS=threads,processes,distributed)
+# make docs   the documentation site, into docs/_build/html; warnings are errors
 # make lint   format, style, types and import direction
 # make bench  the whole benchmark (more than an hour; resumes), into docs/benchmarks/; BENCH='--jobs 2 --seeds 5' adds options
 # make bench-quick   one scene, under three minutes, into bench-quick/
@@ -14,7 +15,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test notebooks lint format bench bench-quick bench-readme bench-scale clean
+.PHONY: demo test notebooks docs lint format bench bench-quick bench-readme bench-scale clean
 
 demo: $(STAMP)
 	$(BIN)/geofuse demo -o demo
@@ -26,7 +27,10 @@ test: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile
 
 notebooks: $(STAMP)
-	$(BIN)/pytest --nbmake --nbmake-timeout=600 notebooks
+	$(BIN)/pytest -n 2 --nbmake --nbmake-timeout=600 notebooks/*.ipynb
+
+docs: $(STAMP)
+	$(BIN)/sphinx-build -c docs -b html -W --keep-going -q . docs/_build/html
 
 SIZES ?= 1024x64,2048x64,4096x64,8192x64,2048x224
 METHODS ?= fuse,gem
@@ -56,7 +60,7 @@ bench-readme: $(STAMP)
 	$(BIN)/python -m benchmarks.table --readme
 
 clean:
-	rm -rf .venv demo bench-quick
+	rm -rf .venv demo bench-quick docs/_build docs/reference/api
 
 # torch first and alone: pip then resolves the rest against the one that is there, and its index is asked for nothing else.
 $(STAMP): pyproject.toml constraints.txt

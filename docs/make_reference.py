@@ -16,7 +16,8 @@ FOLDER = Path(__file__).parent / "reference"
 NOTE = "Written by `python docs/make_reference.py`; do not edit."
 FRONT = {
     "cli": "Exit status: 0 done; 1 failed while running; 2 rejected input, with nothing computed and nothing written; 130 interrupted. An error is one "
-    "message on standard error: what was found, what was expected, what to do.",
+    "message on standard error: what was found, what was expected, what to do. `geofuse --install-completion` lets the shell (bash, zsh, fish, PowerShell) "
+    "complete commands and options; `geofuse --show-completion` prints what it would add.",
     "python": "Everything that the accessors do is also a plain function. Parameters, shapes, units, errors and examples stand in the docstrings: "
     "`help(geofuse.fuse)`. `import geofuse` registers the accessors `.mossfuse` and `.hsi`.",
 }
@@ -75,7 +76,7 @@ def _python() -> Iterator[str]:
     yield "## Functions\n\n" + _members("geofuse.", functions)
     for title, prefix, accessor in (("hsi.mossfuse", "…mossfuse.", "MossFuseAccessor"), ("cube.hsi", "…hsi.", "HsiAccessor")):
         yield f"## Accessor {title}\n\n" + _members(prefix, _methods(public[accessor]))
-    for name in ("Model", "Plan", "Report"):
+    for name in ("Model", "Plan", "Report", "Diagnosis", "View"):
         methods = {key: found for key, found in _methods(public[name]).items() if name != "Model" or key in MODEL}
         yield f"## {name}\n\n{_line(inspect.getdoc(public[name]))}\n\n" + _members(f"{name}.", methods)
     yield "## Errors\n\n" + _table(("error", "what"), ([f"`{name}`", _line(inspect.getdoc(found))] for name, found in errors.items()))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from geofuse.model import Model
     from geofuse.reporting.report import Report
     from geofuse.run.plan import Plan
+    from geofuse.viewing.server.show import View
 
 Cube = xr.DataArray | xr.Dataset
 
@@ -79,6 +80,12 @@ class MossFuseAccessor:
         from geofuse import api
 
         return api.to_stac(self._cube, raster, **options)
+
+    def view(self, **options: Any) -> View:
+        """Look at a fused image in a notebook or a browser; see `geofuse.view`."""
+        from geofuse.viewing.server.show import view
+
+        return view(self._cube, **options)
 
 
 @xr.register_dataarray_accessor("hsi")

@@ -20,10 +20,12 @@ from geofuse.pair.grid import common_windows
 from geofuse.pair.masking import Masked, check_masked
 from geofuse.pair.selection import warn_of_scale, without_constant_bands
 from geofuse.pipeline.apply import apply, apply_with_layers
+from geofuse.pipeline.command import call_of
 from geofuse.pipeline.pair import checked_pair, pair
 from geofuse.pipeline.plan import plan_scene
 from geofuse.reporting.report import Report, report_of
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
+from geofuse.run.usage import versions
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     import pystac
 
     from geofuse.model import Model
+    from geofuse.reporting.diagnosis import Diagnosis
     from geofuse.stac.item import Source
 
 Cube = xr.DataArray | xr.Dataset
@@ -215,6 +218,7 @@ def fuse(
     ----------
     Du et al., "Unsupervised Hyperspectral and Multispectral Image Fusion via Self-Supervised Modality Decoupling", arXiv:2412.04802.
     """
+    call = call_of(fuse, locals())
     check_masked(masked)
     scene = pair(hsi, msi, mask) if model is None else checked_pair(hsi, msi, mask)
     planned = plan_scene(
@@ -247,7 +251,7 @@ def fuse(
             register=register,
         )
         model = fit_scene(scene, settings)
-    model = replace(model, fills_masked=masked == "one-image")
+    model = replace(model, fills_masked=masked == "one-image", report={**model.report, "call": call, "versions": versions()})
     if not (uncertainty or quality):
         return apply(scene, model, planned, progress=progress)
     return apply_with_layers(scene, model, planned, uncertainty=uncertainty, progress=progress)
@@ -303,6 +307,53 @@ def evaluate(
     return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
 
 
+def doctor(
+    hsi: Any,
+    msi: Any,
+    *,
+    mask: Mask | None = None,
+    sample: bool = True,
+    hsi_bands: Any = None,
+    msi_bands: Any = None,
+    msi_resolution: float | None = None,
+    trust_input: bool = False,
+    progress: bool = True,
+) -> Diagnosis:
+    """Everything that would stop or weaken a fusion of two images, in order of weight, with the fix for each.
+
+    It does not stop at the first fault. Metadata are looked at first; where they pass, the estimator is fitted to a bounded sample, in some
+    ten seconds, to see whether the two images contradict each other.
+
+    Parameters
+    ----------
+    hsi, msi : str, path, DataArray, Dataset, or what else `open_hsi` takes
+    mask : str, path or DataArray, optional
+        As for `fuse`.
+    sample : bool
+        Fit the estimator to a sample of the pixels; without it they are hardly looked at.
+    hsi_bands, msi_bands, msi_resolution, trust_input
+        As ``bands``, ``resolution`` and ``trust_input`` of `open_hsi` and `open_msi`.
+    progress : bool
+        Show progress.
+
+    Returns
+    -------
+    geofuse.Diagnosis
+        ``print`` it; ``.findings``, ``.stops``, ``.to_dict()``.
+
+    Examples
+    --------
+    >>> data = geofuse.demo_data()
+    >>> found = geofuse.doctor(data.msi, data.hsi, sample=False)
+    >>> found.stops, found.findings[0].code
+    (True, 'swapped')
+    """
+    from geofuse.pipeline.examine import examine
+
+    bands = {"hsi_bands": hsi_bands, "msi_bands": msi_bands, "msi_resolution": msi_resolution}
+    return examine(hsi, msi, mask=mask, sample=sample, trust_input=trust_input, progress=progress, **bands)
+
+
 def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]:
     """Full-reference scores of a fused image; see `geofuse.evaluation.metrics.score`.
 
@@ -334,19 +385,22 @@ def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]
 
 
 def report(fused: Cube) -> Report:
-    """The report of a fused image: geometry, response, residuals, validation, warnings.
+    """The report of a fused image: pictures, spectra, geometry, response, residuals, validation, warnings.
 
     Parameters
     ----------
     fused : DataArray or Dataset
-        What `fuse` returned.
+        What `fuse` returned. Of a lazy one no pixel is computed: the report then shows the part of the scene that the fit read.
 
     Raises
     ------
     InvalidCube
         The image was not made by geofuse.
     """
-    return report_of(as_cube(fused))
+    from geofuse.viewing.overview import overview_of_cube
+
+    made, seen = report_of(as_cube(fused)), overview_of_cube(fused)
+    return Report(made.to_dict() | (seen or {"computed": False}))
 
 
 def to_cog(

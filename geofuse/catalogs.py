@@ -97,7 +97,7 @@ def batch(
     pairs : DataFrame
         What `search_pairs` returned, or rows of it.
     output : path
-        Folder; ``collection.json``, ``items.parquet``, ``log.jsonl`` and a folder for each pair appear in it.
+        Folder, or one in object storage (``s3://bucket/folder``); ``collection.json``, ``items.parquet``, ``log.jsonl`` and a folder for each pair appear in it.
     jobs : int
         Pairs at once, each in a process of its own where there are several (a script needs ``if __name__ == "__main__":`` then).
     method, srf, model, tile, device, uncertainty, progress, seed, train_seconds, mask, masked, register
@@ -122,6 +122,7 @@ def batch(
     import pandas as pd
 
     from geofuse.errors import InvalidInput
+    from geofuse.io.write.folders import folder_at
     from geofuse.pipeline.batch import checked_options, run_batch
     from geofuse.run.plan import DEFAULT_MEMORY
 
@@ -135,7 +136,7 @@ def batch(
     }  # fmt: skip
     left = [(row["hsi"], row["reason"]) for row in pairs.attrs.get("left", ())]
     checked_options(options, jobs)
-    states = run_batch(list(pairs["pair"]), Path(output).expanduser(), options, jobs=jobs, progress=progress, left=left)
+    states = run_batch(list(pairs["pair"]), folder_at(output), options, jobs=jobs, progress=progress, left=left)
     return pd.DataFrame([state.row | state.scores for state in states], columns=None if states else ["id", "state", "reason", "seconds"])
 
 

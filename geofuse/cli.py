@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 import warnings
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -38,7 +39,7 @@ from geofuse.cli_options import (
 from geofuse.errors import GeofuseError, InvalidInput
 from geofuse.redact import redact
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(batch, name="batch")
 
 DONE, FAILED, REJECTED, INTERRUPTED = 0, 1, 2, 130
@@ -290,6 +291,59 @@ def info(
         print(describe(cube, redact(file)))
     if json is not None:
         write_json(facts(cube), json)
+
+
+@app.command()
+def doctor(
+    hsi: Annotated[str, typer.Argument(help="Hyperspectral raster.")],
+    msi: Annotated[str, typer.Argument(help="Multispectral raster.")],
+    hsi_bands: Bands = None,
+    msi_bands: Bands = None,
+    msi_resolution: Resolution = None,
+    mask: MaskFile = None,
+    sample: Annotated[bool, typer.Option(help="Fit the estimator to a sample of the pixels, too.")] = True,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON; - for standard output.")] = None,
+    trust_input: TrustInput = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """What would stop or weaken a fusion of two images, in order of weight, with the fix for each; exit status 2 where something stops it."""
+    from geofuse import api
+
+    json = checked_json(json)
+    found = api.doctor(
+        hsi, msi, mask=mask, sample=sample, hsi_bands=hsi_bands, msi_bands=msi_bands, msi_resolution=msi_resolution,
+        trust_input=trust_input, progress=not quiet,
+    )  # fmt: skip
+    if json is None or not is_stdout(json):
+        print(found)
+    if json is not None:
+        write_json(found.to_dict(), json)
+    if found.stops:
+        raise typer.Exit(REJECTED)
+
+
+@app.command()
+def view(
+    fused: Annotated[str, typer.Argument(help="A fused image, or any raster that geofuse reads.")],
+    hsi: Annotated[str | None, typer.Option(help="The hyperspectral image that it was made from.")] = None,
+    msi: Annotated[str | None, typer.Option(help="The multispectral image that it was made from.")] = None,
+    uncertainty: Annotated[str | None, typer.Option(help="Its standard deviations; by default FUSED_uncertainty beside it.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Where to listen on 127.0.0.1; by default 8765, or any that is free.")
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    trust_input: TrustInput = False,
+    debug: Debug = False,
+) -> None:
+    """Look at a fused image in a browser, beside the images that it was made from; Ctrl-C ends it."""
+    from geofuse.viewing.server.show import view as start
+
+    viewer = start(fused, hsi=hsi, msi=msi, uncertainty=uncertainty, port=port, trust_input=trust_input)
+    print(f"viewer: {viewer.url} (Ctrl-C ends it)", flush=True)
+    if browser:
+        webbrowser.open(viewer.url)
+    viewer.wait()
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,9 @@ from geofuse.cli_options import (
     write_json,
 )
 from geofuse.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from geofuse.io.write.folders import Folder
 
 batch = typer.Typer(no_args_is_help=True, help="From a STAC catalog to a STAC catalog.")
 
@@ -87,12 +90,21 @@ def _line(text: Any) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
+def _folder(place: str) -> Folder:
+    from geofuse.io.write.folders import folder_at
+    from geofuse.io.write.remote import is_remote
+
+    return folder_at(place if is_remote(place) else path_of(place))
+
+
 @batch.command()
 def run(
     source: Source,
     hsi: Hsi,
     msi: Msi,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Batch folder: a collection, and a folder for each pair.")],
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="Batch folder, a path or s3://bucket/folder: a collection, and a folder for each pair.")
+    ],
     bbox: Box = None,
     datetime: When = None,
     max_gap: Gap = "5d",
@@ -133,7 +145,7 @@ def run(
         "train_seconds": train_seconds, "trust_input": trust_input, "mask": mask, "masked": masked, "register": register,
     }  # fmt: skip
     checked_options(options, jobs)
-    folder = path_of(output)
+    folder = _folder(output)
     found = find_pairs(source, Wanted.of(hsi, msi, bbox, datetime, max_gap, max_cloud, min_overlap), allow_host or ())
     keep_freed_memory()
     states = run_batch(found.pairs, folder, options, jobs=jobs, progress=not quiet, left=found.left)
@@ -150,17 +162,17 @@ def run(
 
 @batch.command()
 def status(
-    folder: Annotated[Path, typer.Argument(help="Batch folder.")],
+    folder: Annotated[str, typer.Argument(help="Batch folder, a path or s3://bucket/folder.")],
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON; - for standard output.")] = None,
     debug: Debug = False,
 ) -> None:
     """How far the pairs of a batch folder are: done, failed with a reason, or waiting."""
     from geofuse.pipeline.states import read_states
 
-    json, folder = checked_json(json), path_of(folder)
-    if not folder.is_dir():
-        raise InvalidInput(f"There is no folder {folder}; expected what `geofuse batch run -o` wrote into.")
-    states = list(read_states(folder))
+    json, place = checked_json(json), _folder(folder)
+    if not place.exists():
+        raise InvalidInput(f"There is no folder {place}; expected what `geofuse batch run -o` wrote into.")
+    states = list(read_states(place))
     if json is not None:
         write_json([state.row for state in states], json)
     if json is None or not is_stdout(json):

@@ -13,10 +13,17 @@ from geofuse.redact import redact
 
 
 class GeofuseError(Exception):
-    """Base of every exception that geofuse raises on purpose; its message holds no credentials, whatever it was made of."""
+    """Base of every exception that geofuse raises on purpose; its message holds no credentials, whatever it was made of.
 
-    def __init__(self, *args: object) -> None:
+    Attributes
+    ----------
+    code : str
+        For programs, such as ``"no-overlap"``; empty where there is none.
+    """
+
+    def __init__(self, *args: object, code: str = "") -> None:
         super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
+        self.code = code
 
 
 class InvalidInput(GeofuseError, ValueError):
@@ -47,8 +54,25 @@ class RunInterrupted(RunError):
     """What the run worked with failed it, such as a cluster or a device; what is finished is kept, and the same run can resume."""
 
 
-class NotReflectance(UserWarning):
+class InputWarning(UserWarning):
+    """An image lacks something, or a part of it is left out.
+
+    Attributes
+    ----------
+    code : str
+        For programs, such as ``"scale-undeclared"``.
+    """
+
+    def __init__(self, message: str, code: str = "input") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NotReflectance(InputWarning):
     """The values of an image are no reflectance (1.0 = 100 %): its scale is not known, or it is something else."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "not-reflectance")
 
 
 class Warned(TypedDict):

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from geofuse.cube.flags import Quality, plane_of
 from geofuse.errors import InvalidInput, InvalidOutput
+from geofuse.markup import facts
 from geofuse.methods.base import EVERYTHING, FillsGaps, FittedMethod, FlagsPixels, Inner, KnowsErrors
 from geofuse.methods.limits import fuse_within_limits
 from geofuse.methods.registry import get_method
@@ -81,6 +82,22 @@ class Model:
         hsi, msi = self._counts
         known = ", with uncertainty" if self.knows_errors else ""
         return f"<geofuse.Model: {self.method} for {hsi} HSI and {msi} MSI bands, pixels {self.ratio:.4g} times finer{known}>"
+
+    def _repr_html_(self) -> str:
+        hsi, msi = self._counts
+        down, right = self.geometry.shift
+        counts = f"{hsi} HSI and {msi} MSI bands" + ("" if self.filled.all() else f", {int((~self.filled).sum())} of the HSI without data")
+        rows = {
+            "method": self.method + ("" if self.tiled else ", of whole scenes"),
+            "bands": counts,
+            "ratio": f"{self.ratio:.4g} (coarse over fine pixel size)",
+            "shift": f"{down:.2f} rows down, {right:.2f} columns right, fine pixels",
+            "PSF": f"standard deviation {self.geometry.sigma[0]:.2f} x {self.geometry.sigma[1]:.2f} fine pixels, exponent {self.geometry.exponent:.2f}",
+            "response": self.response.method,
+            "uncertainty": "yes" if self.knows_errors else "no",
+            "fitted in": f"{self.report['seconds']['fit']:.0f} s" if "seconds" in self.report else "",
+        }
+        return facts("Fusion model", ((name, value) for name, value in rows.items() if value))
 
     @property
     def _counts(self) -> tuple[int, int]:

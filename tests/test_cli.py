@@ -655,3 +655,13 @@ def test_help_says_how_bands_are_written(capsys: pytest.CaptureFixture[str], mon
     monkeypatch.setenv("COLUMNS", "200")
     out = run(["fuse", "--help"], capsys)[1]
     assert all(word in out for word in ("--hsi-bands", "--msi-bands", "--msi-resolution", "1-50,60", "450-900nm"))
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    def completed(words: str) -> list[str]:
+        asked = {"_GEOFUSE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+        done = subprocess.run([sys.executable, "-m", "geofuse"], capture_output=True, text=True, env=os.environ | asked, check=True)
+        return done.stdout.split()
+
+    assert completed("geofuse do") == ["doctor"]
+    assert "--no-sample" in completed("geofuse doctor a.tif b.tif --")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import shlex
 import subprocess
@@ -14,13 +15,16 @@ from types import ModuleType
 
 import pytest
 
+import geofuse
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "benchmarks" / "README.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "benchmarks" / "README.md", ROOT / "notebooks" / "README.md"])
 GENERATED = {DOCS / "benchmarks" / "table.md", DOCS / "benchmarks" / "scale.md"}
 # Pages and options that documents name ahead of their arrival: each is taken off this list when it is there.
 PAGES_TO_COME: set[str] = set()
 OPTIONS_TO_COME: set[str] = set()
+OF_THE_PROGRAM = {"--version", "--help", "--install-completion", "--show-completion"}
 # What the glossary has other words for.
 NOT_OURS = (
     "goes on where",
@@ -118,6 +122,12 @@ def test_the_reference_is_that_of_the_program() -> None:
     assert not stale, "run: python docs/make_reference.py"
 
 
+def test_every_public_name_has_its_docstring_on_the_site() -> None:
+    listed = set(re.findall(r"^   (\w+)$", (DOCS / "reference" / "api.md").read_text(encoding="utf-8"), re.MULTILINE))
+    public = {name for name in geofuse.__all__ if not inspect.ismodule(getattr(geofuse, name))}
+    assert public - listed == set()
+
+
 @cache
 def options_of_commands() -> dict[str, set[str]]:
     module = make_reference()
@@ -140,7 +150,7 @@ def test_commands_and_options_exist(page: Path) -> None:
     commands = options_of_commands()
     for words in shell_lines(page):
         if words[1].startswith("-"):
-            assert words[1] in ("--version", "--help")
+            assert words[1] in OF_THE_PROGRAM
             continue
         name = next((name for name in (words[1], " ".join(words[1:3])) if name in commands), None)
         assert name is not None, words
@@ -153,7 +163,7 @@ def test_options_in_running_text_exist() -> None:
     known = set().union(*options_of_commands().values())
     pages = [p for p in PAGES if not p.is_relative_to(DOCS / "research") and p.parent.name != "benchmarks"]
     used = {option for page in pages for option in re.findall(r"`(--[a-z-]+)", prose(page))}
-    assert used - OPTIONS_TO_COME - {"--clouds"} <= known  # of python -m benchmarks.uncertainty
+    assert used - OPTIONS_TO_COME - {"--clouds"} <= known | OF_THE_PROGRAM  # of python -m benchmarks.uncertainty
     assert not OPTIONS_TO_COME & known, "they have come: take them off the list"
 
 

@@ -54,7 +54,7 @@ def parts(obj: xr.DataArray | xr.Dataset) -> dict[str, Any]:
         raise InvalidCube(f"no pixel: shape {array.shape}; check the selection that was made")
     crs = crs_of(array)
     if crs is None:
-        raise InvalidCube("the array has no CRS; add one with array.rio.write_crs('EPSG:…')")
+        raise InvalidCube("the array has no CRS; add one with array.rio.write_crs('EPSG:…')", code="no-crs")
     array, transform = _north_up(array)
     data, encoding = _reflectance(array)
     attrs = {key: value for key, value in array.attrs.items() if key not in _DROPPED_ATTRS}
@@ -72,7 +72,7 @@ def plane(array: xr.DataArray) -> tuple[Any, Affine, Any]:
         raise InvalidCube(f"{array.sizes['band']} layers; expected one, select it")
     crs = crs_of(array)
     if crs is None:
-        raise InvalidCube("the array has no CRS; add one with array.rio.write_crs('EPSG:…')")
+        raise InvalidCube("the array has no CRS; add one with array.rio.write_crs('EPSG:…')", code="no-crs")
     array, transform = _north_up(array)
     return _left_on_disk(array, "auto").isel(band=0).data, transform, crs
 

@@ -111,5 +111,6 @@ def check_storable(cube: xr.DataArray, dtype: str, name: str) -> None:
         raise InvalidInput(
             f"{name}: values around {level:.4g} are not reflectance (1.0 = 100 %), and {dtype} holds at most {limit:.3g}. Multiply by the scale "
             "in Python (0.01 for percent), or set it in the file, e.g. with gdal_edit.py -scale …; float32 holds any number "
-            "(dtype='float32', --dtype float32)."
+            "(dtype='float32', --dtype float32).",
+            code="hsi-not-reflectance",
         )

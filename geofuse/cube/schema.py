@@ -204,7 +204,7 @@ def check_cube(cube: xr.DataArray, role: str) -> None:
         if missing:
             raise InvalidCube(f"coordinates {missing} are missing; open it with geofuse.open_hsi or open_msi")
         if crs_of(cube) is None:
-            raise InvalidCube("no CRS; add one with cube.rio.write_crs(…)")
+            raise InvalidCube("no CRS; add one with cube.rio.write_crs(…)", code="no-crs")
         transform = lattice(cube)
         if transform.a <= 0 or transform.e >= 0:
             raise InvalidCube("rows must run south and columns east; open it with geofuse.open_hsi or open_msi, which turn it")
@@ -212,7 +212,7 @@ def check_cube(cube: xr.DataArray, role: str) -> None:
         y, x = (cube.coords[name].data if name in cube.coords else None for name in CENTRES)
         _true_centres(y, x, cube.shape[1:])
     except InvalidCube as error:
-        raise InvalidCube(f"{role}: {error}") from None
+        raise InvalidCube(f"{role}: {error}", code=error.code) from None
 
 
 def _true_centres(centre_y: Any, centre_x: Any, shape: tuple[int, ...], units: Sequence[str] = ("", "")) -> dict[str, Any]:

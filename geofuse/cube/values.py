@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geofuse.errors import InvalidCube, InvalidInput
+from geofuse.errors import InputWarning, InvalidCube, InvalidInput
 
 # Reflectance of one DN in nearly every integer reflectance product (Sentinel-2, Landsat-like, EnMAP, ENVI exports).
 REFLECTANCE_SCALE = 1e-4
@@ -106,12 +106,11 @@ def integer_scale(metadata: Mapping[str, Any], name: str) -> float:
     scale = declared_scale(metadata)
     if scale is not None:
         return scale
-    warnings.warn(
+    message = (
         f"{name} holds integers and declares no scale: they are read as reflectance x 10000 (scale 0.0001). If that is wrong, "
-        "set the scale in the file, or open it yourself and pass a DataArray of floating-point reflectance",
-        UserWarning,
-        stacklevel=4,
+        "set the scale in the file, or open it yourself and pass a DataArray of floating-point reflectance"
     )
+    warnings.warn(InputWarning(message, "scale-undeclared"), stacklevel=4)
     return REFLECTANCE_SCALE
 
 

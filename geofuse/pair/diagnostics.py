@@ -13,10 +13,13 @@ from geofuse.cube.bands import listed
 from geofuse.cube.values import NOT_REFLECTANCE
 from geofuse.errors import Warned, warned
 from geofuse.pair.prepare import PreparedPair, colocated
+from geofuse.pair.radiometry import MIN_EXPLAINED
+from geofuse.pair.response import ESTIMATED
 
 # Elongation of the PSF, gain and offset of a band.
 ELONGATED, LARGEST_GAIN, LARGEST_OFFSET = 1.1, 0.05, 0.01
 MOST_MOVED = 0.5  # share of a band's response that may lie elsewhere than the files say
+FEWEST_BANDS, FEWEST_PIXELS = 3, 100  # of the MSI, and of the HSI
 LARGEST_GAP = 0.01  # share of the area that a band may lack without a word
 
 
@@ -27,17 +30,21 @@ def pair_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned]:
         *_fault_warnings(prepared, names),
         *_geometry_warnings(prepared),
         *_clouds_warnings(prepared),
-        *_table_warnings(prepared),
+        *_radiometry_warnings(prepared),
         *_prior_warnings(prepared),
     ]
-    if len(prepared.response.matrix) < 3:
-        found.append(
-            warned("few-msi-bands", "The MSI has fewer than 3 bands: it says little about spectra, and the result leans on the HSI.")
-        )
-    if sum(int(p.psf.observed.sum()) for p in prepared.patches) < 100:
-        found.append(
-            warned("few-coarse-pixels", "Fewer than 100 coarse pixels are observed: noise, subspace and response rest on little data.")
-        )
+    return found + size_warnings(len(prepared.response.matrix), sum(int(p.psf.observed.sum()) for p in prepared.patches))
+
+
+def size_warnings(msi_bands: int, coarse_pixels: int) -> list[Warned]:
+    """What follows from the number of bands of the MSI, and of pixels of the HSI, alone."""
+    found = []
+    if msi_bands < FEWEST_BANDS:
+        text = f"The MSI has fewer than {FEWEST_BANDS} bands: it says little about spectra, and the result leans on the HSI."
+        found.append(warned("few-msi-bands", text))
+    if coarse_pixels < FEWEST_PIXELS:
+        text = f"Fewer than {FEWEST_PIXELS} coarse pixels are observed: noise, subspace and response rest on little data."
+        found.append(warned("few-coarse-pixels", text))
     return found
 
 
@@ -112,24 +119,23 @@ def _clouds_warnings(prepared: PreparedPair) -> list[Warned]:
     ]
 
 
-def _table_warnings(prepared: PreparedPair) -> list[Warned]:
-    """Gain and offset between the sensors, where a response was given; an estimated one contains them."""
-    if prepared.response.method == "estimated":
+def _radiometry_warnings(prepared: PreparedPair) -> list[Warned]:
+    """Large gains and offsets of MSI bands, and bands of which a response that was given explains too little to find any."""
+    response, radiometry = prepared.response, prepared.response.radiometry
+    if radiometry is None:
         return []
-    hsi, msi = colocated(prepared.patches)
-    gain, offset = gain_and_offset(prepared.response.matrix @ hsi, msi)
-    far = np.flatnonzero((np.abs(gain - 1) > LARGEST_GAIN) | (np.abs(offset) > LARGEST_OFFSET))
-    if not len(far):
-        return []
-    numbers = _numbers(prepared)
-    bands = listed([f"{numbers[k]} (gain {gain[k]:.2f}, offset {offset[k]:+.3f})" for k in far])
-    return [
-        warned(
-            "gain-or-offset",
-            f"With the response {prepared.response.method} the MSI bands differ from the HSI in gain or offset: {bands}. Check the calibration of both, "
-            "or use srf='auto', which takes the difference into the response.",
-        )
-    ]
+    gain, offset, numbers = radiometry.gain, radiometry.offset, _numbers(prepared)
+    far = np.flatnonzero(radiometry.applied & ((np.abs(gain - 1) > LARGEST_GAIN) | (np.abs(offset) > LARGEST_OFFSET)))
+    unlike = np.flatnonzero(radiometry.unlike) if response.method != ESTIMATED else np.zeros(0, int)
+    against, found = response.prior or response.method, []
+    if len(far):
+        bands = listed([f"{numbers[k]} (gain {gain[k]:.2f}, offset {offset[k]:+.3f})" for k in far])
+        text = f"MSI bands differ from what their response ({against}) makes of the HSI in gain or offset: {bands}. The MSI was corrected by that."
+        found.append(warned("gain-or-offset", f"{text} Check the calibration and the atmospheric correction of both."))
+    if len(unlike):
+        text = f"The response {against} explains less than {100 * MIN_EXPLAINED:.0f} % of the variance of MSI bands {listed([str(numbers[k]) for k in unlike])}."
+        found.append(warned("response-unlike", f"{text} Check the order of the MSI's bands, or use srf='auto'."))
+    return found
 
 
 def _prior_warnings(prepared: PreparedPair) -> list[Warned]:
@@ -154,10 +160,3 @@ def _numbers(prepared: PreparedPair) -> np.ndarray:
     """Numbers, from 1, of the MSI's bands that are in use."""
     used = np.ones(len(prepared.response.matrix), bool) if prepared.screen is None else prepared.screen.msi_bands
     return np.flatnonzero(used) + 1
-
-
-def gain_and_offset(predicted: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slope and intercept of ``seen`` on ``predicted``, both (M, N), per band; reduced major axis, as both are noisy."""
-    left, right = (a - a.mean(1, keepdims=True) for a in (predicted, seen))
-    gain = np.sqrt((right**2).sum(1) / np.maximum((left**2).sum(1), 1e-20))
-    return gain, seen.mean(1) - gain * predicted.mean(1)

@@ -230,7 +230,8 @@ def _transformer(source: Any, target: Any) -> Transformer:
         raise InvalidPair(
             f"Nothing leads from the CRS {crs_name(source.proj)!r} of one image to {crs_name(target.proj)!r} of the other; expected two images "
             "that are placed on one globe. A local or arbitrary CRS is no place: write the right one into the file, e.g. with "
-            "gdal_edit.py -a_srs EPSG:…"
+            "gdal_edit.py -a_srs EPSG:…",
+            code="wrong-crs",
         ) from None
 
 
@@ -264,7 +265,7 @@ def pair_grids(coarse: GeoBox, fine: GeoBox, displaced: bool = False) -> GridPai
     _check_ratio(whole)
     output = _overlap(whole)
     if min(output.shape) < 2 * whole.ratio * (1 - _ROUNDING):
-        raise InvalidPair(_no_overlap(coarse, fine, output))
+        raise InvalidPair(_no_overlap(coarse, fine, output), code="no-overlap")
     working = output.grown(int(np.ceil(MARGIN * whole.ratio)), everything)
     touched = _touched(whole, output)
     if displaced:  # a pixel beyond the edge may truly lie inside
@@ -294,16 +295,20 @@ def _check_ratio(pair: GridPair) -> None:
     with np.errstate(invalid="ignore"):  # positions off the map are infinite
         ratio = pair.ratio
     if not np.isfinite(ratio):
-        raise InvalidPair("The two images lie so far apart that one cannot be placed on the other's grid; check the CRS of both.")
+        raise InvalidPair(
+            "The two images lie so far apart that one cannot be placed on the other's grid; check the CRS of both.", code="no-overlap"
+        )
     if ratio < 1 / MIN_RATIO:
         raise InvalidPair(
             f"The image given as HSI has finer pixels than the one given as MSI (pixel-size ratio {ratio:.3g}). "
-            "Expected coarse pixels in the first and fine pixels in the second; swap them."
+            "Expected coarse pixels in the first and fine pixels in the second; swap them.",
+            code="swapped",
         )
     if not MIN_RATIO * (1 - _ROUNDING) <= ratio <= MAX_RATIO * (1 + _ROUNDING):
         raise InvalidPair(
             f"The pixel-size ratio of HSI to MSI is {ratio:.3g}; expected {MIN_RATIO:g} to {MAX_RATIO:g}. "
-            "Resample one of the images (fine image: average it down; coarse image: nothing to gain below a ratio of 1.5)."
+            "Resample one of the images (fine image: average it down; coarse image: nothing to gain below a ratio of 1.5).",
+            code="ratio",
         )
 
 

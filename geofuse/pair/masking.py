@@ -107,5 +107,6 @@ def check_left(samples: Sequence[Sample]) -> None:
     if any(shares):
         raise InvalidCube(
             f"The masks leave nothing to fuse: {100 * shares[0]:.0f} % of the HSI and {100 * shares[1]:.0f} % of the MSI are masked where the two "
-            "overlap. Check which value of the mask means masked (any but 0), or drop the flags of a product that are wrong here: cube.drop_vars('mask')."
+            "overlap. Check which value of the mask means masked (any but 0), or drop the flags of a product that are wrong here: cube.drop_vars('mask').",
+            code="all-masked",
         )

@@ -201,5 +201,6 @@ def _reject_baseline_offset(response: EffectiveResponse, msi: np.ndarray) -> Non
     if low <= abs(offset) <= high and np.sign(response.offset).sum() == np.sign(offset) * len(msi):
         raise InvalidPair(
             f"The MSI is a constant {offset:+.3f} reflectance away from what the HSI predicts in every band; expected about 0. Sentinel-2 products since "
-            "processing baseline 04.00 carry an offset of -1000 counts (-0.1): apply it exactly once, then fuse again."
+            "processing baseline 04.00 carry an offset of -1000 counts (-0.1): apply it exactly once, then fuse again.",
+            code="constant-offset",
         )

@@ -173,7 +173,8 @@ def reject_unlike(unexplained: float) -> None:
         raise InvalidPair(
             f"The two images do not show the same thing: at best {100 * max(1 - unexplained, 0):.0f} % of the MSI's variance at the HSI's "
             f"resolution is explained by the HSI; expected more than {100 * (1 - MAX_UNEXPLAINED):.0f} %. "
-            "Check that both show the same place and season, that clouds are masked, and that the georeference is right to a coarse pixel."
+            "Check that both show the same place and season, that clouds are masked, and that the georeference is right to a coarse pixel.",
+            code="not-one-place",
         )
 
 

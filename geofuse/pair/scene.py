@@ -70,16 +70,8 @@ class Scene:
         InvalidPair
             Fewer bands in the HSI than in the MSI, an MSI whose pixels were moved onto its grid, no overlap, swapped images, or a ratio out of range.
         """
-        if hsi.sizes["band"] <= msi.sizes["band"]:
-            raise InvalidPair(
-                f"The HSI has {hsi.sizes['band']} bands and the MSI {msi.sizes['band']}; expected more bands in the HSI. "
-                "Swap the two images, or give the HSI with all its bands."
-            )
-        if CENTRES[0] in msi.coords:
-            raise InvalidPair(
-                "The MSI's pixels do not lie on its grid: it is rotated or mirrored, or a swath. Expected fine pixels on a grid that runs along the axes "
-                "of its CRS; warp it first, with a kernel that keeps detail, e.g. with gdalwarp -r cubicspline."
-            )
+        check_roles(hsi, msi)
+        check_gridded(msi)
         return Scene(hsi, msi, pair_grids(geobox(hsi), geobox(msi), displaced=CENTRES[0] in hsi.coords))
 
     @cached_property
@@ -134,6 +126,36 @@ class Scene:
         ]
 
 
+def check_roles(hsi: xr.DataArray, msi: xr.DataArray) -> None:
+    """Reject an HSI with no more bands than the MSI.
+
+    Raises
+    ------
+    InvalidPair
+    """
+    if hsi.sizes["band"] <= msi.sizes["band"]:
+        raise InvalidPair(
+            f"The HSI has {hsi.sizes['band']} bands and the MSI {msi.sizes['band']}; expected more bands in the HSI. "
+            "Swap the two images, or give the HSI with all its bands.",
+            code="swapped",
+        )
+
+
+def check_gridded(msi: xr.DataArray) -> None:
+    """Reject an MSI whose pixels were moved onto its grid.
+
+    Raises
+    ------
+    InvalidPair
+    """
+    if CENTRES[0] in msi.coords:
+        raise InvalidPair(
+            "The MSI's pixels do not lie on its grid: it is rotated or mirrored, or a swath. Expected fine pixels on a grid that runs along the axes "
+            "of its CRS; warp it first, with a kernel that keeps detail, e.g. with gdalwarp -r cubicspline.",
+            code="msi-not-gridded",
+        )
+
+
 def pixels(image: Any) -> np.ndarray:
     """Values as float32, NaN for infinite ones: arrays of users hold quotients by zero, and one of them would spoil every mean."""
     values = np.asarray(image, np.float32)
@@ -151,7 +173,9 @@ def usable(samples: list[Sample]) -> list[Sample]:
     """
     kept = [s for s in samples if np.isfinite(s.hsi).all(0).sum() >= 4 and np.isfinite(s.msi).all(0).any()]
     if not kept:
-        raise InvalidCube("The two images never hold data in the same place. Check the nodata values and the overlap.")
+        raise InvalidCube(
+            "The two images never hold data in the same place. Check the nodata values and the overlap.", code="no-common-data"
+        )
     if not any(s.positions is None or np.isfinite(s.positions).any() for s in kept):
         raise InvalidCube(
             f"No pixel of the HSI has its true centre within {FARTHEST:g} pixel of the grid's; expected centre_y and centre_x in units of the HSI's CRS. "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geofuse.cube.bands import BandTable, listed
 from geofuse.cube.sampling import constant_bands, typical
 from geofuse.cube.values import NOT_REFLECTANCE
-from geofuse.errors import InvalidPair, NotReflectance
+from geofuse.errors import InputWarning, InvalidPair, NotReflectance
 from geofuse.pair.scene import Scene
 
 # nm that an MSI band may lie beyond the outermost bands of the HSI: about the distance of two of them.
@@ -42,15 +42,16 @@ def without_bands_beyond(scene: Scene) -> Scene:
     if beyond.all():
         raise InvalidPair(
             f"The MSI's bands ({msi.wavelength.min():.4g} to {msi.wavelength.max():.4g} nm) all lie beyond those of the HSI ({low:.4g} to "
-            f"{high:.4g} nm); expected bands that both see. Check the wavelengths of both images."
+            f"{high:.4g} nm); expected bands that both see. Check the wavelengths of both images.",
+            code="no-common-bands",
         )
-    return _without(scene, beyond, f"lie beyond the HSI's {low:.4g} to {high:.4g} nm")
+    return _without(scene, beyond, "bands-beyond", f"lie beyond the HSI's {low:.4g} to {high:.4g} nm")
 
 
 def without_constant_bands(scene: Scene) -> Scene:
     """Leave out MSI bands that hold one and the same number, and make those of the HSI nodata; reads a few pixels of the overlap."""
     hsi, msi = scene.overlap
-    scene = _without(scene, constant_bands(msi), "hold one and the same number everywhere")
+    scene = _without(scene, constant_bands(msi), "constant-bands", "hold one and the same number everywhere")
     return replace(scene, hsi=_emptied(scene.hsi, constant_bands(hsi)))
 
 
@@ -72,11 +73,12 @@ def kept_rows(table: NDArray[Any], msi: xr.DataArray) -> NDArray[Any]:
     return table[known["kept"]] if known and table.ndim and len(table) == known["of"] else table
 
 
-def _without(scene: Scene, useless: NDArray[np.bool_], why: str) -> Scene:
+def _without(scene: Scene, useless: NDArray[np.bool_], code: str, why: str) -> Scene:
     if not useless.any():
         return scene
     names = BandTable.from_cube(scene.msi).names
-    warnings.warn(f"MSI bands left out of the fusion, because they {why}: {listed(np.array(names)[useless])}", UserWarning, stacklevel=4)
+    message = f"MSI bands left out of the fusion, because they {why}: {listed(np.array(names)[useless])}"
+    warnings.warn(InputWarning(message, code), stacklevel=4)
     kept, before = np.flatnonzero(~useless), scene.msi.attrs.get(KEPT_BANDS, {"of": len(names), "kept": list(range(len(names)))})
     msi = scene.msi.isel(band=kept)
     msi.attrs[KEPT_BANDS] = {"of": before["of"], "kept": [before["kept"][k] for k in kept]}
@@ -91,9 +93,8 @@ def _emptied(hsi: xr.DataArray, constant: NDArray[np.bool_]) -> xr.DataArray:
     table = BandTable.from_cube(hsi)
     if (unexpected := constant & table.good).any():  # of the others the product says so itself, and the report lists them
         names = listed(np.array(table.names)[unexpected])
-        warnings.warn(
-            f"HSI bands taken as nodata, because they hold one and the same number everywhere: {names}", UserWarning, stacklevel=4
-        )
+        message = f"HSI bands taken as nodata, because they hold one and the same number everywhere: {names}"
+        warnings.warn(InputWarning(message, "constant-bands"), stacklevel=4)
     emptied = hsi.where(xr.DataArray(~constant, dims="band"))
     emptied = emptied.assign_coords(good=("band", hsi.good.values & ~constant, hsi.good.attrs))
     emptied.attrs, emptied.encoding = dict(hsi.attrs), dict(hsi.encoding)

@@ -9,12 +9,15 @@ import numpy as np
 import xarray as xr
 
 from geofuse.cube import flags
+from geofuse.cube.bands import BandTable
+from geofuse.cube.georef import crs_name
 from geofuse.cube.normalise import MAIN_VARIABLE, REPORT_ATTRIBUTE
 from geofuse.cube.schema import wrap
-from geofuse.cube.sources import SOURCES, both_sources, with_time
+from geofuse.cube.sources import SOURCES, both_sources, source_of, with_time
 from geofuse.pair.scene import Scene
 from geofuse.pipeline.plan import check_knows_errors
 from geofuse.progress import bar
+from geofuse.redact import redacted
 from geofuse.reporting.report import Report
 from geofuse.run.plan import Plan
 
@@ -96,10 +99,32 @@ def _described(scene: Scene, model: Model, planned: Plan, data: Any) -> xr.DataA
     """The fused cube with its report."""
     bands = scene.bands
     named = {"names": list(bands.names), "wavelength_nm": bands.wavelength.tolist(), "good": bands.good.tolist()}
-    report = dict(model.report) | {"method": model.method, "plan": planned.to_dict(), "bands": named}
+    images = redacted({"hsi": _image(scene.hsi), "msi": _image(scene.msi)})
+    images["msi"]["wavelength_nm"] = BandTable.from_cube(scene.msi).wavelength.tolist()
+    report = _of_this_scene(model, scene) | {"method": model.method, "plan": planned.to_dict(), "bands": named, "images": images}
     attrs = {"units": "1", "long_name": "fused surface reflectance", REPORT_ATTRIBUTE: json.dumps(Report(report).to_dict())}
     attrs[SOURCES] = both_sources(scene.hsi, scene.msi)
     return _wrapped(scene, model, data, attrs)
+
+
+def _of_this_scene(model: Model, scene: Scene) -> dict[str, Any]:
+    """What the fit found; without its pictures and spectra where they lie outside of this scene, since the model was fitted on another one."""
+    found, box = dict(model.report), scene.pair.fine
+    shown = found.get("pictures") or {}
+    west, south, east, north = box.boundingbox
+    left, right, bottom, top = shown.get("extent") or (west, east, south, north)
+    tiny = abs(box.resolution.x)
+    inside = left >= west - tiny and right <= east + tiny and bottom >= south - tiny and top <= north + tiny
+    if shown and not (inside and shown.get("crs") == crs_name(box.crs.proj)):  # type: ignore[union-attr]
+        for key in ("pictures", "spectra"):
+            found.pop(key, None)
+        found["fitted_elsewhere"] = True
+    return found
+
+
+def _image(cube: xr.DataArray) -> dict[str, Any]:
+    """What is known of one of the two images, in plain values."""
+    return source_of(cube) | {"sensor": cube.encoding.get("sensor"), "bands": cube.sizes["band"]}
 
 
 def _wrapped(scene: Scene, model: Model, data: Any, attrs: dict[str, Any]) -> xr.DataArray:

@@ -11,35 +11,39 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pystac
-from filelock import FileLock, Timeout
 
-from geofuse.errors import GeofuseError, InvalidInput, InvalidOutput, UnfinishedWork
+from geofuse.errors import GeofuseError, InvalidCube, InvalidInput, UnfinishedWork
 from geofuse.io.read.access import Access, accessing
-from geofuse.io.read.fingerprint import file_sha256, fingerprint
+from geofuse.io.read.fingerprint import file_sha256
 from geofuse.io.read.gdal import is_address
-from geofuse.io.read.http import stamp
+from geofuse.io.read.remote import forget
+from geofuse.io.write.folders import Check, Folder
 from geofuse.io.write.vrt import software
 from geofuse.io.write.workspace import folder_of
 from geofuse.pair.masking import check_masked
+from geofuse.pipeline.inputs import check_assets, server_stamp
 from geofuse.pipeline.job import DTYPES, Job
 from geofuse.pipeline.plan import check_register, check_seed, check_train_seconds
-from geofuse.pipeline.states import DONE, FAILED, WAITING, State, read_state
+from geofuse.pipeline.states import DONE, FAILED, State, read_state, read_states
 from geofuse.pipeline.workers import in_processes
 from geofuse.progress import bar
 from geofuse.redact import redact, redacted
+from geofuse.stac.attribution import UNKNOWN, Attribution
 from geofuse.stac.collection import stub, write_collection
+from geofuse.stac.origins import Origins
 from geofuse.stac.pairs import Candidate, Pair
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-_LOCK, _LOG = ".lock", "log.jsonl"
+_LOG = "log.jsonl"
+UNCHECKED = "done before; whether its inputs changed since is not known"
 # What decides about how a result is made, and not about the result.
 _HOW = {"memory", "progress", "device", "tile"}
 
@@ -49,30 +53,43 @@ class Task:
     """One pair, and all that is needed to make it, in this or in another process."""
 
     pair: Pair
-    output: Path
+    folder: Folder
     options: Mapping[str, Any] = field(default_factory=dict)
+    attribution: Attribution = UNKNOWN
+
+    @property
+    def _placed(self) -> tuple[Path, str | None]:
+        return self.folder.place(f"{self.pair.id}/{self.pair.id}.tif")
+
+    @property
+    def place(self) -> Path:
+        """Where the image is made."""
+        return self._placed[0]
 
     def job(self) -> Job:
         """The job, of two items as they were found."""
-        folder, name = self.output / self.pair.id, self.pair.id
+        name, place = self.pair.id, self.place
         return Job(
             _item(self.pair.hsi),
             _item(self.pair.msi),
-            folder / f"{name}.tif",
-            reports=(folder / f"{name}_report.json",),
-            save_model=folder / f"{name}.safetensors",
-            thumbnail=folder / f"{name}.png",
-            collection=stub(self.output),
+            place,
+            remote=self._placed[1],
+            publishes_all=True,
+            reports=(place.with_name(f"{name}_report.json"),),
+            save_model=place.with_suffix(".safetensors"),
+            thumbnail=place.with_suffix(".png"),
+            overview=place.with_name(f"{name}_overview.png"),
+            attribution=self.attribution,
+            collection=stub(place.parent.parent),
             overwrite=True,
             **{"progress": False} | dict(self.options),
         )
 
     def key(self, job: Job) -> str:
-        """Checksum of all that decides about the result: options, items, the files that they name, and the version."""
+        """Checksum of all that decides about the result, but for what servers say: options, items, the files that they name, and the version."""
         options = {key: _plain(value) for key, value in self.options.items() if key not in _HOW}
-        files = [_file(file, self.pair.access) for file in job.input_files]
         items = [hashlib.sha256(side.stored.packed).hexdigest() for side in (self.pair.hsi, self.pair.msi)]
-        return hashlib.sha256(json.dumps([software(), options, items, files], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([software(), options, items, job.inputs], sort_keys=True).encode()).hexdigest()
 
 
 def _item(side: Candidate) -> pystac.Item:
@@ -88,12 +105,6 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _file(file: str, access: Access) -> Any:
-    """What changes when a file does: a server says that in the headers of a response."""
-    known = fingerprint(file)
-    return known | {"server": stamp(file, access)} if file.lower().startswith(("http://", "https://")) else known
-
-
 def run_task(task: Task) -> State:
     """Make one pair, unless this very result is there; whatever goes wrong becomes the reason of its state.
 
@@ -103,24 +114,42 @@ def run_task(task: Task) -> State:
         The pair is waiting then.
     """
     pair, began = task.pair, time.monotonic()
-    before = read_state(task.output / pair.id)
-    state = State(pair.id, pair.hsi.id, pair.msi.id, reason=pair.reason)
+    state, cache = State.of(pair), task.place.parent
+    job: Job | None = None
+    forget(cache)  # what a run that was killed has left
     try:
-        with accessing(pair.access), warnings.catch_warnings():
+        before = read_state(task.folder, pair.id)
+        with accessing(replace(pair.access, cache=cache)), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the report has those that matter
             job = task.job()
-            state = replace(state, key=task.key(job))
-            same = before is not None and before.key == state.key
-            if before is not None and same and replace(job, overwrite=False).is_done():
-                return before if before.state == DONE else _made(state, began, job).write(task.output)
-            state.write(task.output)
+            state, same, unknown = _compared(task, job, state, before)
+            if before is not None and same and job.is_made():
+                if before.state == DONE:
+                    return replace(before, reason=f"{UNCHECKED} ({unknown})") if unknown else before
+                return _made(task, state, began).write(task.folder)
+            state.write(task.folder)
+            check_assets((job.hsi, job.msi), job.input_files)  # type: ignore[arg-type]
             _run(job)
-        return _made(state, began, job).write(task.output)
+        return _made(task, state, began).write(task.folder)
     except KeyboardInterrupt:
-        replace(state, seconds=None).write(task.output)
+        replace(state, seconds=None).write(task.folder)
         raise
     except Exception as error:
-        return replace(state, state=FAILED, reason=_reason(error), seconds=_since(began)).write(task.output)
+        return _kept(replace(state, state=FAILED, reason=_reason(error), seconds=_since(began)), task.folder)
+    finally:
+        forget(cache)
+        if job is not None:
+            job.destination.cleanup()
+
+
+def _compared(task: Task, job: Job, state: State, before: State | None) -> tuple[State, bool, str]:
+    """The state with its key, whether it is that of the result before, and why a server did not say so."""
+    key = task.key(job)
+    try:
+        whole = f"{key} {server_stamp(job.input_files, task.pair.access)}"
+        return replace(state, key=whole), before is not None and before.key == whole, ""
+    except InvalidCube as error:  # what is done stays so, and what is not says it itself
+        return replace(state, key=key), before is not None and before.key.partition(" ")[0] == key, _reason(error)
 
 
 def _run(job: Job) -> None:
@@ -133,9 +162,16 @@ def _run(job: Job) -> None:
         job.run()
 
 
-def _made(state: State, began: float, job: Job) -> State:
+def _kept(state: State, folder: Folder) -> State:
+    """Write how a pair failed; where that cannot be written either, the batch still says it."""
+    with suppress(OSError):
+        return state.write(folder)
+    return state
+
+
+def _made(task: Task, state: State, began: float) -> State:
     """The state of a pair that is there, with the scores of its report."""
-    report = json.loads(job.reports[0].read_text(encoding="utf-8"))
+    report = json.loads(next(iter(task.folder.read([f"{task.pair.id}/{task.pair.id}_report.json"]))) or b"{}")
     validation: dict[str, Any] = next((row for row in report.get("validation") or () if row.get("method") == report.get("method")), {})
     scores = {key: value for key, value in validation.items() if isinstance(value, int | float)}
     residuals = {key: value for key, value in (report.get("residuals") or {}).items() if isinstance(value, int | float)}
@@ -180,14 +216,14 @@ def checked_options(options: Mapping[str, Any], jobs: int) -> None:
 
 
 def run_batch(
-    pairs: Sequence[Pair], output: Path, options: Mapping[str, Any], *, jobs: int = 1, progress: bool = True, left: Sequence[Any] = ()
+    pairs: Sequence[Pair], folder: Folder, options: Mapping[str, Any], *, jobs: int = 1, progress: bool = True, left: Sequence[Any] = ()
 ) -> list[State]:
     """Make all pairs, and the collection of all that is there.
 
     Parameters
     ----------
     pairs : sequence of Pair
-    output : pathlib.Path
+    folder : Folder
         The batch folder; pairs of earlier runs stay in it.
     options : mapping
         Fields of `geofuse.pipeline.job.Job`.
@@ -207,6 +243,8 @@ def run_batch(
     ------
     InvalidOutput
         Another batch works in the folder, or it cannot be made.
+    RunError
+        Another batch took over a folder in object storage.
     InvalidInput
         Several jobs, and a ``patch_url`` that cannot be sent to other processes.
     KeyboardInterrupt
@@ -215,26 +253,30 @@ def run_batch(
     jobs = min(jobs, max(1, len(pairs)))
     if jobs > 1:
         _check_sendable(pairs[0].access)
-    with _locked(output), _logged(output) as log, bar(len(pairs), desc="pairs", unit="pair", enabled=progress) as steps:
+    with folder.locked() as check, _logged(folder) as log, bar(len(pairs), desc="pairs", unit="pair", enabled=progress) as steps:
         log("start", pairs=len(pairs), left=len(left), jobs=jobs, options={key: str(value) for key, value in options.items()})
         for name, reason in left:
             log("left", hsi=name, reason=reason)
-        _announce(pairs, output)
+        _announce(pairs, folder)
         shared = dict(options)
         if jobs > 1 and "memory" in shared:
             shared["memory"] = shared["memory"] // jobs
-        tasks = (Task(pair, output, shared) for pair in pairs)
+        origins = Origins()
+        tasks = (Task(pair, folder, shared, origins.of(pair)) for pair in pairs)
         made: dict[str, State] = {}
         try:
             for state in map(run_task, tasks) if jobs == 1 else in_processes(tasks, jobs):
                 made[state.id] = state
+                if state.reason.startswith(UNCHECKED):
+                    warnings.warn(f"{state.id}: {state.reason}", UserWarning, stacklevel=2)
                 log(state.state, **{key: value for key, value in vars(state).items() if key not in ("state", "key")})
                 _tell(steps, state, progress)
+                check()
         except KeyboardInterrupt:
             log("interrupted", done=len(made))
             raise KeyboardInterrupt(f"{len(made)} of {len(pairs)} pairs were looked at; run the same again for the rest") from None
         finally:
-            _collect(output, log)
+            _collect(folder, log, check)
         states = [made[pair.id] for pair in pairs]
         log("end", counts=Counter(state.state for state in states))
     return states
@@ -249,20 +291,22 @@ def _check_sendable(access: Access) -> None:
         ) from None
 
 
-def _collect(output: Path, log: Callable[..., None]) -> None:
+def _collect(folder: Folder, log: Callable[..., None], check: Check) -> None:
     """Write the collection; what keeps it from being written must not take the place of how the pairs went."""
     try:
-        write_collection(output)
+        check()
+        write_collection(folder)
     except Exception as error:
         log("collection", error=_reason(error))
-        warnings.warn(f"the collection of {output} could not be written: {_reason(error)}", UserWarning, stacklevel=3)
+        warnings.warn(f"the collection of {folder} could not be written: {_reason(error)}", UserWarning, stacklevel=3)
 
 
-def _announce(pairs: Sequence[Pair], output: Path) -> None:
+def _announce(pairs: Sequence[Pair], folder: Folder) -> None:
     """Let pairs that are new wait."""
+    known = {state.id for state in read_states(folder, [pair.id for pair in pairs])}
     for pair in pairs:
-        if read_state(output / pair.id) is None:
-            State(pair.id, pair.hsi.id, pair.msi.id, WAITING, pair.reason).write(output)
+        if pair.id not in known:
+            State.of(pair).write(folder)
 
 
 def _tell(steps: tqdm[Any], state: State, progress: bool) -> None:
@@ -273,29 +317,12 @@ def _tell(steps: tqdm[Any], state: State, progress: bool) -> None:
 
 
 @contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output / _LOCK, timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise InvalidOutput(f"Another batch works in {output}; wait for it, stop it, or give another folder.") from None
-    except OSError as error:
-        raise InvalidOutput(f"The batch folder {output} cannot be made or written to ({error.strerror}); choose another one.") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _logged(output: Path) -> Iterator[Any]:
+def _logged(folder: Folder) -> Iterator[Any]:
     """Write events to the log of the folder, one JSON object a line."""
-    with (output / _LOG).open("a", encoding="utf-8") as file:
+    with folder.appending(_LOG) as append:
 
         def log(event: str, **about: Any) -> None:
             now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            file.write(json.dumps({"time": now, "event": event} | redacted(about)) + "\n")
-            file.flush()
+            append(json.dumps({"time": now, "event": event} | redacted(about)))
 
         yield log

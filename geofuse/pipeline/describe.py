@@ -5,25 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
-from geofuse.cube.bands import BandTable
-from geofuse.cube.georef import crs_name
 from geofuse.methods.base import Describes, PerBand
 from geofuse.model import Model
 from geofuse.pair.diagnostics import pair_warnings
 from geofuse.pair.prepare import PreparedPair
 from geofuse.pair.registration import Registration
-from geofuse.pair.scene import Scene
-from geofuse.reporting.pictures import SIDE, excerpt
+from geofuse.pair.response import EffectiveResponse
 
 ARROWS = 12  # along each side of the map of a displacement field
 
 
-def describe(prepared: PreparedPair, model: Model) -> dict[str, Any]:
-    """What the fit found, in plain JSON values."""
+def describe(prepared: PreparedPair, model: Model, prior: np.ndarray | None = None) -> dict[str, Any]:
+    """What the fit found, in plain JSON values; ``prior`` is what the files say of the response, (M, B), rows of zeros where nothing is known."""
     geometry, response = prepared.geometry, prepared.response
     used = {"hsi": model.filled, "msi": np.ones(len(response.matrix), bool) if prepared.screen is None else prepared.screen.msi_bands}
+
+    def among_all(matrix: np.ndarray) -> np.ndarray:
+        return _among(used["hsi"], _among(used["msi"], matrix, 0.0, axis=0), 0.0)
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -44,12 +43,17 @@ def describe(prepared: PreparedPair, model: Model) -> dict[str, Any]:
             "true_centres": prepared.pair.displaced,
         },
         "response": {
-            "matrix": _plain(_among(used["hsi"], _among(used["msi"], response.matrix, 0.0, axis=0), 0.0)),
+            "matrix": _plain(among_all(response.matrix)),
             "offset": PerBand("msi", response.offset),
             "method": response.method,
-            **({"prior": response.prior, "moved": PerBand("msi", response.moved)} if response.moved is not None else {}),
+            **(
+                {"prior": response.prior, "moved": PerBand("msi", response.moved)}
+                | ({} if prior is None else {"prior_matrix": _plain(among_all(prior).round(6))})
+                if response.moved is not None
+                else {}
+            ),
         },
-        "residuals": residuals_of(prepared, model),
+        "radiometry": _radiometry(response),
         "disagreement": _disagreement(prepared),
         "noise": {},
         "coregistration": {},
@@ -65,6 +69,17 @@ def describe(prepared: PreparedPair, model: Model) -> dict[str, Any]:
         found["warnings"] += model.fitted.warnings(prepared, names)
     described: dict[str, Any] = plain(found)
     return described
+
+
+def _radiometry(response: EffectiveResponse) -> dict[str, Any]:
+    """Gain and offset of the MSI: towards what its response makes of the HSI; where none is known they are part of what was estimated."""
+    found = response.radiometry
+    if found is None:
+        gain = response.matrix.sum(1)
+        return {"against": None, "gain": PerBand("msi", gain), "offset": PerBand("msi", response.offset)}
+    figures = {"gain": found.gain, "offset": found.offset, "gain_error": found.gain_error, "offset_error": found.offset_error}
+    rounded = {key: PerBand("msi", np.round(values, 5)) for key, values in figures.items()}
+    return {"against": response.prior or response.method, **rounded, "applied": PerBand("msi", found.applied)}
 
 
 def _local(geometry: Registration) -> dict[str, Any]:
@@ -90,39 +105,11 @@ def _disagreement(prepared: PreparedPair) -> dict[str, Any]:
     return found
 
 
-def picture(scene: Scene, prepared: PreparedPair, model: Model) -> dict[str, Any]:
-    """Coarse, fine and fused pixels of the middle of the first window of the sample, small and as plain values; see `excerpt`."""
-    patch, sample = prepared.patches[0], prepared.samples[0]
-    inner = tuple(slice(max(0, (n - SIDE) // 2), max(0, (n - SIDE) // 2) + min(n, SIDE)) for n in sample.fine.shape)
-    tables = scene.bands, BandTable.from_cube(scene.msi)
-    if prepared.screen is not None:
-        tables = tables[0].take(np.flatnonzero(prepared.screen.hsi_bands)), tables[1].take(np.flatnonzero(prepared.screen.msi_bands))
-    red_green_blue, own = (list(table.rgb()) for table in tables)
-    rows, cols = (np.arange(part.start, part.stop) + first for part, first in zip(inner, (sample.fine.top, sample.fine.left), strict=True))
-    at = prepared.pair.to_coarse(*np.meshgrid(rows.astype(float), cols.astype(float), indexing="ij"))
-    nearest = tuple(
-        np.clip(np.rint(a).astype(int) - first, 0, n - 1)
-        for a, first, n in zip(at, (sample.coarse.top, sample.coarse.left), sample.coarse.shape, strict=True)
-    )
-    fused = model.fuse_patch(patch, (inner[0], inner[1])).cpu().numpy()[red_green_blue]
-    msi = sample.msi[:, *inner][own]
-    box = prepared.pair.fine[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    left, bottom, right, top = box.boundingbox
-    crs = box.crs.proj  # type: ignore[union-attr]
-    shown = excerpt(
-        sample.hsi[red_green_blue][:, *nearest],
-        msi,
-        np.where(np.isfinite(msi).all(0), fused, np.nan),
-        (left, right, bottom, top),
-        crs_name(crs),
-    )
-    return shown | {"metres": 0.0 if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor)}
-
-
 def _among(bands: np.ndarray, values: np.ndarray, absent: float = np.nan, axis: int = -1) -> np.ndarray:
-    """Values of the bands in use (along one axis) at their places among all bands."""
+    """Values of the bands in use (along one axis) at their places among all bands; flags are not set of the others."""
     if bands.all():
         return values
+    absent = False if values.dtype == bool else absent
     out = np.full([len(bands) if k == axis % values.ndim else n for k, n in enumerate(values.shape)], absent)
     np.moveaxis(out, axis, -1)[..., bands] = np.moveaxis(values, axis, -1)
     return out
@@ -134,22 +121,3 @@ def _plain(values: np.ndarray) -> list[Any]:
     plain[np.isnan(values)] = None
     found: list[Any] = plain.tolist()
     return found
-
-
-def residuals_of(prepared: PreparedPair, model: Model) -> dict[str, float]:
-    """How well the fused sample explains both observations: relative root-mean-square errors over observed pixels."""
-    totals = np.zeros(4)
-    for patch in prepared.patches[:2]:  # two windows show it as well as twenty
-        fused = model.fuse_patch(patch)
-        used = patch.psf.observed > 0
-        seen = patch.psf.forward(torch.nan_to_num(fused))[:, used]
-        matrix = torch.as_tensor(prepared.response.matrix, dtype=fused.dtype, device=fused.device)
-        offset = torch.as_tensor(prepared.response.offset, dtype=fused.dtype, device=fused.device)
-        valid = patch.msi_valid & torch.isfinite(fused).all(0)
-        msi = (matrix @ fused[:, valid]) + offset[:, None]
-        hsi, truth = patch.hsi[:, used], patch.msi[:, valid]
-        totals += [float(v) for v in ((seen - hsi).square().sum(), hsi.square().sum(), (msi - truth).square().sum(), truth.square().sum())]
-    return {
-        "hsi_rel_rmse": float(np.sqrt(totals[0] / max(totals[1], 1e-20))),
-        "msi_rel_rmse": float(np.sqrt(totals[2] / max(totals[3], 1e-20))),
-    }

@@ -30,7 +30,8 @@ from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.scene import Sample, Scene, usable
 from geofuse.pair.screen import fit_screen
 from geofuse.pair.srf import nominal_response, response_table
-from geofuse.pipeline.describe import describe, picture
+from geofuse.pipeline.describe import describe
+from geofuse.pipeline.evidence import evidence, residuals_of
 from geofuse.pipeline.plan import check_register, check_seed, check_train_seconds
 from geofuse.progress import bar
 from geofuse.run.device import full_precision, torch_device
@@ -95,8 +96,9 @@ def fit_scene(scene: Scene, settings: Settings) -> Model:
         if settings.uncertainty:
             tick("calibrating uncertainty")
             model = with_uncertainty(model, prepared, validation_sample(scene, prepared), settings)
-        report = describe(prepared, model) | {"validation": table, "seed": settings.seed}
-        report |= {"method_asked": settings.method, "pictures": picture(scene, prepared, model)}
+        report = describe(prepared, model, settings.srf_prior) | {"validation": table, "seed": settings.seed}
+        residuals, misfit = residuals_of(prepared, model)
+        report |= {"method_asked": settings.method, "residuals": residuals} | evidence(scene, prepared, model, misfit)
     report["seconds"] = {"fit": round(time.monotonic() - start, 2)}
     return replace(model, report=report)
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import dask
 import xarray as xr
 
-from geofuse.cube.flags import shares
 from geofuse.cube.sampling import check_storable
 from geofuse.cube.values import StoredType
 from geofuse.errors import InvalidInput, InvalidOutput, NotReflectance, RunError
@@ -40,11 +39,12 @@ from geofuse.pair.scene import Scene
 from geofuse.pipeline import apply
 from geofuse.pipeline.pair import checked_pair, pair
 from geofuse.pipeline.plan import plan_scene
-from geofuse.pipeline.record import make_report, shown_of, write_further, write_record
+from geofuse.pipeline.record import make_report, valid_of, write_further, write_record
 from geofuse.reporting.report import Report
 from geofuse.run.plan import DEFAULT_MEMORY, Plan
 from geofuse.run.scheduling import started
 from geofuse.run.usage import Clock
+from geofuse.stac.attribution import UNKNOWN, Attribution
 from geofuse.stac.footprint import footprint
 
 if TYPE_CHECKING:
@@ -92,8 +92,14 @@ class Job:
     save_model: Path | None = None
     thumbnail: Path | None = None
     """A small picture (.png) to make."""
+    overview: Path | None = None
+    """A larger one."""
     collection: pystac.Collection | None = None
     """That the item belongs to."""
+    publishes_all: bool = False
+    """Reports, model and pictures go where the output goes, too."""
+    attribution: Attribution = UNKNOWN
+    """Licence and providers of the inputs."""
 
     @property
     def item_path(self) -> Path:
@@ -122,8 +128,8 @@ class Job:
 
     @property
     def further(self) -> tuple[Path, ...]:
-        """The files that are made of the result, and stay on this machine."""
-        return (*self.reports, *(path for path in (self.save_model, self.thumbnail) if path is not None))
+        """The files that are made of the result; they stay on this machine unless all is published."""
+        return (*self.reports, *(path for path in (self.save_model, self.thumbnail, self.overview) if path is not None))
 
     @property
     def input_files(self) -> list[str]:
@@ -142,9 +148,9 @@ class Job:
 
     @property
     def _beside(self) -> list[Destination]:
-        """Where the layers go, and the item; reports stay on this machine."""
-        item = [self.destination.beside(self.item_path)] if self.stac else []
-        return [*(self.destination.beside(path, self.format) for path in self.layers), *item]
+        """Where all goes that lies beside the output and does not stay on this machine."""
+        files = (*(self.further if self.publishes_all else ()), *((self.item_path,) if self.stac else ()))
+        return [*(self.destination.beside(path, self.format) for path in self.layers), *map(self.destination.beside, files)]
 
     @cached_property
     def _hsi_files(self) -> list[str]:
@@ -236,13 +242,14 @@ class Job:
             clock.lap("apply")
             receipt = staged.finish({RUN_TAG: run}, self.progress)
             self._check_unchanged(command)
+            valid = valid_of(staged.quality)
             counts = write_quality_once(staged, work, self.quality_path)
             staged.publish()
             clock.lap("write")
-            report = make_report(self, fused, receipt, clock, shares(counts), shown_of(staged.quality))
+            report = make_report(self, scene, fused, receipt, clock, staged, counts)
             written = list(write_further(self, report, model))
             if self.stac:
-                write_record(self, report, scene.hsi, scene.msi, written)
+                write_record(self, report, scene.hsi, scene.msi, written, valid)
             destination.publish(receipt.sha256, run)  # first: who finds the item shall find what it describes
             for place in self._beside:
                 place.publish(run=run)
@@ -260,9 +267,13 @@ class Job:
 
         The output says which command made it: a checksum of the options and the inputs, as they are. Reports, model and thumbnail must be there.
         """
-        if self.overwrite or (self.resume and folder_of(self.output.absolute()).exists()):
+        return not self.overwrite and self.is_made()
+
+    def is_made(self) -> bool:
+        """As `is_done`, also where the output may be overwritten."""
+        if self.resume and folder_of(self.output.absolute()).exists():
             return False
-        if not all(path.exists() for path in self.further):
+        if not self.publishes_all and not all(path.exists() for path in self.further):
             return False
         run = self._run(self._command())
         return all(place.exists(run) for place in (self.destination, *self._beside))
@@ -276,7 +287,7 @@ class Job:
         """All that the user decides about the pixels: the options, and the inputs as they are now."""
         return {
             "software": software(),
-            **self._inputs(),
+            **self.inputs,
             "bands": [self.hsi_bands, self.msi_bands, self.msi_resolution],
             "method": self.method,
             "seed": self.seed,
@@ -286,6 +297,11 @@ class Job:
             "uncertainty": self.uncertainty,
             "masked": self.masked,
         }
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """The inputs as they were when they were first asked for."""
+        return self._inputs()
 
     def _inputs(self) -> dict[str, Any]:
         return {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from geofuse.io.write.folders import Folder
 from geofuse.redact import redact, redacted
+
+if TYPE_CHECKING:
+    from geofuse.stac.pairs import Pair
 
 Progress = Literal["done", "failed", "waiting"]
 DONE: Progress = "done"
@@ -54,30 +56,38 @@ class State:
         """What ``geofuse batch status --json`` says of it."""
         return {"id": self.id, "state": self.state, "reason": self.reason, "seconds": self.seconds}
 
-    def write(self, output: Path) -> State:
+    @classmethod
+    def of(cls, pair: Pair, state: Progress = WAITING, reason: str | None = None) -> State:
+        """That of a pair; the reason is why it was paired, by default."""
+        return cls(pair.id, pair.hsi.id, pair.msi.id, state, pair.reason if reason is None else reason)
+
+    def write(self, folder: Folder) -> State:
         """Write it into the folder of the pair, complete or not at all."""
-        folder = output / self.id
-        folder.mkdir(exist_ok=True)
-        part = folder / f".{_FILE}.part"
         safe = replace(self, reason=redact(self.reason)[:_LONGEST], scores=redacted(self.scores))
-        part.write_text(json.dumps(asdict(safe), indent=1), encoding="utf-8")
-        os.replace(part, folder / _FILE)
+        folder.write(f"{self.id}/{_FILE}", json.dumps(asdict(safe), indent=1).encode())
         return safe
 
 
-def read_state(folder: Path) -> State | None:
-    """The state of the pair of a folder; None where it is none."""
-    try:
-        values = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        state = State(**{key: values[key] for key in State.__dataclass_fields__})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return state if state.state in (DONE, FAILED, WAITING) and state.id == folder.name else None
+def read_state(folder: Folder, name: str) -> State | None:
+    """The state of a pair of a batch folder; None where it has none."""
+    return _parsed(next(iter(folder.read([f"{name}/{_FILE}"]))), name)
 
 
-def read_states(output: Path) -> Iterator[State]:
-    """The states of all pairs of a batch folder, by name."""
-    for folder in sorted(path for path in output.iterdir() if path.is_dir()):
-        state = read_state(folder)
+def read_states(folder: Folder, names: Iterable[str] | None = None) -> Iterator[State]:
+    """The states of pairs of a batch folder: of all, by name, or of those that are named, as far as they have one."""
+    if names is None:
+        names = [name.removesuffix(f"/{_FILE}") for name in folder.names() if name.endswith(f"/{_FILE}")]
+    names = list(names)
+    for name, content in zip(names, folder.read(f"{name}/{_FILE}" for name in names), strict=True):
+        state = _parsed(content, name)
         if state is not None:
             yield state
+
+
+def _parsed(content: bytes | None, name: str) -> State | None:
+    try:
+        values = json.loads(content or b"")
+        state = State(**{key: values[key] for key in State.__dataclass_fields__})
+    except (ValueError, KeyError, TypeError):
+        return None
+    return state if state.state in (DONE, FAILED, WAITING) and state.id == name else None

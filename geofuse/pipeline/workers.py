@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -63,9 +64,8 @@ class _Worker:
             return state
         except (EOFError, OSError):
             self.process.join()
-            pair = task.pair
             reason = f"its process died (exit status {self.process.exitcode}), such as for want of memory; run again with fewer jobs"
-            return State(pair.id, pair.hsi.id, pair.msi.id, FAILED, reason).write(task.output)
+            return State.of(task.pair, FAILED, reason).write(task.folder)
 
     def end(self) -> None:
         self.pipe.close()  # at which it ends, unless it is at work
@@ -77,12 +77,22 @@ class _Worker:
 def _serve(pipe: Connection[Any, Any]) -> None:
     """Work on tasks until there are no more, in a process of its own."""
     import signal
+    import threading
 
     from geofuse.pipeline.batch import run_task
     from geofuse.run.allocator import keep_freed_memory
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the batch ends its processes itself
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
-    with suppress(EOFError):
+    with suppress(EOFError, OSError):
         while True:
             pipe.send(run_task(pipe.recv()))
+
+
+def _end_with_parent() -> None:
+    """End when the batch does, however it ended: it may be run again at once, and the pair at work is no longer this process's."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -17,8 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from geofuse.cube.bands import drawn
+from geofuse.pair.grid import Axis
+from geofuse.pair.psf.weights import GAUSSIAN, banded_psf
 
-INK, FAINT, MAIN, OTHER, BASELINE = "#22313f", "#d9dee3", "#1b7f8c", "#e07b39", "#a9b4bd"
+INK, FAINT, MAIN, OTHER, BASELINE = "#22313f", "#d5dbe1", "#0067a3", "#b85000", "#a9b4bd"
+"""Those of the style sheet: what is fused is MAIN, what is coarse OTHER."""
+
+_PAGE_DPI = 96
+MOST_REACH = 200  # fine pixels: reports come from anywhere
 
 Draw = Callable[[Axes, Mapping[str, Any]], None]
 
@@ -40,8 +46,10 @@ def panels(report: Mapping[str, Any]) -> list[tuple[str, str, Draw]]:
     found: list[tuple[bool, str, str, Draw]] = [
         (bool(scored(report)), "validation", "Test on this scene one resolution step down: higher is better", _draw_validation),
         (bool(_dict(report, "response").get("matrix")), "response", "Effective response, as this pair shows it", _draw_response),
+        (bool(_dict(report, "geometry").get("psf_sigma_yx_px")), "psf", "Point spread of a hyperspectral pixel, and its shift", _draw_psf),
         (bool(disagreement.get("per_band")), "disagreement", "Where the two images disagree, by band", _draw_disagreement),
         (bool(disagreement.get("map")), "map", "Where the two images disagree, on the ground", _draw_map),
+        (bool(_dict(disagreement, "only_one_image").get("map")), "only-one-image", "What only one of the two images shows", _draw_only_one),
         (bool(_dict(_dict(report, "geometry"), "local").get("arrows")), "local", "Local displacement of the two images", _draw_local),
         (bool(noise.get("hsi_sigma") or noise.get("msi_sigma")), "noise", "Estimated noise", _draw_noise),
     ]
@@ -71,11 +79,38 @@ def draw_all(report: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def to_data_uri(figure: Figure) -> str:
-    """Return the figure as a PNG inside a `data:` address; the same figure gives the same text."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+class Picture(NamedTuple):
+    """A drawn figure, ready to stand in a page."""
+
+    address: str
+    """A ``data:`` address."""
+    width: int
+    height: int
+    """Pixels of the page, so that type is of one size in all figures."""
+
+
+def to_picture(figure: Figure, kind: str = "png") -> Picture:
+    """Store a figure; the same figure gives the same text.
+
+    Parameters
+    ----------
+    figure : Figure
+    kind : {"png", "jpeg"}
+        Drawings are stored in 256 colours (PNG), photographs as JPEG.
+    """
+    from PIL import Image
+
+    stream, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(stream, format="png", bbox_inches="tight", pad_inches=0.05)
+    with Image.open(stream) as image:
+        full = image.convert("RGB")
+    if kind == "jpeg":
+        full.save(small, "JPEG", quality=88, optimize=True)
+    else:
+        full.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    address = f"data:image/{kind};base64," + base64.b64encode(small.getvalue()).decode("ascii")
+    width, height = (round(size * _PAGE_DPI / figure.dpi) for size in full.size)
+    return Picture(address, width, height)
 
 
 def scored(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -93,19 +128,19 @@ def _dict(report: Mapping[str, Any], key: str) -> dict[str, Any]:
     return report.get(key) or {}
 
 
-def _numbers(values: Any) -> np.ndarray:
+def numbers(values: Any) -> np.ndarray:
     """Floats from a plain list, None becoming NaN, which matplotlib leaves out."""
     return np.array([np.nan if v is None else v for v in values or []], dtype=float)
 
 
-def _wavelengths(report: Mapping[str, Any]) -> np.ndarray:
+def wavelengths_of(report: Mapping[str, Any]) -> np.ndarray:
     """Centres of the hyperspectral bands in nm."""
-    return _numbers(_dict(report, "bands").get("wavelength_nm"))
+    return numbers(_dict(report, "bands").get("wavelength_nm"))
 
 
 def _band_axis(report: Mapping[str, Any], count: int, ax: Axes) -> np.ndarray:
     """Wavelengths where the report knows them for every band of this quantity, otherwise band numbers."""
-    wavelengths = _wavelengths(report)
+    wavelengths = wavelengths_of(report)
     if len(wavelengths) == count and np.isfinite(wavelengths).all():
         ax.set_xlabel("wavelength (nm)")
         return wavelengths
@@ -113,17 +148,18 @@ def _band_axis(report: Mapping[str, Any], count: int, ax: Axes) -> np.ndarray:
     return np.arange(1, count + 1)
 
 
-def _msi_centres(report: Mapping[str, Any]) -> np.ndarray:
+def msi_centres(report: Mapping[str, Any]) -> np.ndarray:
     """Centres of gravity of the effective responses, in nm: where on the axis the bands of the MSI belong."""
-    wavelengths = _wavelengths(report)
-    matrix = np.array([_numbers(row) for row in _dict(report, "response").get("matrix") or []])
+    wavelengths = wavelengths_of(report)
+    matrix = np.array([numbers(row) for row in _dict(report, "response").get("matrix") or []])
     if matrix.ndim != 2 or matrix.shape[1] != len(wavelengths) or not np.isfinite(wavelengths).all():
         return np.array([])
     weights = np.nan_to_num(matrix) ** 2  # squared, so that small weights far away do not pull the centre
     return weights @ wavelengths / np.maximum(weights.sum(axis=1), 1e-30)
 
 
-def _plain(ax: Axes) -> None:
+def plain_axes(ax: Axes) -> None:
+    """Axes without what distracts: two spines, a faint grid."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(BASELINE)
     ax.tick_params(colors=INK, labelsize=9)
@@ -135,15 +171,15 @@ def _plain(ax: Axes) -> None:
 
 def _draw_validation(ax: Axes, report: Mapping[str, Any]) -> None:
     rows = scored(report)[::-1]
-    psnr = _numbers([row["psnr_db"] for row in rows])
-    colours = [MAIN if row is rows[-1] else BASELINE if is_baseline(row) else "#7fb8bf" for row in rows]
+    psnr = numbers([row["psnr_db"] for row in rows])
+    colours = [MAIN if row is rows[-1] else BASELINE if is_baseline(row) else "#7fb2d0" for row in rows]
     ax.barh(range(len(rows)), psnr, color=colours, height=0.68)
     for at, row in enumerate(rows):
         sam = "" if row.get("sam_deg") is None else f", SAM {row['sam_deg']:.2f}°"
         ax.annotate(
             f"{row['psnr_db']:.2f} dB{sam}", (row["psnr_db"], at), (4, 0), textcoords="offset points", va="center", fontsize=9, color=INK
         )
-    _plain(ax)
+    plain_axes(ax)
     ax.grid(visible=False)
     ax.set_yticks(range(len(rows)), [_escape(row.get("method", "?")) for row in rows])
     # Bars of decibels have no natural zero: start below the worst, and leave space for the figures on the right.
@@ -153,8 +189,9 @@ def _draw_validation(ax: Axes, report: Mapping[str, Any]) -> None:
 
 
 def _draw_response(ax: Axes, report: Mapping[str, Any]) -> None:
-    matrix = [_numbers(row) for row in report["response"]["matrix"]]
-    wavelengths = _wavelengths(report)
+    matrix = [numbers(row) for row in report["response"]["matrix"]]
+    named = [numbers(row) for row in report["response"].get("prior_matrix") or []]
+    wavelengths = wavelengths_of(report)
     known = len(wavelengths) == len(matrix[0]) and bool(np.isfinite(wavelengths).all())
     x = wavelengths if known else np.arange(1, len(matrix[0]) + 1)
     for at, row in enumerate(matrix):
@@ -162,21 +199,56 @@ def _draw_response(ax: Axes, report: Mapping[str, Any]) -> None:
         line = _line(report, x, row)
         ax.fill_between(*line, color=colour, alpha=0.12, linewidth=0)
         ax.plot(*line, color=colour, linewidth=1.5, label=f"band {at + 1}")
+        if len(named) == len(matrix) and len(named[at]) == len(row) and np.nansum(named[at]) > 0:  # of the same area: gain is no shape
+            ax.plot(*_line(report, x, named[at] * np.nansum(row) / np.nansum(named[at])), color=INK, linewidth=0.9, linestyle=":")
     # The multispectral image sees a part of the spectrum: show that part, where any weight is above a tenth of its largest.
     seen = x[np.any([row > 0.1 * np.nanmax(row) for row in matrix], axis=0)]
     if len(seen):
         margin = 0.1 * max(np.ptp(seen), 1.0)
         ax.set_xlim(seen.min() - margin, seen.max() + margin)
-    _plain(ax)
+    plain_axes(ax)
     ax.set_ylim(bottom=0)
     ax.set_xlabel("wavelength (nm)" if known else "band")
     ax.set_ylabel("weight per hyperspectral band")
-    ax.legend(frameon=False, fontsize=8, ncols=2 if len(matrix) > 5 else 1, title="multispectral", title_fontsize=8)
+    look: dict[str, Any] = {"frameon": False, "fontsize": 8, "labelcolor": INK, "title_fontsize": 8, "alignment": "left"}
+    ax.legend(title="multispectral", loc="upper left", bbox_to_anchor=(1, 1), **look)
+
+
+def _draw_psf(ax: Axes, report: Mapping[str, Any]) -> None:
+    geometry = report["geometry"]
+    sigma, ratio = geometry["psf_sigma_yx_px"], geometry.get("ratio") or 1.0
+    down, right = geometry.get("shift_px") or (0.0, 0.0)
+    reach = int(min(np.ceil(max(1.5 * ratio, 3 * max(sigma))), MOST_REACH))
+    axis = Axis(ratio, float(reach), 1, 2 * reach + 1)
+    rows, cols = (
+        banded_psf(axis, s, 0.0, slice(0, 1), slice(0, 2 * reach + 1), geometry.get("psf_exponent") or GAUSSIAN)[0] for s in sigma
+    )
+    half = reach + 0.5
+    extent = (right - half, right + half, down + half, down - half)
+    shown = ax.imshow(100 * np.outer(rows, cols), cmap="cividis", extent=extent, interpolation="nearest")
+    corner = np.array([-1, 1, 1, -1, -1]) * ratio / 2, np.array([-1, -1, 1, 1, -1]) * ratio / 2
+    ax.plot(*corner, color="white", linewidth=1.2, linestyle="--")
+    ax.plot([], [], color=BASELINE, linewidth=1.2, linestyle="--", label="pixel, by the file")  # white is not seen beside the picture
+    ax.plot(0, 0, "+", color="white", markersize=9)
+    ax.plot(right, down, "x", color=OTHER, markersize=8, markeredgewidth=2, label="its centre, as found")
+    bar = ax.figure.colorbar(shown, cax=ax.inset_axes((1.04, 0.05, 0.05, 0.9)))
+    bar.set_label("weight of a fine pixel (%)", fontsize=9, color=INK)
+    bar.ax.tick_params(colors=INK, labelsize=9)
+    bar.outline.set_visible(False)
+    ax.set_facecolor(shown.cmap(0.0))
+    ax.set_anchor("W")
+    ax.tick_params(colors=INK, labelsize=9)
+    ax.set(xlabel="fine pixels to the right", ylabel="fine pixels down", xlim=(-half, half), ylim=(half, -half))
+    ax.legend(loc="upper left", bbox_to_anchor=(1.32, 1), frameon=False, fontsize=8, labelcolor=INK)
+
+
+def _draw_only_one(ax: Axes, report: Mapping[str, Any]) -> None:
+    _draw_image(ax, 100 * np.array([numbers(row) for row in report["disagreement"]["only_one_image"]["map"]]), "share of the area (%)", 100)
 
 
 def _draw_disagreement(ax: Axes, report: Mapping[str, Any]) -> None:
-    percent = 100 * _numbers(report["disagreement"]["per_band"])
-    centres = _msi_centres(report)
+    percent = 100 * numbers(report["disagreement"]["per_band"])
+    centres = msi_centres(report)
     if len(centres) == len(percent):  # one value for each multispectral band: name the bands by where they look
         ax.bar(range(len(percent)), percent, color=MAIN, width=0.6)
         ax.set_xticks(range(len(percent)), [f"band {at + 1}\n{centre:.0f} nm" for at, centre in enumerate(centres)])
@@ -189,19 +261,23 @@ def _draw_disagreement(ax: Axes, report: Mapping[str, Any]) -> None:
         ax.axhline(100 * overall, color=OTHER, linewidth=1, linestyle="--")
         text = ax.annotate(f"all bands {100 * overall:.1f} %", (0.995, 100 * overall), (0, 4), ("axes fraction", "data"), "offset points")
         text.set(ha="right", fontsize=8, color=OTHER)
-    _plain(ax)
+    plain_axes(ax)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("relative RMSE (%)")
 
 
 def _draw_map(ax: Axes, report: Mapping[str, Any]) -> None:
-    image = 100 * np.array([_numbers(row) for row in report["disagreement"]["map"]])
-    top = np.nanpercentile(image, 98) if np.isfinite(image).any() else 1.0
-    shown = ax.imshow(image, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
+    image = 100 * np.array([numbers(row) for row in report["disagreement"]["map"]])
+    top = float(np.nanpercentile(image, 98)) if np.isfinite(image).any() else 1.0
+    _draw_image(ax, image, "relative RMSE (%)", top)
+
+
+def _draw_image(ax: Axes, image: np.ndarray, what: str, top: float) -> None:
+    shown = ax.imshow(image, cmap="cividis", vmin=0, vmax=top, interpolation="nearest")
     ax.set_axis_off()
     ax.set_anchor("W")
     bar = ax.figure.colorbar(shown, cax=ax.inset_axes((1.04, 0.05, 0.05, 0.9)))
-    bar.set_label("relative RMSE (%)", fontsize=9)
+    bar.set_label(what, fontsize=9)
     bar.ax.tick_params(colors=INK, labelsize=9)
     bar.outline.set_visible(False)
 
@@ -209,7 +285,7 @@ def _draw_map(ax: Axes, report: Mapping[str, Any]) -> None:
 def _draw_local(ax: Axes, report: Mapping[str, Any]) -> None:
     local = report["geometry"]["local"]
     row, col, down, right = np.array(local["arrows"], dtype=float).T
-    arrows = ax.quiver(col, row, right, down, np.hypot(down, right), angles="xy", cmap=colormaps["viridis"], width=0.004)
+    arrows = ax.quiver(col, row, right, down, np.hypot(down, right), angles="xy", cmap=colormaps["cividis"], width=0.004)
     ax.figure.colorbar(arrows, ax=ax, label="fine pixels")
     ax.set_aspect("equal")
     ax.invert_yaxis()
@@ -218,16 +294,16 @@ def _draw_local(ax: Axes, report: Mapping[str, Any]) -> None:
 
 def _draw_noise(ax: Axes, report: Mapping[str, Any]) -> None:
     noise = report["noise"]
-    hsi, msi = _numbers(noise.get("hsi_sigma")), _numbers(noise.get("msi_sigma"))
+    hsi, msi = numbers(noise.get("hsi_sigma")), numbers(noise.get("msi_sigma"))
     x = _band_axis(report, len(hsi), ax)
     if len(hsi):
-        ax.plot(*_line(report, x, hsi), color=MAIN, linewidth=1.4, label="hyperspectral")
-    centres = _msi_centres(report)
+        ax.plot(*_line(report, x, hsi), color=OTHER, linewidth=1.4, label="hyperspectral")
+    centres = msi_centres(report)
     if len(msi) and len(centres) == len(msi) and ax.get_xlabel().startswith("wavelength"):
-        ax.plot(centres, msi, "o", color=OTHER, markersize=6, label="multispectral")
+        ax.plot(centres, msi, "s", color=INK, markersize=5, label="multispectral")
     elif len(msi) and not len(hsi):
-        ax.plot(np.arange(1, len(msi) + 1), msi, "o", color=OTHER, markersize=6, label="multispectral")
-    _plain(ax)
+        ax.plot(np.arange(1, len(msi) + 1), msi, "s", color=INK, markersize=5, label="multispectral")
+    plain_axes(ax)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("σ (reflectance)")
     ax.legend(frameon=False, fontsize=8)

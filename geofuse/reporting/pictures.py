@@ -1,7 +1,6 @@
-"""What the scene looks like: a part of it as the coarse, the fine and the fused image show it, small enough to travel in a report.
+"""Pictures of a scene and maps of numbers, encoded small enough to travel in a report as plain values, and decoded again.
 
-The part is cut and drawn when a model is fitted, from pixels that are in memory then. So a report has its picture wherever it goes, without
-reading a pixel, and grows by some tens of kilobytes.
+Reports come from anywhere: what is decoded is checked first.
 """
 
 from __future__ import annotations
@@ -9,37 +8,29 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-SIDE = 192  # pixels along the longer side of a stored picture
-LARGEST = 1024  # of one that is drawn: reports come from anywhere
-INK = "#22313f"
+SIDE = 192  # pixels along the longer side of the part of a scene that is stored
+LARGEST = 1024  # of a picture that is drawn
 _QUALITY = 80
+_MAP_QUALITY = 92  # numbers are read off its colours
 _ENCODED = re.compile(r"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]{1,1000000})")
 _STRETCH = (2, 98)  # percentiles that become black and white
-_TITLES = {"hsi": "hyperspectral (coarse)", "msi": "multispectral (fine)", "fused": "fused"}
-_BITS = {
-    "nodata": "#ffffff", "good": "#dfeee4", "one image only": "#e07b39", "masked": "#8d99a6", "outside the physical range": "#b3261e",
-    "far from both images": "#7b3fa0",
-}  # fmt: skip
-"""Colours of the quality layer, from what is good to what is worst: those of its flags in the order of their bits."""
+_TOP = 99  # percentile of a map that becomes its last colour
 
 
 def excerpt(
-    hsi: NDArray[Any], msi: NDArray[Any], fused: NDArray[Any], extent: tuple[float, float, float, float], crs: str
+    hsi: NDArray[Any] | None, msi: NDArray[Any] | None, fused: NDArray[Any], extent: tuple[float, float, float, float], crs: str
 ) -> dict[str, Any]:
-    """Red, green and blue of one part of the scene in three images, as plain values for a report.
+    """Red, green and blue of a scene, or a part of it, in up to three images, as plain values for a report.
 
     Parameters
     ----------
     hsi, msi, fused : ndarray, shape (3, H, W)
-        Reflectance on the same fine pixels, NaN where there is no data; the coarse image repeated.
+        Reflectance on the same pixels, NaN where there is no data; the coarse image repeated. None: that image is not shown.
     extent : tuple of float
         West, east, south and north, in the units of the CRS.
     crs : str
@@ -48,11 +39,55 @@ def excerpt(
     Returns
     -------
     dict
-        ``extent``, ``crs``, and the three pictures as ``data:`` addresses (JPEG).
+        ``extent``, ``crs``, and the pictures as ``data:`` addresses (JPEG).
     """
     alike = _limits(fused)  # the same stretch for both: they are meant to show the same radiometry
-    images = {"hsi": _encoded(hsi, alike), "msi": _encoded(msi, _limits(msi)), "fused": _encoded(fused, alike)}
-    return {"extent": [float(v) for v in extent], "crs": crs, **images}
+    images = {"hsi": (hsi, alike), "msi": (msi, None), "fused": (fused, alike)}
+    found = {
+        key: _encoded(image, _limits(image) if limits is None else limits) for key, (image, limits) in images.items() if image is not None
+    }
+    return {"extent": [float(v) for v in extent], "crs": crs, **found}
+
+
+def encoded_map(values: NDArray[Any]) -> dict[str, Any]:
+    """A map of numbers from 0 upwards, (H, W), NaN where there is none: their square roots in 255 steps, ``image`` (JPEG), of which ``top`` is the last.
+
+    Beside it stands ``valid``, where there are numbers (PNG), unless they are everywhere. Numbers above the percentile 99 are drawn as that.
+
+    Examples
+    --------
+    >>> stored = encoded_map(np.linspace(0, 0.2, 6400).reshape(80, 80))
+    >>> round(stored["top"], 3), bool(np.abs(decoded_map(stored) - np.linspace(0, 0.2, 6400).reshape(80, 80)).max() < 0.005)
+    (0.198, True)
+    """
+    valid = np.isfinite(values)
+    top = float(np.percentile(values[valid], _TOP)) if valid.any() else 0.0
+    steps = np.clip(np.where(valid, values, 0) / max(top, 1e-12), 0, 1)
+    stored: dict[str, Any] = {"top": top, "image": _address(np.sqrt(steps), "JPEG")}
+    return stored if valid.all() else stored | {"valid": _address(valid.astype(float), "PNG")}
+
+
+def decoded_map(stored: Any) -> NDArray[np.float64] | None:
+    """Numbers (H, W) of a map in a report, NaN where there are none; None for what is no map."""
+    if not isinstance(stored, dict) or not isinstance(stored.get("top"), int | float):
+        return None
+    image = decoded(stored.get("image"))
+    if image is None:
+        return None
+    valid = decoded(stored["valid"]) if "valid" in stored else np.full_like(image, 255)
+    if valid is None or valid.shape != image.shape:
+        return None
+    return np.where(valid[..., 0] > 127, (image[..., 0] / 255) ** 2 * stored["top"], np.nan)
+
+
+def encoded_flags(quality: NDArray[np.uint8]) -> str:
+    """A quality layer (H, W) as a ``data:`` address (PNG), to the bit."""
+    return _address(quality / 255, "PNG")
+
+
+def metres_of(crs: Any) -> float:
+    """Metres of one unit of a CRS (of pyproj); 0 where it is an angle."""
+    return 0.0 if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor)
 
 
 def _limits(picture: NDArray[Any]) -> NDArray[Any]:
@@ -62,14 +97,19 @@ def _limits(picture: NDArray[Any]) -> NDArray[Any]:
 
 
 def _encoded(picture: NDArray[Any], limits: NDArray[Any]) -> str:
-    from PIL import Image
-
     low, high = limits[:, :1, None], limits[:, 1:, None]
     shown = np.clip((picture - low) / np.maximum(high - low, 1e-6), 0, 1)
     shown = np.where(np.isfinite(picture).all(0), shown, 1.0)  # white where there is no data
+    return _address(shown.transpose(1, 2, 0), "JPEG", _QUALITY)
+
+
+def _address(values: NDArray[Any], kind: str, quality: int = _MAP_QUALITY) -> str:
+    """Numbers from 0 to 1, (H, W) or (H, W, 3), as a ``data:`` address."""
+    from PIL import Image
+
     stream = io.BytesIO()
-    Image.fromarray((255 * shown.transpose(1, 2, 0)).round().astype(np.uint8)).save(stream, "JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    Image.fromarray((255 * values).round().astype(np.uint8)).save(stream, kind, quality=quality, optimize=True)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def decoded(address: Any) -> NDArray[np.uint8] | None:
@@ -84,105 +124,3 @@ def decoded(address: Any) -> NDArray[np.uint8] | None:
             return np.asarray(image.convert("RGB")) if max(image.size) <= LARGEST else None
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
-
-
-def draw_pictures(report: Mapping[str, Any], quality: NDArray[np.uint8] | None = None) -> Figure | None:
-    """Coarse, fine and fused side by side with coordinates and a scale bar, and the quality layer where there is one.
-
-    Parameters
-    ----------
-    report : mapping
-        The plain dict of a `geofuse.Report`.
-    quality : ndarray of uint8, shape (H, W), optional
-        The quality layer of the whole scene at the size of a picture: 0 no data, 1 good, higher bits what is amiss.
-    """
-    part = report.get("pictures") or {}
-    images = {key: decoded(part.get(key)) for key in _TITLES}
-    known = [(title, images[key]) for key, title in _TITLES.items() if images[key] is not None]
-    count = len(known) + (quality is not None)
-    if not count:
-        return None
-    extent = _extent(part.get("extent"))
-    figure = Figure(figsize=(3.0 * count, 3.5), dpi=170, layout="constrained")
-    axes = figure.subplots(1, count, squeeze=False)[0]
-    for ax, (title, image) in zip(axes, known, strict=False):
-        ax.imshow(image, extent=extent, interpolation="nearest")
-        ax.set_title(title, loc="left", fontsize=10, color=INK)
-        _frame(ax, extent, first=ax is axes[0])
-    if known and extent is not None:
-        axes[0].set_ylabel(str(part.get("crs", ""))[:60].replace("$", r"\$"), fontsize=8, color=INK)
-        _scale_bar(axes[len(known) - 1], extent, _metres(report))
-    if quality is not None:
-        _draw_quality(axes[-1], quality)
-    return figure
-
-
-def _extent(values: Any) -> tuple[float, float, float, float] | None:
-    if not isinstance(values, list) or len(values) != 4 or not all(isinstance(v, int | float) for v in values):
-        return None
-    west, east, south, north = map(float, values)
-    return (west, east, south, north) if west < east and south < north else None
-
-
-def _metres(report: Mapping[str, Any]) -> float:
-    """Metres of one unit of the CRS; 0 where it is an angle."""
-    found = (report.get("pictures") or {}).get("metres", 1.0)
-    return float(found) if isinstance(found, int | float) else 0.0
-
-
-def _frame(ax: Axes, extent: Any, *, first: bool) -> None:
-    ax.tick_params(labelsize=7, colors=INK)
-    ax.spines[:].set_color("#a9b4bd")
-    if extent is None:
-        ax.set(xticks=[], yticks=[])
-        return
-    ax.set_xticks(_round_steps(extent[0], extent[1]))
-    ax.set_yticks(_round_steps(extent[2], extent[3]))
-    ax.ticklabel_format(style="plain", useOffset=False)
-    ax.tick_params(axis="y", labelrotation=90, labelleft=first)
-    for label in ax.get_yticklabels():
-        label.set_verticalalignment("center")
-
-
-def _round_steps(low: float, high: float) -> NDArray[Any]:
-    """A few round numbers between two."""
-    step = _round(0.4 * (high - low))
-    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-
-
-def _round(length: float) -> float:
-    """The largest of 1, 2, 5, 10, 20, … that is no longer."""
-    power = 10.0 ** np.floor(np.log10(length))
-    return float(max(factor * power for factor in (1, 2, 5) if factor * power <= length * (1 + 1e-9)))
-
-
-def _scale_bar(ax: Axes, extent: tuple[float, float, float, float], metres: float) -> None:
-    """A bar of a round length in metres, at the lower right."""
-    if metres <= 0:
-        return
-    width, height = extent[1] - extent[0], extent[3] - extent[2]
-    length = _round(0.35 * width * metres)
-    right, bottom = extent[1] - 0.05 * width, extent[2] + 0.05 * height
-    ends = [right - length / metres, right]
-    for colour, line in (("white", 5.0), ("black", 2.4)):
-        ax.plot(ends, [bottom, bottom], color=colour, linewidth=line, solid_capstyle="butt", clip_on=False)
-    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
-    ax.text(sum(ends) / 2, bottom + 0.025 * height, text, ha="center", va="bottom", fontsize=8, color="black", bbox=box)
-
-
-def _draw_quality(ax: Axes, quality: NDArray[np.uint8]) -> None:
-    """Each pixel in the colour of the worst that is said of it."""
-    from matplotlib.colors import ListedColormap
-    from matplotlib.patches import Patch
-
-    worst = np.zeros(quality.shape, int)
-    for bit in range(8):
-        worst[(quality >> bit) & 1 == 1] = bit + 1
-    worst = np.minimum(worst, len(_BITS) - 1)
-    colours = list(_BITS.values())
-    ax.imshow(worst, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(colours) - 0.5, interpolation="nearest")
-    ax.set(xticks=[], yticks=[])
-    ax.set_title("quality (whole scene)", loc="left", fontsize=10, color=INK)
-    seen = [Patch(facecolor=colours[k], edgecolor="#a9b4bd", label=name) for k, name in enumerate(_BITS) if (worst == k).any()]
-    ax.legend(handles=seen, loc="upper left", bbox_to_anchor=(0, -0.02), frameon=False, fontsize=7, ncols=2)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +12,10 @@ from geofuse.errors import InvalidCube
 from geofuse.reporting.plain import to_plain
 
 if TYPE_CHECKING:
-    import numpy as np
     import xarray as xr
-    from jinja2 import Environment
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
     from geofuse.reporting.sentences import Warned
-
-PAPER = (
-    "Du, S., Zou, Y., Wang, Z., Li, X., Li, Y., Shang, C., Shen, Q. (2024): Unsupervised Hyperspectral and Multispectral Image Fusion "
-    "via Self-Supervised Modality Decoupling. arXiv:2412.04802."
-)
-
-_SHOWN = (
-    "method", "seconds", "peak_rss_mb", "warnings", "bands", "geometry", "residuals", "disagreement", "response", "noise", "prior_weights",
-    "validation", "pictures", "quality",
-)  # fmt: skip
-_LONGEST_LIST = 12  # values; longer ones stand in the JSON only
 
 
 class Report:
@@ -41,13 +25,16 @@ class Report:
 
     - ``method``, ``seconds`` {open, fit, apply, write}, ``peak_rss_mb``, ``versions``, ``seed``
     - ``warnings``: rows of code (which stays) and message (which may be worded anew)
-    - ``pictures`` {extent, crs, and hsi, msi, fused as small pictures}; see `geofuse.reporting.pictures.excerpt`
+    - ``scene`` and ``pictures``, the whole scene and a part of it at full resolution {extent, crs, and hsi, msi, fused as small pictures;
+      hsi_residual, msi_residual, uncertainty as maps; quality}; see `geofuse.reporting.pictures`
+    - ``spectra``: rows of why, x, y, hsi, msi, fused, sigma
+    - ``images`` {hsi, msi: {href, id, sensor, datetime, gsd, bands}}, ``command``, ``call``
     - ``bands`` {names, wavelength_nm, good}
     - ``quality`` {name of a flag: share of the pixels that bear it}
     - ``geometry`` {ratio, shift_px: [dy, dx] in fine pixels, psf_sigma_px}
     - ``residuals`` {hsi_rel_rmse, msi_rel_rmse}, fractions
     - ``disagreement`` {relative, per_band, map: rows of coarse pixels, all fractions; rho; harmonised}
-    - ``response`` {matrix of MSI × HSI bands, method}, ``noise`` {hsi_sigma, msi_sigma in reflectance}, ``prior_weights``
+    - ``response`` {matrix of MSI × HSI bands, prior_matrix, method}, ``noise`` {hsi_sigma, msi_sigma in reflectance}, ``prior_weights``
     - ``validation``: rows of method, ratio, psnr_db, sam_deg, ergas, ssim, seconds
 
     Everything else is shown as it is, under Details.
@@ -56,8 +43,6 @@ class Report:
     ----------
     values : mapping, optional
         Arrays, NumPy scalars, paths and dates are turned into plain values; numbers that are not finite become None.
-    quality : ndarray of uint8, shape (H, W), optional
-        The quality layer at the size of a picture, which the page then shows; it is not part of the record.
 
     Examples
     --------
@@ -68,9 +53,8 @@ class Report:
     <geofuse.Report: Fused with gem: on pixels 8.33 times finer than those of the hyperspectral image.>
     """
 
-    def __init__(self, values: Mapping[str, Any] | None = None, *, quality: NDArray[np.uint8] | None = None) -> None:
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self._values: dict[str, Any] = to_plain(values or {})
-        self._quality = quality
 
     def to_dict(self) -> dict[str, Any]:
         """Return a copy of the record: dicts, lists, text, numbers, booleans and None."""
@@ -160,19 +144,9 @@ class Report:
         str
             HTML without scripts and without references to other files; text from the inputs is escaped.
         """
-        from geofuse.reporting.figures import draw_panel, panels, to_data_uri
-        from geofuse.reporting.pictures import draw_pictures
+        from geofuse.reporting.page import render_page
 
-        scene = draw_pictures(self._values, self._quality)
-        figures = [
-            {"key": key, "caption": caption, "image": to_data_uri(draw_panel(draw, self._values))}
-            for key, caption, draw in panels(self._values)
-        ]
-        page = (
-            _templates()
-            .get_template("report.html.j2")
-            .render(**self._context(), figures=figures, picture=None if scene is None else to_data_uri(scene))
-        )
+        page = render_page(self._values, self.sentences(), self.warnings())
         if path is not None:
             Path(path).write_text(page, encoding="utf-8")
         return page
@@ -194,56 +168,9 @@ class Report:
         return f"<geofuse.Report: {said[0] if said else 'nothing recorded yet'}>"
 
     def _repr_html_(self) -> str:
-        return _templates().get_template("summary.html.j2").render(**self._context())
+        from geofuse.reporting.page import render_summary
 
-    def _context(self) -> dict[str, Any]:
-        from geofuse.reporting.figures import scored
-
-        rows = scored(self._values)
-        return {
-            "report": self._values,
-            "sentences": self.sentences(),
-            "warnings": self.warnings(),
-            "validation": rows + [row for row in self._values.get("validation") or [] if row.get("psnr_db") is None],
-            "winner": rows[0].get("method") if rows else None,
-            "details": {key: _shortened(value) for key, value in self._values.items() if key not in _SHOWN and value not in (None, {}, [])},
-            "version": (self._values.get("versions") or {}).get("geofuse") or version("geofuse"),
-            "paper": PAPER,
-        }
-
-
-def _shortened(value: Any) -> Any:
-    """Plain values with long lists summarised in a line: pages are for people, who read no 177 numbers."""
-    if isinstance(value, dict):
-        return {key: _shortened(inner) for key, inner in value.items()}
-    if not isinstance(value, list):
-        return value
-    if len(value) <= _LONGEST_LIST:
-        return [_shortened(inner) for inner in value]
-    numbers = [v for v in value if isinstance(v, int | float) and not isinstance(v, bool)]
-    span = f", {min(numbers):.4g} to {max(numbers):.4g}" if len(numbers) == len(value) else ""
-    return f"{len(value)} values{span} (in the JSON report)"
-
-
-@cache
-def _templates() -> Environment:
-    from jinja2 import Environment, PackageLoader
-
-    # Everything is escaped: band names, titles and paths come from other people's files.
-    environment = Environment(loader=PackageLoader("geofuse.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = _number
-    environment.filters["percent"] = lambda share: f"{100 * share:.2f} %" if isinstance(share, int | float) else "–"
-    environment.filters["json"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-    return environment
-
-
-def _number(value: object, digits: int = 2) -> str:
-    """Fixed digits for a number, a dash for what is unknown, text as it is."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:.{digits}f}".replace("-", "−")
+        return render_summary(self._values, self.sentences(), self.warnings())
 
 
 def report_of(fused: xr.DataArray) -> Report:

@@ -29,7 +29,19 @@ def summary_sentences(report: Mapping[str, Any]) -> list[str]:
     >>> summary_sentences({"method": "gem", "bands": {"names": ["a", "b"]}, "geometry": {"ratio": 4.0}})
     ['Fused with gem: 2 bands, on pixels 4 times finer than those of the hyperspectral image.']
     """
-    parts = (_what, _geometry, _coregistration, _disagreement, _learned, _network, _residuals, _uncertainty, _validation, _cost)
+    parts = (
+        _what,
+        _geometry,
+        _coregistration,
+        _radiometry,
+        _disagreement,
+        _learned,
+        _network,
+        _residuals,
+        _uncertainty,
+        _validation,
+        _cost,
+    )
     written = [part(report) for part in parts]
     return [sentence for sentence in written if sentence]
 
@@ -58,7 +70,10 @@ def _what(report: Mapping[str, Any]) -> str:
     parts = [f"{len(names)} bands"] if names else []
     if ratio is not None:
         parts.append(f"on pixels {ratio:.4g} times finer than those of the hyperspectral image")
-    return f"Fused with {report['method']}" + (": " + ", ".join(parts) if parts else "") + "."
+    text = f"Fused with {report['method']}" + (": " + ", ".join(parts) if parts else "") + "."
+    if report.get("fitted_elsewhere"):
+        text += " The model was fitted on another scene: geometry, response, noise, disagreement and test are those of that one."
+    return text
 
 
 def _geometry(report: Mapping[str, Any]) -> str:
@@ -86,6 +101,19 @@ def _coregistration(report: Mapping[str, Any]) -> str:
     if largest is None or largest < NOTABLE_SHIFT:
         return ""
     return f"Bands of the hyperspectral image lie up to {largest:.2f} fine pixels beside the others; in the fused cube they lie there too."
+
+
+def _radiometry(report: Mapping[str, Any]) -> str:
+    found = report.get("radiometry") or {}
+    rows = zip(*(found.get(key) or [] for key in ("applied", "gain", "offset")), strict=False)
+    lines = [(gain, offset) for applied, gain, offset in rows if applied]
+    if not lines:
+        return ""
+    gains, offsets = zip(*lines, strict=True)
+    return (
+        f"In {len(lines)} bands of the multispectral image gain ({min(gains):.2f} to {max(gains):.2f}) and offset ({min(offsets):+.3f} to "
+        f"{max(offsets):+.3f}) against the hyperspectral image are significant, and were corrected."
+    )
 
 
 def _learned(report: Mapping[str, Any]) -> str:

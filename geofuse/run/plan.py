@@ -13,6 +13,7 @@ import xarray as xr
 
 from geofuse.cube.georef import crs_name
 from geofuse.errors import InvalidInput
+from geofuse.markup import facts
 from geofuse.methods.base import Cost
 from geofuse.pair.grid import GridPair
 from geofuse.pair.scene import Scene
@@ -90,21 +91,27 @@ class Plan:
         """Plain values."""
         return asdict(self)
 
-    def __str__(self) -> str:
-        """Return a page for people."""
+    @property
+    def _facts(self) -> dict[str, str]:
+        """What people want to know of it."""
         bands, height, width = self.shape
         crs = crs_name(pyproj.CRS(self.crs))
-        return "\n".join(
-            (
-                f"output   {bands} bands, {height} x {width} pixels of {self.pixel:g}, {crs}",
-                f"ratio    {self.ratio:.4g} (coarse over fine pixel size)",
-                f"tiles    {self.tiles} of {self.tile} x {self.tile}, halo {self.halo} pixels, read in groups of {self.group} x {self.group}",
-                f"reads    {_size(self.bytes_read)} of pixels, each {self.times_read:.2f} times with the halos",
-                f"writes   {_size(self.bytes_written)} of pixels before compression",
-                f"memory   {_size(self.memory)} ({self.workers} tasks of {_size(self.memory_per_task)})",
-                f"device   {self.device}" + (f" ({_size(self.device_memory)})" if self.device_memory else ""),
-            )
-        )
+        return {
+            "output": f"{bands} bands, {height} x {width} pixels of {self.pixel:g}, {crs}",
+            "ratio": f"{self.ratio:.4g} (coarse over fine pixel size)",
+            "tiles": f"{self.tiles} of {self.tile} x {self.tile}, halo {self.halo} pixels, read in groups of {self.group} x {self.group}",
+            "reads": f"{_size(self.bytes_read)} of pixels, each {self.times_read:.2f} times with the halos",
+            "writes": f"{_size(self.bytes_written)} of pixels before compression",
+            "memory": f"{_size(self.memory)} ({self.workers} tasks of {_size(self.memory_per_task)})",
+            "device": f"{self.device}" + (f" ({_size(self.device_memory)})" if self.device_memory else ""),
+        }
+
+    def __str__(self) -> str:
+        """Return a page for people."""
+        return "\n".join(f"{name:8s} {value}" for name, value in self._facts.items())
+
+    def _repr_html_(self) -> str:
+        return facts("Plan of a fusion", self._facts.items())
 
 
 Blocks = tuple[tuple[int, int], tuple[int, int]]
@@ -277,7 +284,8 @@ def make_plan(
         raise InvalidInput(
             f"Fusing needs {_size(cost.total(candidates[-1], counts[-1]))} with tiles of {candidates[-1]} pixels, and {_size(allowed)} are "
             f"allowed. {WORKER_TOO_SMALL if where.given else ''}Allow more memory or choose smaller tiles (methods that are not local take the "
-            "whole scene as one)."
+            "whole scene as one).",
+            code="memory",
         )
     tile, workers, group = chosen
     copies, here = (where.processes, BASE_MEMORY + GRAPH_MEMORY * cost.tiles(tile)) if where.given else (1, 0)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import platform
+import re
 import resource
 import sys
 import time
-from importlib.metadata import version
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import TextIO
+
+_OF_DEVELOPMENT = ("dev", "docs")  # extras
 
 
 class Clock:
@@ -36,3 +41,49 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {
         name: version(name) for name in ("geofuse", "torch", "numpy", "xarray", "rasterio", "dask")
     }
+
+
+def show_versions(file: TextIO | None = None) -> None:
+    """Print versions of geofuse and of all that it rests on, the GPU, and which extras are not installed: for reports of defects.
+
+    Parameters
+    ----------
+    file : text file, optional
+        Where to print; standard output by default.
+    """
+    for title, rows in _installed():
+        print(f"{title}\n{'-' * len(title)}", *(f"{name:16s} {value}" for name, value in rows.items()), "", sep="\n", file=file)
+
+
+def _installed() -> Iterator[tuple[str, dict[str, str]]]:
+    """Titles, and names with their versions."""
+    import pyproj
+    import rasterio
+    import torch
+
+    yield "geofuse", {"geofuse": version("geofuse"), "python": platform.python_version(), "system": platform.platform()}
+    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    yield "below Python", {"GDAL": rasterio.__gdal_version__, "PROJ": pyproj.proj_version_str, "GPU": ", ".join(gpus) or "none"}
+    needed, extras = _requirements()
+    yield "libraries", {name: _version(name) for name in needed}
+    yield "extras", {f"[{extra}]": ", ".join(f"{name} {_version(name)}" for name in names) for extra, names in extras.items()}
+
+
+def _requirements() -> tuple[list[str], dict[str, list[str]]]:
+    """Packages that geofuse needs, and those of each extra, as its own metadata say; without those of development."""
+    needed: list[str] = []
+    extras: dict[str, list[str]] = {}
+    for text in requires("geofuse") or []:
+        name, extra = re.split(r"[^\w.-]", text, maxsplit=1)[0], re.search(r"extra == ['\"]([\w-]+)['\"]", text)
+        if extra is None:
+            needed.append(name)
+        elif extra[1] not in _OF_DEVELOPMENT:
+            extras.setdefault(extra[1], []).append(name)
+    return sorted(needed), extras
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"

@@ -7,7 +7,7 @@ the georeferenced images that `geofuse.fuse` takes.
 
 from geofuse.simulate.cubes import cubes
 from geofuse.simulate.distortion import distorted, smooth_displacement
-from geofuse.simulate.drawn import DRAWN, DrawnScene, draw
+from geofuse.simulate.drawn import DRAWN, DrawnScene, composition, draw
 from geofuse.simulate.oracle import closed_form_oracle
 from geofuse.simulate.pairs import RESPONSES, Simulation, airy, box, gaussian, psf_matrix, simulate_pair, srf
 from geofuse.simulate.scenes import SCENES, load, simulate
@@ -27,6 +27,7 @@ __all__ = [
     "box",
     "closed_form_oracle",
     "cloud",
+    "composition",
     "cubes",
     "distorted",
     "draw",

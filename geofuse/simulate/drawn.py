@@ -97,6 +97,26 @@ def draw(scene: DrawnScene) -> tuple[np.ndarray, np.ndarray]:
     >>> truth.shape, 0 < truth.min() < truth.max() < 1
     ((235, 160, 160), np.True_)
     """
+    shares, spectra = composition(scene)
+    return np.clip(np.tensordot(spectra.T, shares, 1), 0, 1), scene.wavelength
+
+
+def composition(scene: DrawnScene) -> tuple[np.ndarray, np.ndarray]:
+    """What a drawn scene is made of; material ``k`` is of the family ``scene.families[k % len(scene.families)]``.
+
+    Returns
+    -------
+    shares : ndarray, shape (materials, H, W)
+        Of every material in a pixel, times the light that falls on it.
+    spectra : ndarray, shape (materials, B)
+        Reflectance in full light.
+
+    Examples
+    --------
+    >>> shares, spectra = composition(DRAWN["coast"])
+    >>> shares.shape, spectra.shape
+    ((16, 160, 160), (16, 235))
+    """
     rng = np.random.default_rng(scene.seed)
     shape = scene.rows * FINER, scene.cols * FINER
     kinds = [scene.families[k % len(scene.families)] for k in range(scene.materials)]
@@ -111,7 +131,7 @@ def draw(scene: DrawnScene) -> tuple[np.ndarray, np.ndarray]:
     for material in range(scene.materials):
         own = light * ((1 - mixed) * (first[leaf] == material) + mixed * (second[leaf] == material))
         shares[material] = own.reshape(scene.rows, FINER, scene.cols, FINER).mean((1, 3))
-    return np.clip(np.tensordot(spectra.T, shares, 1), 0, 1), scene.wavelength
+    return shares, spectra
 
 
 def _leaves(shape: tuple[int, int], smallest: float, largest: float, rng: np.random.Generator) -> np.ndarray:

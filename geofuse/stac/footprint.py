@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import antimeridian
 import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from pyproj.exceptions import ProjError
-from shapely import Polygon, to_geojson, transform
+from rasterio.features import shapes
+from shapely import MultiPolygon, Polygon, intersection, segmentize, to_geojson, transform, union_all
+from shapely.geometry import shape
 
 from geofuse.cube.georef import crs_name
 from geofuse.errors import InvalidCube
@@ -19,10 +24,13 @@ from geofuse.errors import InvalidCube
 _PIECES_PER_SIDE = 16
 _TOLERANCE_DEG = 1e-7  # about 1 cm on the ground
 _DECIMALS = 7
+_SIDE = 512  # pixels along each side that decide about the outline of the data
+_SPECK = 1e-3  # of the largest part: smaller ones do not show
+_MOST_PARTS = 16
 
 
-def footprint(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
-    """Outline and bounding box of a grid in EPSG:4326, as STAC and GeoJSON (RFC 7946) want them.
+def footprint(geobox: GeoBox, valid: NDArray[np.bool_] | None = None) -> tuple[dict[str, Any], list[float]]:
+    """Outline and bounding box of a grid, or of its pixels with data, in EPSG:4326, as STAC and GeoJSON (RFC 7946) want them.
 
     The outline is densified before it is projected, cut at the antimeridian, led around a pole that it holds, and runs counter-clockwise.
 
@@ -30,11 +38,14 @@ def footprint(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     ----------
     geobox : odc.geo.geobox.GeoBox
         The grid; it must have a CRS.
+    valid : ndarray of bool, optional
+        Where there is data, as `thinned` gives it. The outline leads around these pixels, to within one of them; gaps within it, such as
+        clouds, and specks outside it do not show.
 
     Returns
     -------
     geometry : dict
-        GeoJSON Polygon, or MultiPolygon where the grid crosses the antimeridian; degrees.
+        GeoJSON Polygon, or MultiPolygon where it crosses the antimeridian or has several parts; degrees.
     bbox : list of float
         West, south, east, north in degrees; west is greater than east across the antimeridian.
 
@@ -50,14 +61,53 @@ def footprint(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     >>> geometry["type"], bbox
     ('Polygon', [13.0, 52.0, 14.0, 53.0])
     """
-    to_lonlat = _transformer(geobox)
-    outline = geobox.extent
-    box = outline.boundingbox
-    dense = outline.segmented(max(box.span_x, box.span_y) / _PIECES_PER_SIDE)
-    ring = _counter_clockwise(np.column_stack(to_lonlat.transform(*np.asarray(dense.geom.exterior.coords).T)))
-    cut = antimeridian.fix_polygon(Polygon(ring), fix_winding=False, great_circle=False)
-    thin = transform(cut.simplify(_TOLERANCE_DEG), lambda lonlat: lonlat.round(_DECIMALS))
+    to_lonlat, box = _transformer(geobox), geobox.extent.boundingbox
+    parts = []
+    for outline in _outlines(geobox, valid):
+        dense = segmentize(outline, max(box.span_x, box.span_y) / _PIECES_PER_SIDE)
+        ring = _counter_clockwise(np.column_stack(to_lonlat.transform(*np.asarray(dense.exterior.coords).T)))
+        cut = antimeridian.fix_polygon(Polygon(ring), fix_winding=False, great_circle=False)
+        parts += list(getattr(cut, "geoms", [cut]))
+    whole = parts[0] if len(parts) == 1 else MultiPolygon(parts)
+    thin = transform(whole.simplify(_TOLERANCE_DEG), lambda lonlat: lonlat.round(_DECIMALS))
     return json.loads(to_geojson(thin)), antimeridian.bbox(thin)
+
+
+def thinned(plane: NDArray[Any], missing: Sequence[int] = (0,)) -> NDArray[np.bool_]:
+    """Where there is data, in pixels so large that an image has some hundred along each side; one holds data if any in it does.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (rows, columns)
+    missing : sequence of int
+        What stands in it where there is no data.
+
+    Examples
+    --------
+    >>> thinned(np.eye(3)).sum(), thinned(np.eye(5000)).shape
+    (np.int64(3), (500, 500))
+    """
+    step = max(1, -(-max(plane.shape) // _SIDE))
+    columns, rows = np.arange(0, plane.shape[1], step), range(0, plane.shape[0], step)
+    return np.array([np.logical_or.reduceat(~np.isin(plane[top : top + step], missing).all(0), columns) for top in rows])
+
+
+def _outlines(geobox: GeoBox, valid: NDArray[np.bool_] | None) -> list[Polygon]:
+    """Rings around the pixels with data, on the grid's own map."""
+    whole = geobox.extent.geom
+    if valid is None or valid.all() or not valid.any():
+        return [whole]
+    step = max(1, -(-max(geobox.shape) // _SIDE))
+    large = geobox.affine * Affine.scale(step)
+    found = (shape(ring) for ring, _ in shapes(valid.astype(np.uint8), mask=valid, transform=large))
+    filled = union_all([Polygon(part.exterior) for part in found])
+    parts = sorted(getattr(filled, "geoms", [filled]), key=lambda part: -part.area)
+    kept = [part for part in parts if part.area >= _SPECK * parts[0].area]
+    if len(kept) > _MOST_PARTS:
+        kept = [union_all(kept).convex_hull]
+    pixel = max(abs(large.a), abs(large.e))
+    drawn = [intersection(part, whole).simplify(pixel) for part in kept]
+    return [Polygon(part.exterior) for each in drawn for part in getattr(each, "geoms", [each]) if part.geom_type == "Polygon"] or [whole]
 
 
 def _transformer(geobox: GeoBox) -> Transformer:

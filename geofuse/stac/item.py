@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pystac
+from numpy.typing import NDArray
 
 from geofuse.cube.sources import pixel_size_m, utc
 from geofuse.errors import InvalidCube, InvalidOutput
@@ -26,8 +27,11 @@ from geofuse.io.write.base import Written
 from geofuse.io.write.formats import format_of
 from geofuse.redact import redact, redacted
 from geofuse.reporting.plain import to_plain
+from geofuse.stac.attribution import UNKNOWN, Attribution
 from geofuse.stac.bands import band_fields
 from geofuse.stac.footprint import footprint
+from geofuse.stac.mlm import MLM_EXTENSION, MODEL_ASSET, MODEL_ROLES, model_properties
+from geofuse.stac.renders import renders
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
@@ -35,6 +39,7 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
 )
+_RENDER_EXTENSION = "https://stac-extensions.github.io/render/v2.0.0/schema.json"
 _EO_EXTENSION = "https://stac-extensions.github.io/eo/v2.0.0/schema.json"
 _ZARR_EXTENSION = "https://stac-extensions.github.io/zarr/v1.1.0/schema.json"
 _ZARR = "application/vnd.zarr; version=3; profile=multiscales"
@@ -55,7 +60,7 @@ _ROLES = {
     "thumbnail": ["thumbnail"],
     "uncertainty": ["uncertainty"],
     "quality": ["data-mask", "metadata"],
-    "model": ["metadata"],
+    "model": MODEL_ROLES,
 }
 
 
@@ -112,6 +117,8 @@ class Processing:
         Name → version; geofuse itself by default.
     datetime : datetime.datetime
         When it was made; now by default.
+    parameters : mapping
+        Plain values that the user decided.
     """
 
     method: str
@@ -119,6 +126,7 @@ class Processing:
     level: str = "L4"
     software: Mapping[str, str] = field(default_factory=lambda: {"geofuse": version("geofuse")})
     datetime: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC).replace(microsecond=0))
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_item(
@@ -132,6 +140,8 @@ def make_item(
     assets: Mapping[str, str | Path] | None = None,
     collection: pystac.Collection | None = None,
     elsewhere: bool = False,
+    valid: NDArray[np.bool_] | None = None,
+    attribution: Attribution = UNKNOWN,
 ) -> pystac.Item:
     """Describe a written raster as a STAC 1.1 item.
 
@@ -157,6 +167,10 @@ def make_item(
         The collection that the item belongs to; it must have a self href.
     elsewhere : bool
         The item goes to another machine: sources that are files here are named, without a path that leads nowhere there.
+    valid : ndarray of bool, optional
+        Where there is data (see `geofuse.stac.footprint.thinned`): the geometry is the outline of that, else of the whole grid.
+    attribution : Attribution
+        Licence and providers of the sources.
 
     Returns
     -------
@@ -172,15 +186,22 @@ def make_item(
     path = Path(item_path) if item_path is not None else raster.with_suffix(".json")
     written = format_of(raster).describe(raster)
     when = _datetime_properties(datetime, sources, written.tags, processing)
-    geometry, bbox = footprint(written.geobox)
-    spectral = bool(np.isfinite([*written.table.wavelength, *written.table.fwhm]).any())
+    geometry, bbox = footprint(written.geobox, valid)
+    shown, model = renders(written), (assets or {}).get("model")
     item = pystac.Item(
         id=raster.stem,
         geometry=geometry,
         bbox=bbox,
         datetime=when.pop("datetime"),
-        properties=when | _gsd(sources) | _projection(written) | _processing(processing) | _quality(quality or {}),
-        stac_extensions=[*([_EO_EXTENSION] if spectral else []), *EXTENSIONS, *([_ZARR_EXTENSION] if written.variable else [])],
+        properties=when
+        | _gsd(sources)
+        | _projection(written)
+        | _processing(processing)
+        | _quality(quality or {})
+        | attribution.fields
+        | ({"renders": shown} if shown else {})
+        | (model_properties(Path(model), processing.method, len(written.bands), to_plain(processing.parameters)) if model else {}),
+        stac_extensions=_extensions(written, shown, model),
     )
     item.set_self_href(str(path.resolve()))  # hrefs are relative to it
     fields = band_fields(written, pixel_size_m(written.geobox))
@@ -188,12 +209,22 @@ def make_item(
     if written.variable:
         item.add_link(pystac.Link("store", _relative(raster, path), _ZARR, "Zarr store"))
     for key, file in (assets or {}).items():
-        item.add_asset(key, _asset(Path(file), path, _ROLES.get(key.partition("_")[0], ["metadata"]), key.replace("_", " ").capitalize()))
+        kind = key.partition("_")[0]
+        about = MODEL_ASSET if key == "model" else None
+        item.add_asset(key, _asset(Path(file), path, _ROLES.get(kind, ["metadata"]), key.replace("_", " ").capitalize(), about))
     for source in (s for s in sources if s.item_href or s.href):
         item.add_link(_source_link(source, path, elsewhere))
+    for link in attribution.links:
+        item.add_link(pystac.Link.from_dict(link))
     if collection is not None:
         item.set_collection(collection)
     return item
+
+
+def _extensions(written: Written, shown: Mapping[str, Any], model: Any) -> list[str]:
+    spectral = bool(np.isfinite([*written.table.wavelength, *written.table.fwhm]).any())
+    further = {_RENDER_EXTENSION: shown, MLM_EXTENSION: model, _ZARR_EXTENSION: written.variable}
+    return [*([_EO_EXTENSION] if spectral else []), *EXTENSIONS, *(extension for extension, used in further.items() if used)]
 
 
 def write_item(item: pystac.Item, path: str | Path | None = None) -> Path:
@@ -261,7 +292,8 @@ def _processing(processing: Processing) -> dict[str, Any]:
         "processing:software": dict(processing.software),
         "geofuse:method": processing.method,
     }
-    return made | ({"processing:lineage": " ".join(processing.lineage)} if processing.lineage else {})
+    made |= {"processing:lineage": " ".join(processing.lineage)} if processing.lineage else {}
+    return made | ({"geofuse:parameters": to_plain(processing.parameters)} if processing.parameters else {})
 
 
 def _quality(quality: Mapping[str, Any]) -> dict[str, Any]:

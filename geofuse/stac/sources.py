@@ -99,10 +99,16 @@ def _items(source: str, query: Query, access: Access) -> Iterator[Found]:
     with closing(_text(place, access)) as stream, reading(place):
         for feature in read_features(stream, members):
             yield _embedded(feature, place)
+    if members.get("type") == "FeatureCollection" and any(True for _ in hrefs(members, "next")):
+        raise InvalidCube(f"one page of the items of a STAC API; {_root_of(members, place)}")
     if _is_api(members, place):
         yield from _searched(place, query, access)
+    elif members.get("type") == "Collection" and any(True for _ in hrefs(members, "items")):
+        raise InvalidCube(f"one collection of a STAC API; {_root_of(members, place)}")
     elif members.get("type") in ("Catalog", "Collection"):
         yield from _walked(members, place, access)
+    elif members.get("type") == "Feature" and "/collections/" in place and "://" in place:
+        raise InvalidCube(f"one item of a STAC API; {_root_of(members, place)}")
     elif members.get("type") == "Feature":
         yield Found(place, members)
     elif members.get("type") != "FeatureCollection":
@@ -111,11 +117,17 @@ def _items(source: str, query: Query, access: Access) -> Iterator[Found]:
         )
 
 
+def _root_of(members: dict[str, Any], place: str) -> str:
+    """What to give instead of an address within an API."""
+    root = next((absolute(href, place) for href in hrefs(members, "root")), place.partition("/collections")[0].partition("/search")[0])
+    return f"expected the API itself, and both collections by their ids: give {redact(root)[:300]}"
+
+
 def _embedded(feature: Any, place: str) -> Found:
     """An item within another document, whose relative links start from where it says that it lies itself."""
     if not isinstance(feature, dict):
         return Found(place, None, f"expected an item, found {type(feature).__name__}")
-    own = next((href for href in _hrefs(feature, "self") if "://" in href), place)
+    own = next((href for href in hrefs(feature, "self") if "://" in href), place)
     return Found(own, feature)
 
 
@@ -130,8 +142,14 @@ def _text(place: str, access: Access) -> TextIO:
         raise InvalidCube(f"cannot be read ({error.strerror}); check the path") from None
 
 
-def _document(place: str, access: Access) -> dict[str, Any]:
-    """A catalog or an item, whole."""
+def read_document(place: str, access: Access) -> dict[str, Any]:
+    """A catalog, a collection or an item, whole.
+
+    Raises
+    ------
+    InvalidCube
+        It cannot be read, or is a collection of items.
+    """
     members: dict[str, Any] = {}
     with closing(
         _text(place, access) if "://" not in place else io.StringIO(fetch(place, access).decode("utf-8-sig", "replace"))
@@ -151,12 +169,12 @@ def _walked(members: dict[str, Any], place: str, access: Access) -> Iterator[Fou
         if _is_known(where, seen):
             continue
         try:
-            catalog = first if first is not None else _document(access.check(where), access)
+            catalog = first if first is not None else read_document(access.check(where), access)
             first = None
         except InvalidCube as error:
             yield Found(where, None, str(error))
             continue
-        children, items = ([absolute(href, where) for href in _hrefs(catalog, relation)] for relation in ("child", "item"))
+        children, items = ([absolute(href, where) for href in hrefs(catalog, relation)] for relation in ("child", "item"))
         if children and depth >= DEEPEST:
             yield Found(where, None, f"catalogs more than {DEEPEST} deep; what lies below is left out")
             children = []
@@ -180,7 +198,7 @@ def _is_known(place: str, seen: set[bytes]) -> bool:
 def _linked(place: str, access: Access) -> Found:
     try:
         access.check(place)
-        found = _document(place, access)
+        found = read_document(place, access)
     except InvalidCube as error:
         return Found(place, None, str(error))
     if found.get("type") != "Feature":
@@ -188,7 +206,8 @@ def _linked(place: str, access: Access) -> Found:
     return Found(place, found)
 
 
-def _hrefs(document: dict[str, Any], relation: str) -> Iterator[str]:
+def hrefs(document: dict[str, Any], relation: str) -> Iterator[str]:
+    """The addresses of a relation, among the links of a document."""
     links = document.get("links")
     for link in links if isinstance(links, list) else ():
         if isinstance(link, dict) and link.get("rel") == relation and isinstance(link.get("href"), str):
@@ -211,7 +230,7 @@ def absolute(href: str, base: str) -> str:
 
 
 def _is_api(members: dict[str, Any], place: str) -> bool:
-    return "://" in place and ("conformsTo" in members or any(True for _ in _hrefs(members, "search")))
+    return "://" in place and ("conformsTo" in members or any(True for _ in hrefs(members, "search")))
 
 
 def _searched(place: str, query: Query, access: Access) -> Iterator[Found]:

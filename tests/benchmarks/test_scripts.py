@@ -45,6 +45,15 @@ def test_a_script_prints_its_table(
     assert "nan" not in "".join(lines)
 
 
+def test_the_viewer_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["viewer", "--size", "96", "--bands", "40"])
+    import_module("benchmarks.viewer").main()
+    rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
+    assert rows == [
+        "stretch of three bands", "tile of three bands, 1:1", "tile of NDVI, 1:1", "spectrum, first in its blocks", "spectrum, beside the last one",
+    ]  # fmt: skip
+
+
 def test_compression_is_measured_on_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     hsi, _ = few_cubes()
     path = write_cog(hsi, tmp_path / "a.tif", progress=False).path

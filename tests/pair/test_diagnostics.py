@@ -14,9 +14,9 @@ import geofuse
 from geofuse.errors import Warned
 from geofuse.methods.gem import diagnostics as gem_diagnostics
 from geofuse.pair import diagnostics
-from geofuse.pair.diagnostics import gain_and_offset, pair_warnings
+from geofuse.pair.diagnostics import pair_warnings
 from geofuse.pair.prepare import PreparedPair, Settings, colocated, prepare_pair
-from geofuse.pair.response import EffectiveResponse
+from geofuse.pair.response import EffectiveResponse, scaled_table
 from geofuse.pipeline.fit import read_sample
 from tests.crops import small_cubes
 
@@ -83,22 +83,20 @@ def test_few_coarse_pixels_are_warned_of() -> None:
 
 
 def test_gain_and_offset_of_a_known_response(prepared: PreparedPair) -> None:
-    """One band calibrated 20 % brighter is listed, one that fits is not. An estimated response takes it up."""
+    """One band calibrated 20 % brighter is listed, those that fit are not; one that the response does not explain is named apart."""
     hsi, msi = colocated(prepared.patches)
-    matrix = np.linalg.lstsq(hsi.T, msi.T, rcond=None)[0].T
-    brighter = replace(
-        prepared, response=EffectiveResponse(matrix / np.array([1.2, 1.0, 1.0, 1.0])[:, None], np.zeros(4), np.zeros(4), "known")
-    )
-    (message,) = (w["message"] for w in pair_warnings(brighter, ()) if w["code"] == "gain-or-offset")
-    assert "1 (gain 1.20" in message
-    fitting = replace(prepared, response=EffectiveResponse(matrix, np.zeros(4), np.zeros(4), "known"))
-    assert "gain-or-offset" not in warned(fitting)
-    estimated = replace(brighter, response=replace(brighter.response, method="estimated"))
-    assert "gain-or-offset" not in warned(estimated)
+    table = np.linalg.lstsq(hsi.T, msi.T, rcond=None)[0].T
+    table /= table.sum(1, keepdims=True)
+    seen = table @ hsi
 
+    def found(seen: np.ndarray) -> dict[str, str]:
+        given = replace(prepared, response=scaled_table(table, hsi, seen, "a table"))
+        return {w["code"]: w["message"] for w in pair_warnings(given, ())}
 
-def test_slope_and_intercept() -> None:
-    line = np.linspace(0, 1, 50)[None]
-    gain, offset = gain_and_offset(line, 1.1 * line - 0.02)
-    assert gain == pytest.approx(1.1)
-    assert offset == pytest.approx(-0.02)
+    assert not {"gain-or-offset", "response-unlike"} & set(found(seen))
+    brighter = found(seen * np.array([1.2, 1.0, 1.0, 1.0])[:, None])
+    assert "(a table)" in brighter["gain-or-offset"]
+    assert "1 (gain 1.20" in brighter["gain-or-offset"]
+    assert "2 (" not in brighter["gain-or-offset"]
+    swapped = found(np.stack([*seen[:3], seen[3][::-1]]))
+    assert "MSI bands 4." in swapped["response-unlike"]

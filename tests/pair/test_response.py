@@ -97,15 +97,16 @@ def test_reproducible() -> None:
     assert np.array_equal(estimate_response(hsi, msi, seed=3).matrix, estimate_response(hsi, msi, seed=3).matrix)
 
 
-def test_table() -> None:
-    _, hsi, _, msi = spectra(offset=0.02)
-    found = scaled_table(7 * bell_responses(BANDS, COUNT), hsi, msi, "some sensor")
-    assert found.matrix == pytest.approx(bell_responses(BANDS, COUNT))
-    assert not found.offset.any()
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (1.08, 0.02)])
+def test_table(gain: float, offset: float) -> None:
+    """A table in any scale, and what the sensors differ by; what is left is the noise."""
+    _, hsi, _, msi = spectra()
+    found = scaled_table(7 * bell_responses(BANDS, COUNT), hsi, gain * msi + offset, "some sensor")
+    assert found.matrix == pytest.approx(gain * bell_responses(BANDS, COUNT), rel=5e-3)
+    assert found.offset == pytest.approx(offset, abs=1e-3)
     assert found.method == "some sensor"
-    # The misfit is the offset and the noise.
-    expected = np.hypot(0.02, np.hypot(MSI_NOISE, HSI_NOISE * np.sqrt((found.matrix**2).sum(1)))) / np.sqrt((msi**2).mean(1))
-    assert found.residual == pytest.approx(expected, rel=0.05)
+    expected = gain * np.hypot(MSI_NOISE, HSI_NOISE * np.sqrt((bell_responses(BANDS, COUNT) ** 2).sum(1)))
+    assert found.residual == pytest.approx(expected / np.sqrt(((gain * msi + offset) ** 2).mean(1)), rel=0.05)
 
 
 def test_misfit_by_hand() -> None:

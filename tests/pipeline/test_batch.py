@@ -24,11 +24,13 @@ from geofuse.cli import main
 from geofuse.errors import InvalidInput, InvalidOutput, UnfinishedWork
 from geofuse.io.read.fingerprint import file_sha256
 from geofuse.pipeline import batch
+from tests import storage
 from tests.crops import few_files
 from tests.stac.catalog import item, serving, serving_api, write_items
 from tests.stac.conftest import validate as schemas
 
 validate = schemas  # the fixture
+server, bucket = storage.server, storage.bucket
 
 
 def catalog(folder: Path, names: list[str], base: str = ".", **options: Any) -> Path:
@@ -40,6 +42,11 @@ def catalog(folder: Path, names: list[str], base: str = ".", **options: Any) -> 
     with rasterio.open(hsi) as file:
         box = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
     made = [item(name, "h", box=box, href=f"{base}/hsi.tif", time=f"2024-06-30T10:{k:02d}:00Z", gsd=30.0) for k, name in enumerate(names)]
+    own = {"type": "Collection", "license": "CC-BY-4.0", "providers": [{"name": "GFZ", "roles": ["producer", "host"]}]}
+    (folder / "collection.json").write_text(json.dumps(own))
+    for each in made:
+        each["links"].append({"rel": "collection", "href": "./collection.json"})
+    options = {"license": "CC-BY-4.0", "providers": []} | options
     return write_items(
         folder / "items.json", [*made, item("m", "m", box=box, href=f"{base}/msi.tif", time="2024-07-01T10:00:00Z", **options)]
     )
@@ -81,7 +88,7 @@ def test_each_pair_has_a_folder_within_the_output(run: tuple[Path, Any]) -> None
     assert table.id[0] == "a"
     assert table.id[1].startswith("b-")
     for name in table.id[:2]:
-        ends = [".json", ".png", ".safetensors", ".tif", "_quality.tif", "_report.json"]
+        ends = [".json", ".png", ".safetensors", ".tif", "_overview.png", "_quality.tif", "_report.json"]
         assert sorted(p.name for p in (output / name).iterdir()) == [*(f"{name}{end}" for end in ends), "state.json"]
     assert sorted(p.name for p in output.iterdir() if p.is_file()) == [".lock", "collection.json", "items.parquet", "log.jsonl"]
     assert not (output.parent / "b").exists()
@@ -91,17 +98,31 @@ def test_each_pair_has_a_folder_within_the_output(run: tuple[Path, Any]) -> None
 def test_the_collection_is_valid_and_leads_to_every_item(run: tuple[Path, Any], validate: Any) -> None:
     output, table = run
     collection = pystac.Collection.from_file(str(output / "collection.json"))
-    collection.validate()
+    about = json.loads((output / "collection.json").read_text())
+    assert validate(about) == []
+    bands = about["item_assets"]["data"]["bands"]
+    assert [band["name"] for band in bands] == [f"{band['eo:center_wavelength'] * 1000:.2f} nm" for band in bands]
+    assert "statistics" not in bands[0]
+    assert set(about["summaries"]["geofuse:msi_rel_rmse"]) == {"minimum", "maximum"}
+    assert about["license"] == "CC-BY-4.0"
+    assert [(each["name"], each["roles"]) for each in about["providers"]] == [("GFZ", ["producer"]), ("geofuse", ["processor"])]
     items = {made.id: made for made in collection.get_items()}
     assert set(items) == set(table.id[:2])
     assert collection.extent.temporal.intervals[0] == [items["a"].datetime, items["a"].common_metadata.end_datetime]
     assert collection.extent.spatial.bboxes[0] == items["a"].bbox
     assert collection.summaries.to_dict()["geofuse:method"] == ["sylvester"]
-    assert set(collection.item_assets) == {"data", "quality", "report", "model", "thumbnail"}
+    assert set(collection.item_assets) == {"data", "quality", "report", "model", "thumbnail", "overview"}
     for name, found in items.items():
         assert found.get_collection().id == collection.id
         text = json.loads((output / name / f"{name}.json").read_text())
         assert validate(text) == []
+        known = json.loads((Path(geofuse.__file__).parent / "stac" / "geofuse.schema.json").read_text())
+        ours = {key for key in text["properties"] if key.startswith("geofuse:")}
+        assert ours <= set(known["properties"]["properties"]["properties"])
+        assert text["properties"]["geofuse:parameters"]["method"] == "sylvester"
+        assert {"geofuse", "numpy", "rasterio"} <= set(text["properties"]["processing:software"])
+        assert text["properties"]["mlm:architecture"] == "sylvester"
+        assert text["assets"]["data"]["bands"][0]["raster:spatial_resolution"] < text["properties"]["gsd"] == 30.0
         assert str(output) not in json.dumps(text)
         sources = {link["geofuse:role"]: link["geofuse:id"] for link in text["links"] if link["rel"] == "derived_from"}
         assert sources == {"hsi": "a" if name == "a" else "../b", "msi": "m"}
@@ -255,7 +276,7 @@ def test_from_a_stac_api_to_a_cube_of_all_bands(tmp_path: Path) -> None:
 PROGRAM = "from geofuse.cli import main\nmain()"
 
 
-def command(source: Path, output: Path, *options: str) -> list[str]:
+def command(source: Path, output: Path | str, *options: str) -> list[str]:
     asked = ["batch", "run", str(source), "--hsi", "h", "--msi", "m", "-o", str(output), "--method", "bicubic", "-q", *options]
     return [sys.executable, "-c", PROGRAM, *asked]
 
@@ -321,3 +342,33 @@ def test_exit_statuses_and_tables_of_the_command_line(tmp_path: Path, capsys: py
     why = "overlap 100 %, 1 day apart; the only one"
     assert said["pairs"] == [{"id": name, "hsi": name, "msi": ["m"], "reason": why} for name in "ab"]
     assert said["left"] == []
+
+
+def test_in_object_storage(bucket: Any, tmp_path: Path, validate: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same as in a folder, and nothing stays on this machine; the second run leaves alone what is done."""
+    source, place = catalog(tmp_path / "source", ["a", "b"]), "s3://scenes/all/fused"
+    broken(source, "b", {"href": "./nowhere.tif"})
+    asked = command(source, place)[3:]
+    assert ended(*asked) == 1
+    held = {entry.key.removeprefix("all/fused/"): entry.last_modified for entry in bucket.objects.all()}
+    ends = [".json", ".png", ".safetensors", ".tif", "_overview.png", "_quality.tif", "_report.json"]
+    assert set(held) == {*(f"a/a{end}" for end in ends), "a/state.json", "b/state.json", "collection.json", "items.parquet", "log.jsonl"}
+    assert list((tmp_path / "scratch").iterdir()) == []
+    capsys.readouterr()
+    assert ended("batch", "status", place, "--json", "-") == 0
+    assert [(row["id"], row["state"]) for row in json.loads(capsys.readouterr().out)] == [("a", "done"), ("b", "failed")]
+    item = json.loads(bucket.Object("all/fused/a/a.json").get()["Body"].read())
+    assert validate(item) == []
+    assert str(tmp_path) not in json.dumps(item)
+    links = {link["rel"]: link["href"] for link in item["links"] if link["rel"] != "derived_from"}
+    assert links["collection"] == "../collection.json"
+    broken(source, "b", {"href": "./hsi.tif"})
+    time.sleep(1.1)  # S3 counts whole seconds
+    assert ended(*asked) == 0
+    again = {entry.key.removeprefix("all/fused/"): entry.last_modified for entry in bucket.objects.all()}
+    assert {name for name in held if name.startswith("a/") and again[name] != held[name]} == set()
+    made = json.loads(bucket.Object("all/fused/collection.json").get()["Body"].read())
+    assert [link["href"] for link in made["links"] if link["rel"] == "item"] == ["./a/a.json", "./b/b.json"]
+    events = [json.loads(line)["event"] for line in bucket.Object("all/fused/log.jsonl").get()["Body"].read().splitlines()]
+    assert events == ["start", "done", "failed", "end", "start", "done", "done", "end"]
+    assert ended("batch", "status", "s3://scenes/elsewhere") == 2

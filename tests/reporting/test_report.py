@@ -214,9 +214,13 @@ def test_page_is_complete_in_itself(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text() == html
     page = Page(html)
     assert "script" not in page.tags
-    assert len(page.addresses) == 5
+    assert sum(address.startswith("data:") for address in page.addresses) == 5
+    anchors = [address[1:] for address in page.addresses if address.startswith("#")]
+    assert len(anchors) >= 8
+    assert [anchor for anchor in anchors if html.count(f'id="{anchor}"') != 1] == []
     for address in page.addresses:
-        assert base64.b64decode(address.removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+        if not address.startswith("#"):
+            assert base64.b64decode(address.removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
     for said in [
         "The registration drifts.",
         "Effective response",
@@ -267,8 +271,10 @@ def test_curves_have_gaps_where_there_are_no_bands_or_no_good_ones() -> None:
 
 def test_best_row_comes_first_and_is_the_only_one_marked() -> None:
     html = Report(record()).to_html()
-    rows = re.findall(r"<td[^>]*text-align: left\">([^<]*)</td>", html)
+    table = html[html.index('<table class="numbers">') :].partition("</table>")[0]
+    rows = re.findall(r'<th scope="row">([^<]*)</th>', table)
     assert rows == ["gem ★ best (used)", "gsa · baseline", "bicubic · baseline", "mossfuse-paper"]
+    assert table.count('class="best"') == 1
 
 
 @pytest.mark.parametrize("key", sorted(record()))
@@ -302,7 +308,7 @@ def test_text_from_inputs_is_escaped_everywhere() -> None:
     report = Report(values)
     for html in (report.to_html(), report._repr_html_()):
         page = Page(html)
-        assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+        assert all(address.startswith(("data:image/png;base64,", "#")) for address in page.addresses)
         assert page.text.count(attack) >= 3
 
 

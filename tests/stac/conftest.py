@@ -1,4 +1,4 @@
-"""Offline validation of items against the vendored schemas."""
+"""Offline validation of items and collections against the vendored schemas, and against that of the properties of geofuse."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from jsonschema import Draft7Validator
 from pystac.validation.local_validator import get_local_schema_cache
 from referencing import Registry, Resource
 
+import geofuse
+
 SCHEMAS = Path(__file__).parent / "schemas"
-CORE = "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
+OWN = Path(geofuse.__file__).parent / "stac" / "geofuse.schema.json"
+_CORE = "https://schemas.stacspec.org/v1.1.0/{0}-spec/json-schema/{0}.json"
+CORE = {"Feature": _CORE.format("item"), "Collection": _CORE.format("collection")}
 PROJJSON = "https://proj.org/schemas/v0.7/projjson.schema.json"
 
 
@@ -25,16 +29,21 @@ def _address(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def validate() -> Callable[[dict[str, Any]], list[str]]:
-    """Return a function item → messages of the core schema and of every schema that the item declares; no network."""
+    """Return a function document → messages of the core schema, of every schema that it declares, and of ours; no network."""
     extensions = {_address(path.stem): json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
-    contents = get_local_schema_cache() | extensions | {PROJJSON: {"$schema": "http://json-schema.org/draft-07/schema#", "not": {}}}
+    contents = (
+        get_local_schema_cache()
+        | extensions
+        | {OWN.name: json.loads(OWN.read_text()), PROJJSON: {"$schema": "http://json-schema.org/draft-07/schema#", "not": {}}}
+    )
     registry: Registry[Any] = Registry().with_resources([(uri, Resource.from_contents(schema)) for uri, schema in contents.items()])
 
     def errors(item: dict[str, Any]) -> list[str]:
         item = json.loads(json.dumps(item, allow_nan=False))
+        own = [OWN.name] if item["type"] == "Feature" else []
         return [
             f"{uri}: {error.message}"
-            for uri in [CORE, *item["stac_extensions"]]
+            for uri in [CORE[item["type"]], *item["stac_extensions"], *own]
             for error in Draft7Validator(contents[uri], registry=registry).iter_errors(item)
         ]
 

@@ -27,7 +27,8 @@ from rasterio.transform import from_origin
 import geofuse
 from geofuse.errors import InvalidCube, InvalidOutput
 from geofuse.stac import Processing, Source, make_item, write_item
-from geofuse.stac.footprint import footprint
+from geofuse.stac.attribution import Attribution
+from geofuse.stac.footprint import footprint, thinned
 
 Errors = Callable[[dict[str, Any]], list[str]]
 MADE = Processing("gem", ["Estimated the shift.", "Solved for the coefficients."], datetime=dt.datetime(2025, 3, 1, 12, tzinfo=dt.UTC))
@@ -81,7 +82,7 @@ def as_dict(item: pystac.Item) -> dict[str, Any]:
 
 
 def test_item_validates_with_the_core_schema_and_every_declared_extension(item: pystac.Item, validate: Errors) -> None:
-    assert len(item.stac_extensions) == 5
+    assert len(item.stac_extensions) == 6
     assert validate(as_dict(item)) == []
 
 
@@ -133,6 +134,7 @@ def test_extensions_are_declared_at_their_current_versions(item: pystac.Item) ->
         "processing/v1.2.0",
         "projection/v2.0.0",
         "raster/v2.0.0",
+        "render/v2.0.0",
     }
 
 
@@ -283,6 +285,86 @@ def test_time_falls_back_to_the_file_and_then_to_processing(
     assert (item.datetime, item.properties["geofuse:datetime_source"]) == (expected, source)
 
 
+# --- how to show it --------------------------------------------------------------------------------------------------------------
+
+
+def test_composites_name_their_bands_and_stretch_them(item: pystac.Item, cog: Path) -> None:
+    shown = item.properties["renders"]
+    assert {key: render["bidx"] for key, render in shown.items()} == {"true_colour": [3, 2, 1], "cir": [4, 3, 2], "swir": [5, 4, 3]}
+    names = [band["name"] for band in _data(as_dict(item))["bands"]]
+    with rasterio.open(cog) as dataset:
+        for render in shown.values():
+            assert [[names[band - 1] for band in render["bidx"]]] == render["bands"]
+            for band, (low, high) in zip(render["bidx"], render["rescale"], strict=True):
+                values = dataset.read(band, masked=True).compressed()
+                assert low < np.median(values) < high
+                assert low >= 0
+
+
+def test_without_bands_near_its_colours_there_is_no_composite(tmp_path: Path) -> None:
+    path = tmp_path / "infrared.tif"
+    with rasterio.open(path, "w", driver="GTiff", count=3, dtype="float32", height=8, width=8, crs="EPSG:32633") as out:
+        out.write(np.ones((3, 8, 8), "float32"))
+        for band, nm in enumerate((850.0, 1600.0, 2200.0), start=1):
+            out.update_tags(band, wavelength=nm, wavelength_units="Nanometers")
+    assert "renders" not in make_item(path, MADE).properties
+
+
+def test_rio_tiler_shows_it_as_the_item_says(item: pystac.Item, cog: Path) -> None:
+    """It reads STAC items for titiler; by the numbers of the bands, and by their names."""
+    rio_tiler = pytest.importorskip("rio_tiler", minversion="9.0")
+    from rio_tiler.io import STACReader
+
+    render = item.properties["renders"]["swir"]
+    with STACReader(str(write_item(item))) as reader, rasterio.open(cog) as dataset:
+        shown = [reader.preview(assets=[{"name": "data"} | by]) for by in ({"indexes": render["bidx"]}, {"bands": render["bands"][0]})]
+        for image in shown:
+            np.testing.assert_array_equal(image.array, dataset.read(render["bidx"], masked=True))
+        shown[0].rescale(render["rescale"])
+        assert shown[0].array.dtype == np.uint8
+    assert rio_tiler
+
+
+# --- the model -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_model_is_described_by_its_file(cog: Path, tmp_path: Path, validate: Errors) -> None:
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "m.safetensors"
+    save_file({"response.matrix": np.ones((4, 5)), "fitted.basis": np.ones((5, 3))}, path)
+    processing = Processing("gem", parameters={"seed": 3, "srf": "auto"})
+    item = as_dict(make_item(cog, processing, assets={"model": path}, datetime=FLIGHT))
+    assert validate(item) == []
+    about = item["properties"]
+    assert about["mlm:total_parameters"] == 35
+    assert about["mlm:memory_size"] == path.stat().st_size
+    assert [side["input"]["shape"][0] for side in about["mlm:input"]] == [5, 4]
+    assert about["mlm:hyperparameters"] == about["geofuse:parameters"] == {"seed": 3, "srf": "auto"}
+    asset = item["assets"]["model"]
+    assert "mlm:model" in asset["roles"]
+    assert asset["mlm:artifact_type"] == "safetensors.numpy.save_file"
+    del asset["mlm:artifact_type"]
+    assert any("/mlm/" in error for error in validate(item))
+
+
+# --- who made the sources --------------------------------------------------------------------------------------------------------
+
+
+def test_licence_and_providers_of_the_sources(cog: Path, validate: Errors) -> None:
+    links = ({"rel": "license", "href": "https://example.com/licence"},)
+    known = Attribution("CC-BY-4.0", ({"name": "ESA", "roles": ["producer"]},), links)
+    item = as_dict(make_item(cog, MADE, datetime=FLIGHT, attribution=known))
+    assert validate(item) == []
+    assert item["properties"]["license"] == "CC-BY-4.0"
+    assert [(each["name"], each["roles"]) for each in item["properties"]["providers"]] == [
+        ("ESA", ["producer"]),
+        ("geofuse", ["processor"]),
+    ]
+    assert {link["href"] for link in item["links"] if link["rel"] == "license"} == {"https://example.com/licence"}
+    assert "license" not in make_item(cog, MADE, datetime=FLIGHT).properties
+
+
 # --- hrefs -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -405,6 +487,7 @@ def test_item_of_a_store_says_what_that_of_the_cog_says(cog: Path, store: Path, 
     about_cog, about_store = (as_dict(make_item(path, MADE, datetime=FLIGHT)) for path in (cog, store))
     assert validate(about_store) == []
     assert about_store["geometry"] == about_cog["geometry"]
+    assert about_cog["properties"].pop("renders")
     assert about_store["properties"] == about_cog["properties"]
     for mine, theirs in zip(_data(about_store)["bands"], _data(about_cog)["bands"], strict=True):
         assert mine.pop("nodata") == -32768
@@ -522,3 +605,49 @@ def test_footprint_near_a_pole_across_the_antimeridian() -> None:
 def test_footprint_of_a_place_that_is_not_on_the_earth_is_rejected(crs: str) -> None:
     with pytest.raises(InvalidCube, match=r"longitude and latitude.*--no-stac"):
         footprint(GeoBox((10, 8), from_origin(0, 0, 3, 3), crs))
+
+
+def valid_of(shape: tuple[int, int]) -> np.ndarray:
+    """A swath: a band of data that runs across the image, 12 pixels wide, with a hole and a speck."""
+    rows, cols = np.indices(shape)
+    valid = np.abs(rows - cols) < shape[0] // 6
+    valid[shape[0] // 2, shape[1] // 2] = False
+    return valid
+
+
+@pytest.mark.parametrize("side", [96, 1536])
+def test_footprint_of_the_data_leads_around_all_of_it(side: int, cog: Path) -> None:
+    geobox = GeoBox((side, side), from_origin(383469.97, 5818303.55, 30.0, 30.0), "EPSG:32633")
+    valid = valid_of((side, side))
+    geometry, _ = footprint(geobox, thinned(valid))
+    outline = shapely.geometry.shape(geometry)
+    assert outline.is_valid
+    assert geometry["type"] == "Polygon"
+    assert len(geometry["coordinates"]) == 1, "the hole does not show"
+    to_lonlat = Transformer.from_crs(32633, 4326, always_xy=True)
+    rows, cols = np.indices((side, side))
+    x, y = geobox.affine * (cols + 0.5, rows + 0.5)
+    inside = shapely.contains_xy(outline, *to_lonlat.transform(x, y))
+    step = max(1, side // 512)
+    near = np.abs(np.abs(rows - cols) - side // 6) <= 2 * step + 1
+    hole = (rows == side // 2) & (cols == side // 2)
+    assert (inside == valid)[~near & ~hole].all()
+    assert outline.area == pytest.approx(shapely.geometry.shape(footprint(geobox)[0]).area * valid.mean(), rel=0.08)
+
+
+def test_footprint_of_two_parts_across_the_antimeridian() -> None:
+    x, y = Transformer.from_crs(4326, 32760, always_xy=True).transform(179.9, -17.0)
+    geobox = GeoBox.from_bbox((x, y, x + 40_000, y + 10_000), "EPSG:32760", resolution=100)
+    valid = np.zeros(geobox.shape, bool)
+    valid[:, :300] = True  # over 180°
+    valid[:, 350:] = True
+    geometry, bbox = footprint(geobox, thinned(valid))
+    assert len(geometry["coordinates"]) == 3
+    assert bbox[0] > 179
+    assert bbox[2] < -179
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_footprint_of_all_or_nothing_is_that_of_the_grid(value: bool) -> None:
+    geobox = GeoBox((50, 60), from_origin(383469.97, 5818303.55, 30.0, 30.0), "EPSG:32633")
+    assert footprint(geobox, np.full((50, 60), value)) == footprint(geobox)

@@ -166,6 +166,14 @@ def test_pairs_of_a_stac_api(server: str) -> None:
     assert {reason for _, reason in found.left} == {"no MSI item within 1.5 days (the nearest is 2 days apart)"}
 
 
+@pytest.mark.parametrize(
+    ("part", "what"), [("/collections/h", "one collection"), ("/collections/h/items/h1", "one item"), ("/collections/h/items", "one page")]
+)
+def test_an_address_within_an_api_is_an_error_that_says_what_to_give(part: str, what: str, server: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{what} .*of a STAC API; expected the API itself.*give {server}/?$"):
+        ids(server + part)
+
+
 def test_geoparquet_says_what_json_says(tmp_path: Path) -> None:
     rustac = pytest.importorskip("rustac")
     pytest.importorskip("pyarrow")

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from geofuse.errors import InvalidCube
+from geofuse.io.read.buckets import SCHEMES
 
 _LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _MACHINE = ""
@@ -33,11 +35,14 @@ class Access:
     patch_url : callable, optional
         Makes of the address of an asset the one to open, such as a signed one. It is called when the asset is opened, and what it returns
         is kept nowhere.
+    cache : pathlib.Path, optional
+        Folder for temporary files with what was fetched of remote rasters; that of the system where none is given.
     """
 
     place: str
     hosts: frozenset[str] = frozenset()
     patch_url: Callable[[str], str] | None = None
+    cache: Path | None = None
 
     def check(self, href: str) -> str:
         """The address, if the catalog may name it.
@@ -54,6 +59,21 @@ class Access:
             f"the catalog at {self.place} names {href[:200]!r}, a place of this machine or its network; expected a public address. Where that "
             f"is meant: --allow-host {_host(href) or named}"
         )
+
+    def check_resolved(self, href: str, address: str) -> None:
+        """Check what the name of a public host turned out to be when it was looked up.
+
+        Raises
+        ------
+        InvalidCube
+            An address of this machine or its network, and neither the user nor the catalog's own place named the host.
+        """
+        host = _host(href)
+        if _here(href) is None and host != _host(self.place) and host not in self.hosts and not _address(address).is_global:
+            raise InvalidCube(
+                f"the name {host!r}, which the catalog at {self.place} leads to, is that of {address}, a place of this machine or its "
+                f"network; expected a public address. Where that is meant: --allow-host {host}"
+            )
 
     def patched(self, href: str) -> str:
         """The address to open."""
@@ -102,7 +122,7 @@ def _here(address: str) -> str | None:
         return "invalid"
     if parts.scheme.lower() == "file" or host == "localhost" or host.endswith(".localhost"):
         return _MACHINE
-    if parts.scheme.lower() in ("s3", "gs", "az", "abfs"):  # a bucket is no host
+    if parts.scheme.lower() in SCHEMES:  # a bucket is no host
         return None
     try:
         place = _address(host)

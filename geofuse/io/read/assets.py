@@ -14,7 +14,9 @@ from geofuse.cube.values import REFLECTANCE_SCALE
 from geofuse.errors import InvalidCube
 from geofuse.io.read.access import current_access, is_here
 from geofuse.io.read.base import BandHints, MaskPart, Part
+from geofuse.io.read.buckets import SCHEMES
 from geofuse.io.read.gdal import is_trusted
+from geofuse.io.read.remote import is_remote
 
 if TYPE_CHECKING:
     from pystac import Asset
@@ -30,7 +32,7 @@ _STERADIAN = re.compile(r"\bsr\b")
 _CORRECT = "correct the item, or open the file itself"
 _TRUST = "Where you trust the item: trust_input=True, --trust-input"
 _ABSURD = 1e30
-_SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "file", "ftp")
+_SCHEMES = ("https", "http", *SCHEMES, "file")
 # NETCDF:…, MEM:::…, and the like; a single letter is a drive
 _GDAL_NAME = re.compile(r"[A-Za-z0-9_+]{2,}:")
 
@@ -281,13 +283,15 @@ def checked_href(asset: Asset) -> str:
     if not isinstance(asset.href, str):
         raise InvalidCube(f"the href of a STAC asset is {str(asset.href)[:80]!r}, which is no address; {_CORRECT}")
     href = asset.get_absolute_href() or asset.href
+    access = current_access()
     if is_trusted():
-        return href
+        return href if access is None else access.patched(href)
     scheme = href.partition("://")[0] if "://" in href else ""
     if (not scheme and _GDAL_NAME.match(href)) or (scheme and scheme.lower() not in _SCHEMES) or "/vsi" in href[:5]:
         raise InvalidCube(f"the STAC item names {href!r}; expected a path, or an address of {', '.join(_SCHEMES)}. {_TRUST}")
-    if (access := current_access()) is not None:
-        return access.patched(access.check(href))
+    if access is not None:
+        access.check(href)
+        return href if is_remote(href) else access.patched(href)  # else it is signed for each request
     base = getattr(asset.owner, "get_self_href", lambda: None)() if asset.owner is not None else None
     if isinstance(base, str) and "://" in base and not is_here(base) and (is_here(href) or "://" not in href):
         raise InvalidCube(f"the STAC item at {base} names {href!r}, a place of this machine or its network. {_TRUST}")

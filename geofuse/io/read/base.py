@@ -134,6 +134,8 @@ class Request:
         What the item that names the source says of its bands.
     beside : int
         Bands of other files that are joined with those of this one: chunks leave room for them.
+    crs : Any
+        What to take for the CRS of a file that has none, to look at it further; None rejects such a file.
     """
 
     role: Literal["HSI", "MSI"]
@@ -142,6 +144,7 @@ class Request:
     chunks: Any = "auto"
     hints: BandHints | None = None
     beside: int = 0
+    crs: Any = None
 
 
 @dataclass(frozen=True)
@@ -310,7 +313,9 @@ def check_place(crs: Any, transform: Affine) -> None:
     InvalidCube
     """
     if crs is None:
-        raise InvalidCube("no CRS, so its pixels have no place; write one into the file, e.g. with gdal_edit.py -a_srs EPSG:…")
+        raise InvalidCube(
+            "no CRS, so its pixels have no place; write one into the file, e.g. with gdal_edit.py -a_srs EPSG:…", code="no-crs"
+        )
     if transform == Affine.identity():
         raise InvalidCube("no geotransform, so its pixels have no place; warp it to a grid first, e.g. with gdalwarp")
     if not (np.isfinite(transform[:6]).all() and transform.determinant):

@@ -18,6 +18,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from geofuse.cube.georef import tagged_centres
 from geofuse.errors import InvalidCube
 from geofuse.io.read import envi, geotiff
+from geofuse.io.read.access import current_access
 from geofuse.io.read.base import Description, Request, check_extent, check_place, is_turned
 from geofuse.io.read.fingerprint import content_stamp
 from geofuse.io.read.gdal import is_address, is_tiff, is_trusted, open_raster
@@ -25,6 +26,7 @@ from geofuse.io.read.items import about_file
 from geofuse.io.read.metadata import Described, describe, spectral
 from geofuse.io.read.raster import RasterArray, claims_too_much
 from geofuse.io.read.registry import expected
+from geofuse.io.read.remote import is_remote, remote_file
 from geofuse.redact import redact
 
 # A box of the type "jP  ", or a bare codestream: ISO/IEC 15444-1, annexes A and I.
@@ -57,6 +59,8 @@ class GDALReader:
         place = source if is_address(source) else str(envi.data_file(Path(source)))
         if Path(place).is_file():
             self.check(Path(place))
+        elif is_remote(place) and not is_trusted():
+            geotiff.check_remote(remote_file(place))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -81,7 +85,7 @@ ANY = GDALReader("GDAL", lambda path: True, ("",))
 
 def _described(file: Any, place: str, request: Request) -> Description:
     _check_pixels(file, place)
-    transform = _placed(file)
+    transform = _placed(file, request.crs)
     known = describe(file, every_band=request.role == "HSI", hints=request.hints)
     array, shown = _array(file, place, known), spectral(file)
     masks = ["alpha"] if array.alpha or not shown.all() else ["mask"] if array.has_mask else []
@@ -94,7 +98,7 @@ def _described(file: Any, place: str, request: Request) -> Description:
         array,
         known.table,
         transform,
-        file.crs,
+        file.crs or request.crs,
         file.block_shapes[0],
         sequential=envi.is_compressed(file),
         spectral=shown,
@@ -121,24 +125,28 @@ def _check_pixels(file: Any, place: str) -> None:
         raise InvalidCube(f"complex numbers ({file.dtypes[0]}) are not reflectance")
     check_extent(file.height, file.width)
     local = Path(place)
-    if not local.is_file():
+    if local.is_file():
+        size = local.stat().st_size
+    elif is_remote(place) and not is_trusted():
+        size = remote_file(place).size
+    else:
         return
     claimed = file.count * file.height * file.width * np.dtype(file.dtypes[0]).itemsize
-    if file.driver != "VRT" and claims_too_much(claimed, local.stat().st_size):
-        raise InvalidCube(f"its header claims {claimed / 1e12:.1f} TB of pixels in {local.stat().st_size} bytes; it is damaged")
+    if file.driver != "VRT" and claims_too_much(claimed, size):
+        raise InvalidCube(f"its header claims {claimed / 1e12:.1f} TB of pixels in {size} bytes; it is damaged")
     if file.driver == "ENVI":
         envi.check_complete(local, file)
 
 
-def _placed(file: Any) -> Affine:
-    """Transform of the file, once it is sure that its pixels have a place."""
+def _placed(file: Any, assumed: Any) -> Affine:
+    """Transform of the file, once it is sure that its pixels have a place; ``assumed`` is the CRS of a file without one, or None."""
     try:
         crs = file.crs
     except CRSError as error:
         raise InvalidCube(
             f"its CRS cannot be read ({error}); write a valid one into the file, e.g. with gdal_edit.py -a_srs EPSG:…"
         ) from None
-    check_place(crs, file.transform)
+    check_place(crs or assumed, file.transform)
     return Affine(*(value + 0.0 for value in tuple(file.transform)[:6]))  # + 0.0: ENVI headers give -0.0
 
 
@@ -159,4 +167,5 @@ def _array(file: Any, place: str, known: Described) -> RasterArray:
         alpha=alpha,
         trusted=is_trusted(),
         stamp=content_stamp(place),
+        access=current_access(),
     )

@@ -9,26 +9,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import rasterio
-from rasterio.errors import RasterioIOError
+from rasterio.errors import RasterioError, RasterioIOError
 
 from geofuse.errors import InvalidCube
+from geofuse.io.read.buckets import bucket_place
+from geofuse.io.read.remote import Handle, RemoteFile, file_name, is_remote, remote_file
 
 # Formats that hold their own pixels. ENVI names none: its data file and its header differ by the suffix alone.
 DRIVERS = ("GTiff", "JP2OpenJPEG", "ENVI")
 # Beside a raster GDAL looks for a mask and for overviews, and opens them with any driver, by their content.
 _SIDE_FILES = (".msk", ".ovr")
-_TIFF = (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+")
+TIFF = (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+")
 # Servers that are busy are asked again, with growing pauses, and those that have stopped are given up; the environment may say otherwise.
 _PATIENCE = {
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_HTTP_RETRY_CODES": "408,425,429,500,502,503,504",
     "GDAL_HTTP_CONNECTTIMEOUT": "30",
     "GDAL_HTTP_LOW_SPEED_TIME": "60",
     "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
@@ -70,12 +73,14 @@ def is_address(source: str) -> bool:
 def is_tiff(path: Path) -> bool:
     """Whether a file starts as a TIFF or BigTIFF does."""
     with path.open("rb") as file:
-        return file.read(4) in _TIFF
+        return file.read(4) in TIFF
 
 
 @contextmanager
 def open_raster(place: str | Path, *, trusted: bool | None = None) -> Iterator[Any]:
     """Open a raster for the block, under GDAL's options as geofuse wants them while reading.
+
+    One that a catalog names at an address of http or https is read through `geofuse.io.read.remote`, unless it is trusted.
 
     Parameters
     ----------
@@ -91,7 +96,7 @@ def open_raster(place: str | Path, *, trusted: bool | None = None) -> Iterator[A
     Raises
     ------
     InvalidCube
-        A file beside it is not what its name says.
+        A file beside it is not what its name says; or a server does not answer, or leads where the catalog may not lead.
     rasterio.errors.RasterioIOError
         It cannot be opened, or only with a driver that is not let in.
     """
@@ -105,22 +110,39 @@ def open_raster(place: str | Path, *, trusted: bool | None = None) -> Iterator[A
             _check_beside(Path(place))
         else:  # what lies beside it cannot be looked at first
             options["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
+    opener, problems = None, list[str]()
+    name, needed = bucket_place(str(place))
+    if not trusted and is_remote(name):
+        opener, name = _opener(remote_file(name), file_name(name), problems), file_name(name)
     try:
-        with rasterio.Env(**options), _opened(str(place), (None,) if trusted else DRIVERS) as file:
+        with rasterio.Env(**(options | needed)), _opened(name, (None,) if trusted else DRIVERS, opener) as file:
             yield file
     except UnicodeDecodeError:  # rasterio reads names, and what GDAL says, as UTF-8
         raise RasterioIOError("its metadata, or what GDAL says of it, are not UTF-8") from None
     except Exception as error:
+        if problems and isinstance(error, RasterioError):  # GDAL knows only that too little came
+            raise RasterioIOError(problems[-1]) from None
         if type(error).__name__.startswith("CPLE_"):  # GDAL's own errors, which rasterio hands on where it does not expect them
             raise RasterioIOError(str(error)) from None
         raise
 
 
-def _opened(place: str, drivers: tuple[str | None, ...]) -> Any:
+def _opener(remote: RemoteFile, name: str, problems: list[str]) -> Callable[..., Handle]:
+    """How rasterio opens a remote file under a name, and finds no other beside it."""
+
+    def opened(path: str, mode: str = "rb", **_: Any) -> Handle:
+        if Path(path).name != name:
+            raise FileNotFoundError(path)
+        return Handle(remote, problems)
+
+    return opened
+
+
+def _opened(place: str, drivers: tuple[str | None, ...], opener: Callable[..., Any] | None) -> Any:
     """The file by the first driver that knows it."""
     for driver in drivers:
         try:
-            return rasterio.open(place, driver=driver)
+            return rasterio.open(place, driver=driver, opener=opener)
         except RasterioIOError as error:
             if _UNKNOWN not in str(error) or driver == drivers[-1]:
                 raise

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geofuse.errors import InvalidCube
+from geofuse.io.read.gdal import TIFF
+from geofuse.io.read.remote import Handle, RemoteFile
 
 # Tags of strips and tiles, and bytes of a value of each type: TIFF 6.0, sections 2, 8 and 15; BigTIFF adds types 16-18.
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
@@ -37,19 +39,40 @@ def check_complete(path: Path) -> None:
     InvalidCube
         The file ends before its directories or its pixels do, or a block is larger than 2 GiB or than what the file can hold.
     """
-    size = path.stat().st_size
     with path.open("rb") as file:
-        try:
-            needed = max((end for end in _ends(file, size)), default=0)
-        except InvalidCube:
-            raise
-        except (struct.error, ValueError, KeyError, IndexError, OverflowError, MemoryError):
-            raise InvalidCube(f"truncated or damaged TIFF: its directory cannot be read in {size} bytes; fetch the file again") from None
+        _check(file, path.stat().st_size)
+
+
+def check_remote(remote: RemoteFile) -> None:
+    """As `check_complete`, of a file of a server where it is a TIFF; the directories are fetched.
+
+    Raises
+    ------
+    InvalidCube
+    """
+    if remote.read(0, 4) not in TIFF:
+        return
+    problems: list[str] = []
+    try:
+        _check(Handle(remote, problems), remote.size)
+    except InvalidCube:
+        if problems:  # too little came
+            raise InvalidCube(problems[-1]) from None
+        raise
+
+
+def _check(file: BinaryIO | Handle, size: int) -> None:
+    try:
+        needed = max((end for end in _ends(file, size)), default=0)
+    except InvalidCube:
+        raise
+    except (struct.error, ValueError, KeyError, IndexError, OverflowError, MemoryError):
+        raise InvalidCube(f"truncated or damaged TIFF: its directory cannot be read in {size} bytes; fetch the file again") from None
     if needed > size:
         raise InvalidCube(f"truncated TIFF: {size} bytes of at least {needed}; fetch the file again")
 
 
-def _ends(file: BinaryIO, size: int) -> Iterator[int]:
+def _ends(file: BinaryIO | Handle, size: int) -> Iterator[int]:
     """Where the parts of the file end: long tag values, and the pixels of each directory."""
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}[head[:2]]
@@ -97,7 +120,7 @@ def _check_block(layout: dict[int, int], size: int) -> None:
         )
 
 
-def _numbers(file: BinaryIO, inline: bytes, order: str, kind: int, number: int, size: int) -> NDArray[np.float64]:
+def _numbers(file: BinaryIO | Handle, inline: bytes, order: str, kind: int, number: int, size: int) -> NDArray[np.float64]:
     dtype = np.dtype(order + _INTEGERS[kind])
     length = dtype.itemsize * number
     if length <= len(inline):
@@ -110,7 +133,7 @@ def _place(inline: bytes, order: str) -> int:
     return int.from_bytes(inline, "little" if order == "<" else "big")
 
 
-def _bytes(file: BinaryIO, start: int, length: int, size: int) -> bytes:
+def _bytes(file: BinaryIO | Handle, start: int, length: int, size: int) -> bytes:
     # the length comes from the file: never allocate more than the file can hold
     if start + length > size:
         raise ValueError("beyond the end of the file")

@@ -136,7 +136,9 @@ def open_hdf5(path: str | Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError as error:
-        raise InvalidCube("this is an HDF5 or NetCDF-4 file, which needs the package h5py: pip install 'geofuse[sensors]'") from error
+        raise InvalidCube(
+            "this is an HDF5 or NetCDF-4 file, which needs the package h5py: pip install 'geofuse[sensors]'", code="missing-package"
+        ) from error
     try:
         with ExitStack() as files:
             yield _shared_file(h5py, path) or files.enter_context(_opened(h5py, path))

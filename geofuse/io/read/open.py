@@ -25,11 +25,11 @@ from geofuse.cube.georef import CENTRES, crs_of
 from geofuse.cube.normalise import only_array
 from geofuse.cube.schema import as_cube, check_cube, geobox, wrap
 from geofuse.cube.values import NOT_REFLECTANCE
-from geofuse.errors import InvalidCube, NotReflectance, RunError
+from geofuse.errors import InputWarning, InvalidCube, NotReflectance, RunError
 from geofuse.io.read.assets import bands_without_masks
 from geofuse.io.read.base import Description, NamesFiles, Parts, Request, check_description, is_turned
 from geofuse.io.read.fingerprint import local_name
-from geofuse.io.read.gdal import is_address, open_raster, trusting
+from geofuse.io.read.gdal import is_address, is_trusted, open_raster, trusting
 from geofuse.io.read.hdf5 import sharing
 from geofuse.io.read.items import described, name_of, on_one_grid
 from geofuse.io.read.layers import layers_inside, lazy_flags, with_layers
@@ -37,6 +37,7 @@ from geofuse.io.read.metadata import describe
 from geofuse.io.read.places import lazy_centres
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
+from geofuse.io.read.remote import is_hdf5, is_remote, local_copy, remote_file
 from geofuse.io.read.turned import north_up
 from geofuse.redact import redact
 
@@ -89,12 +90,11 @@ def open_hsi(source: Source, *, bands: Bands = None, chunks: Any = "auto", trust
     with trusting(trust_input):
         cube = _open(source, Request("HSI", as_list(bands), chunks=chunks))
     if not BandTable.from_cube(cube).has_wavelength:
-        warnings.warn(
+        message = (
             "the HSI has no wavelengths: bands cannot be matched to those of the MSI by name, and water-vapour bands are not known; "
-            "add a 'wavelength' tag (nm) to each band if you can",
-            UserWarning,
-            stacklevel=2,
+            "add a 'wavelength' tag (nm) to each band if you can"
         )
+        warnings.warn(InputWarning(message, "no-wavelengths"), stacklevel=2)
     return cube
 
 
@@ -136,6 +136,12 @@ def open_msi(
         return _open(source, Request("MSI", as_list(bands), resolution, chunks))
 
 
+def open_as(source: Source, request: Request, *, trust_input: bool = False) -> xr.DataArray:
+    """Open a raster for what it is asked for; see `open_hsi`."""
+    with trusting(trust_input):
+        return _open(source, request)
+
+
 @sharing()
 def _open(source: Source, request: Request) -> xr.DataArray:
     if isinstance(source, xr.DataArray | xr.Dataset):
@@ -161,7 +167,7 @@ def cube_of(source: xr.DataArray | xr.Dataset, role: str) -> xr.DataArray:
     try:
         cube = as_cube(source)
     except InvalidCube as error:
-        raise InvalidCube(f"{role}: {error}") from None
+        raise InvalidCube(f"{role}: {error}", code=error.code) from None
     return cube if BandTable.from_cube(cube).has_wavelength else _with_bands_of_file(cube, source)
 
 
@@ -198,19 +204,27 @@ def _read(source: Any, request: Request, *, named: bool = False) -> xr.DataArray
         place = source if path is None else _spelt(path)
         if path is not None and not (is_address(place) or Path(place).exists()):
             raise InvalidCube("no such file; check the path")
+        place = _here(place) if path is not None else place
         reader = reader_of(place, named=named)
         found = reader.describe(place, request)
         if isinstance(found, Parts) and named:
             raise InvalidCube(f"this is a source of the kind {reader.name}, which only names others; expected a raster")
         cube = with_layers(_cube(found, request), layers_inside(found)) if isinstance(found, Description) else None
     except InvalidCube as error:
-        raise (error if path is None else InvalidCube(f"{path}: {error}")) from None
+        raise (error if path is None else InvalidCube(f"{path}: {error}", code=error.code)) from None
     if isinstance(found, Parts):
         cube = described(with_layers(_joined(found, request), found.masks), found.about)
     assert cube is not None
     sensor = found.sensor or cube.encoding.get("sensor")
     cube.encoding |= {"reader": reader.name} | ({"sensor": sensor} if sensor else {})
     return cube
+
+
+def _here(place: str) -> str:
+    """A copy of a file in HDF5 that a catalog names on a server: its readers read only what lies here; any other place as it is."""
+    if is_remote(place) and not is_trusted() and is_hdf5(remote_file(place)) and (copy := local_copy(place)):
+        return str(copy)
+    return place
 
 
 def _spelt(path: str) -> str:
@@ -221,6 +235,8 @@ def _spelt(path: str) -> str:
 
 def _cube(found: Description, request: Request) -> xr.DataArray:
     """The cube of what was described: bands that are asked for, looked at, in chunks, rows running south."""
+    if found.crs is None:
+        found = replace(found, crs=request.crs)
     check_description(found)
     found = found.take(_chosen(found, request.bands))
     bands, *pixels = found.shape

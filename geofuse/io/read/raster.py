@@ -16,7 +16,8 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from geofuse.cube.values import decode
-from geofuse.errors import RunError
+from geofuse.errors import InvalidCube, RunError
+from geofuse.io.read.access import Access, accessing
 from geofuse.io.read.base import PixelArray
 from geofuse.io.read.fingerprint import content_stamp, fingerprint
 from geofuse.io.read.gdal import open_raster
@@ -52,6 +53,8 @@ class RasterArray:
     """Open it with every driver of GDAL."""
     stamp: str | None = None
     """What `content_stamp` said of the file when it was opened; None where it says nothing."""
+    access: Access | None = field(default=None, repr=False)
+    """What the catalog may lead to that names the file; None where none does."""
 
     dtype = np.dtype(np.float32)
     ndim = 3
@@ -68,7 +71,7 @@ class RasterArray:
 
     def __dask_tokenize__(self) -> Any:
         """Name the array by its file as it is now: another content under the same path is another array."""
-        return astuple(self), sorted(fingerprint(self.path).items())
+        return astuple(replace(self, access=None)), sorted(fingerprint(self.path).items())
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
         """Read and decode what is selected: an integer, slice or list along each axis, each axis by itself."""
@@ -77,11 +80,11 @@ class RasterArray:
     def _read(self, bands: NDArray[np.intp], window: Window) -> NDArray[np.float32]:
         indexes = [self.indexes[band] for band in bands]
         try:
-            with open_raster(self.path, trusted=self.trusted) as source:
+            with accessing(self.access), open_raster(self.path, trusted=self.trusted) as source:
                 raw = source.read(indexes, window=window)
                 mask = source.read_masks(indexes, window=window) if self.has_mask else None
                 mask = mask if self.alpha is None else np.broadcast_to(source.read(self.alpha, window=window), raw.shape)
-        except (RasterioError, OSError) as error:
+        except (RasterioError, OSError, InvalidCube) as error:
             (top, bottom), (left, right) = window.toranges()
             where = f"rows {top}-{bottom}, columns {left}-{right}"
             reason = RasterioError(redact(str(error)))

@@ -54,7 +54,7 @@ def local_place(address: str) -> Path:
     InvalidOutput
         The address has no bucket or no key.
     """
-    _, key = _split(address)
+    _, key = split(address)
     folder = f"geofuse-{getpass.getuser()}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
     made = Path(tempfile.gettempdir()) / folder
     made.mkdir(mode=0o700, exist_ok=True)
@@ -63,6 +63,8 @@ def local_place(address: str) -> Path:
 
 def leave(place: Path) -> None:
     """Remove the folder that `local_place` made, with what was uploaded; one that a later run can resume from stays."""
+    if not place.parent.is_dir():
+        return
     for path in place.parent.iterdir():
         if path.is_file():
             path.unlink()
@@ -97,11 +99,11 @@ def check_remote(
     InvalidOutput
         Another object exists, or the storage does not answer or denies it.
     """
-    bucket, key = _split(address)
-    client = _client()
+    bucket, key = split(address)
+    client = s3_client()
     try:
         there = _find_output(client, bucket, key, output_format)
-    except _failures() as error:
+    except failures() as error:
         raise InvalidOutput(f"{address} cannot be written: {error}. Check bucket, credentials and endpoint (AWS_ENDPOINT_URL).") from error
     ours = finished is not None and there is not None and there["Metadata"].get(_CHECKSUM) == finished["sha256"]
     if there and not (ours or overwrite):
@@ -113,8 +115,8 @@ def _find(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
     """What the server says about an object; None where there is none."""
     try:
         return dict(client.head_object(Bucket=bucket, Key=key))
-    except _failures() as error:
-        if _status(error) == 404 and _bucket_is_there(client, bucket):
+    except failures() as error:
+        if status(error) == 404 and _bucket_is_there(client, bucket):
             return None
         raise
 
@@ -138,9 +140,9 @@ def _telling(key: str, output_format: OutputFormat | None) -> str:
 
 def run_of_object(address: str, output_format: OutputFormat | None = None) -> str | None:
     """What an object, or the root of a store, says of the run that wrote it; None where it says nothing, or cannot be asked."""
-    bucket, key = _split(address)
-    client = _client()
-    with suppress(*_failures()):
+    bucket, key = split(address)
+    client = s3_client()
+    with suppress(*failures()):
         return str(client.head_object(Bucket=bucket, Key=_telling(key, output_format))["Metadata"].get(_RUN))
     return None
 
@@ -166,16 +168,16 @@ def upload(
     OSError
         It failed. An object is what it was before; a store is either the new one as a whole or not there.
     """
-    bucket, key = _split(address)
-    client = _client()
+    bucket, key = split(address)
+    client = s3_client()
     metadata = {_CHECKSUM: sha256 or content_sha256(made)} | ({_RUN: run} if run else {})
-    failures: tuple[type[Exception], ...] = (*_failures(), OSError)
+    expected: tuple[type[Exception], ...] = (*failures(), OSError)
     try:
         if output_format and output_format.root:
             _upload_store(client, made, bucket, key, output_format.root, metadata)
         else:
             _upload_file(client, made, bucket, key, metadata)
-    except failures as error:
+    except expected as error:
         raise OSError(f"uploading to {address} failed: {error}") from error
 
 
@@ -188,7 +190,7 @@ def _upload_store(client: Any, store: Path, bucket: str, key: str, root: str, me
     """Replace the objects of a store, the root first of all to go; shards that the new one lacks, for want of data, must not stay."""
     root, unfinished = f"{key}/{root}", f"{key}/{_UNFINISHED}"
     files = {f"{key}/{path.relative_to(store).as_posix()}": path for path in sorted(store.rglob("*")) if path.is_file()}
-    there = _listed(client, bucket, f"{key}/")
+    there = listed(client, bucket, f"{key}/")
     there.pop(unfinished, None)
     whole = there == {name: path.stat().st_size for name, path in files.items()}
     if not (whole and _is_marked(client, bucket, root, metadata)):
@@ -204,12 +206,12 @@ def _upload_store(client: Any, store: Path, bucket: str, key: str, root: str, me
 
 def _is_marked(client: Any, bucket: str, key: str, metadata: dict[str, str]) -> bool:
     """Whether an object is there that bears a checksum."""
-    with suppress(*_failures()):
+    with suppress(*failures()):
         return bool(client.head_object(Bucket=bucket, Key=key)["Metadata"].get(_CHECKSUM) == metadata[_CHECKSUM])
     return False
 
 
-def _listed(client: Any, bucket: str, prefix: str) -> dict[str, int]:
+def listed(client: Any, bucket: str, prefix: str) -> dict[str, int]:
     """Keys and sizes of the objects whose keys begin so."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", ())}
@@ -261,8 +263,8 @@ def _give_up(client: Any, bucket: str, key: str, upload_id: str) -> None:
     """Let the server forget an upload; no fault if it has none of that name."""
     try:
         client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
-    except _failures() as error:
-        if _status(error) != 404:
+    except failures() as error:
+        if status(error) != 404:
             raise
 
 
@@ -289,7 +291,14 @@ def _base64(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def _split(address: str) -> tuple[str, str]:
+def split(address: str) -> tuple[str, str]:
+    """Bucket and key of an address.
+
+    Raises
+    ------
+    InvalidOutput
+        It has no bucket or no key.
+    """
     parts = urlsplit(address)
     key = parts.path.lstrip("/")
     if not parts.netloc or not key or key.endswith("/"):
@@ -297,7 +306,14 @@ def _split(address: str) -> tuple[str, str]:
     return parts.netloc, key
 
 
-def _client() -> Any:
+def s3_client() -> Any:
+    """A client with the credentials, the region and the endpoint that boto3 finds.
+
+    Raises
+    ------
+    InvalidOutput
+        boto3 is not installed.
+    """
     try:
         import boto3
     except ImportError as error:
@@ -305,7 +321,7 @@ def _client() -> Any:
     return boto3.client("s3")
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
     """What an S3 client and its transfer manager raise."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
@@ -313,20 +329,27 @@ def _failures() -> tuple[type[Exception], ...]:
     return Boto3Error, BotoCoreError, ClientError
 
 
-def _status(error: Any) -> int | None:
+def status(error: Any) -> int | None:
+    """Of the response that an error tells of."""
     return getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
 
 
 def _bucket_is_there(client: Any, bucket: str) -> bool:
     try:
         client.head_bucket(Bucket=bucket)
-    except _failures() as error:
-        return _status(error) == 403  # listing may be denied where writing is not
+    except failures() as error:
+        return status(error) == 403  # listing may be denied where writing is not
     return True
 
 
 def _content_type(file: Path) -> str:
-    known = {".tif": "image/tiff; application=geotiff; profile=cloud-optimized", ".json": "application/geo+json", ".html": "text/html"}
-    if file.name == "zarr.json":  # of which a store has one for each of its nodes
+    known = {
+        ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
+        ".json": "application/geo+json",
+        ".html": "text/html",
+        ".png": "image/png",
+        ".parquet": "application/vnd.apache.parquet",
+    }
+    if file.name in ("zarr.json", "collection.json"):  # of the first a store has one for each of its nodes
         return "application/json"
     return known.get(file.suffix.lower(), "application/octet-stream")

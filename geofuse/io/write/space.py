@@ -52,7 +52,9 @@ def check_space(outputs: Sequence[Path], each: int, *, resume: bool = True) -> N
     free = shutil.disk_usage(folder).free
     if free < needed:
         names = " and ".join(output.name for output in outputs)
-        raise InvalidOutput(f"writing {names} takes up to {needed / 1e9:.2f} GB in {folder}, {free / 1e9:.2f} GB are free; free some space")
+        raise InvalidOutput(
+            f"writing {names} takes up to {needed / 1e9:.2f} GB in {folder}, {free / 1e9:.2f} GB are free; free some space", code="disk"
+        )
 
 
 def _rest(output: Path, each: int, resume: bool) -> int:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +22,13 @@ from geofuse.io.write.cog import write_cog
 from geofuse.io.write.remote import check_remote, is_remote, local_place, upload
 from geofuse.io.write.zarr import ZARR
 from geofuse.pipeline.job import Job
+from tests import storage
 from tests.crops import few_files, few_model, small_cubes, small_files, small_model
 
 boto3 = pytest.importorskip("boto3")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    running = ThreadedMotoServer(port=0, verbose=False)
-    running.start()
-    yield "http://{}:{}".format(*running.get_host_and_port())
-    running.stop()
-
-
-@pytest.fixture
-def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An empty bucket called ``scenes``, and a temporary folder of our own."""
-    few_files()  # made before the temporary folder is another one
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    values = {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "DEFAULT_REGION": "eu-central-1", "ENDPOINT_URL": server}
-    for name, value in values.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))  # of programs that are started
-    made = boto3.resource("s3").Bucket("scenes")
-    made.create(CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    yield made
-    made.objects.all().delete()
-    made.delete()
+server, bucket = storage.server, storage.bucket  # the fixtures
 
 
 def keys(bucket: Any) -> list[str]:
@@ -78,7 +53,7 @@ def test_what_arrives_damaged_is_no_object(size: int, bucket: Any, tmp_path: Pat
     """A byte is another one after its checksum was taken, and the server, unlike Amazon's, does not look."""
     monkeypatch.setattr(remote, "_PART", 5 * 2**20)
     (tmp_path / "a.bin").write_bytes(bytes(size))
-    client = remote._client()
+    client = remote.s3_client()
 
     def damage(request: Any, **_: Any) -> None:
         if request.body:
@@ -88,7 +63,7 @@ def test_what_arrives_damaged_is_no_object(size: int, bucket: Any, tmp_path: Pat
 
     for name in ("UploadPart", "PutObject"):
         client.meta.events.register(f"before-send.s3.{name}", damage)
-    monkeypatch.setattr(remote, "_client", lambda: client)
+    monkeypatch.setattr(remote, "s3_client", lambda: client)
     with pytest.raises(OSError, match=r"not what was sent: found .*'ChecksumSHA256'"):
         upload(tmp_path / "a.bin", "s3://scenes/a.bin")
     assert keys(bucket) == []
@@ -400,17 +375,17 @@ class TestPartsOfUploads:
     @pytest.mark.parametrize("down", [False, True], ids=["", "and the line is down"])
     def test_of_an_interrupted_run(self, down: bool, file: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the server cannot be told that an upload was given up, the next run does so."""
-        client = remote._client()
+        client = remote.s3_client()
 
         def fail(error: BaseException) -> Callable[..., None]:
             return lambda **_: (_ for _ in ()).throw(error)
 
         with monkeypatch.context() as patch:
-            patch.setattr(remote, "_client", lambda: client)
+            patch.setattr(remote, "s3_client", lambda: client)
             genuine = client.upload_part
             patch.setattr(client, "upload_part", lambda **given: os.kill(os.getpid(), signal.SIGINT) or genuine(**given))
             if down:
-                patch.setattr(client, "abort_multipart_upload", fail(remote._failures()[0]()))
+                patch.setattr(client, "abort_multipart_upload", fail(remote.failures()[0]()))
             with pytest.raises(KeyboardInterrupt):
                 upload(file, "s3://scenes/a.bin")
         assert len(self.open_uploads()) == down
