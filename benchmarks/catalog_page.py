@@ -34,7 +34,7 @@ Items come from `rustac serve`, files from a server of ranges that answers every
 |---|---|
 | peak memory of the largest process of `geofuse batch run --jobs 2` with {few} items | {few_peak} MB |
 | with {all}, in the last run (which made {left}) | {all_peak} MB ({growth:+.1f} %) |
-| a batch of 10 pairs over the same jobs, in one process | median {overhead:+.1f} % of {repeats} ({low:+.1f} to {high:+.1f} %; a pair takes {pair:.2f} s) |
+| CPU seconds of a batch of 10 pairs over its jobs alone | median {overhead:+.1f} % of {repeats} ({low:+.1f} to {high:+.1f} %); a pair takes {pair:.2f} |
 | seconds of the last run | {seconds} |
 
 ## Faults, and what each got

@@ -19,8 +19,7 @@ from benchmarks.cases import data_folder
 from geofuse import api
 from geofuse.errors import InvalidPair
 from geofuse.evaluation.metrics import score
-from geofuse.pair.registration import Registration
-from geofuse.simulate import SCENES, Simulation, cubes, distorted, simulate, smooth_displacement
+from geofuse.simulate import SCENES, Simulation, cubes, displacement_error, distorted, simulate, smooth_displacement
 from geofuse.simulate.troubles import clouded_msi
 
 RATIO = 4
@@ -78,16 +77,9 @@ def measured(scene: str, trouble: str, amount: float, method: str, folder: Path)
             errors.append("rejected")
             scores.append("rejected")
             continue
-        errors.append(f"{error_of(model.geometry, case, displacement):.3f}")
+        errors.append(f"{displacement_error(case, displacement, model.geometry.displacement):.3f}")
         scores.append(f"{score(case.truth, fused, RATIO)['psnr_db']:.2f}")
     return errors + scores
-
-
-def error_of(found: Registration, case: Simulation, displacement: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
-    """Root mean square distance between where coarse pixels lie and where they were found, coarse pixels."""
-    rows, cols = np.argwhere(np.isfinite(case.hsi).all(0)).T * float(RATIO) + (RATIO - 1) / 2
-    moved = np.array(found.shift)[:, None] + (0 if found.local is None else found.local.field.at(rows, cols))
-    return float(np.sqrt(((moved - displacement(rows, cols)) ** 2).sum(0).mean())) / RATIO
 
 
 if __name__ == "__main__":

@@ -267,6 +267,7 @@ def evaluate(
     device: str = "auto",
     mask: Mask | None = None,
     train_seconds: float | None = None,
+    register: str = "global",
 ) -> pd.DataFrame:
     """Which method is best on this very scene: Wald's protocol, one resolution step down, where the HSI is the truth.
 
@@ -275,7 +276,7 @@ def evaluate(
     hsi, msi : DataArray or Dataset
     methods : tuple of str, or str, optional
         Methods to compare; the usual ones by default.
-    progress, seed, device, mask, train_seconds
+    progress, seed, device, mask, train_seconds, register
         As for `fuse`.
 
     Returns
@@ -301,9 +302,8 @@ def evaluate(
     if not chosen:
         raise InvalidInput("There is no method to compare; name at least one, such as 'gem'.")
     scene = checked_pair(hsi, msi, mask)
-    frame = pd.DataFrame(
-        score_methods(scene, settings_of(scene, seed=seed, device=device, progress=progress, train_seconds=train_seconds), chosen)
-    )
+    settings = settings_of(scene, seed=seed, device=device, progress=progress, train_seconds=train_seconds, register=register)
+    frame = pd.DataFrame(score_methods(scene, settings, chosen))
     return frame.sort_values("psnr_db", ascending=False, ignore_index=True) if "psnr_db" in frame else frame
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import pandas as pd
 
-    from geofuse.stac.pairs import Pairs
+    from geofuse.stac.pairs import Pair, Pairs
 
 
 def search_pairs(
@@ -25,7 +25,7 @@ def search_pairs(
     allow_hosts: Sequence[str] = (),
     patch_url: Callable[[str], str] | None = None,
 ) -> pd.DataFrame:
-    """Pairs of a STAC catalog: to each hyperspectral item the multispectral one that suits it best. Metadata only are read.
+    """Pairs of a STAC catalog: to each hyperspectral item the multispectral one, or several, that suit it best. Only metadata are read.
 
     Parameters
     ----------
@@ -72,6 +72,7 @@ def batch(
     output: str | Path,
     *,
     jobs: int = 1,
+    scheduler: str = "threads",
     method: str = "auto",
     srf: str | Path = "auto",
     model: str | Path | None = None,
@@ -89,6 +90,8 @@ def batch(
     mask: str | Path | None = None,
     masked: str = "nodata",
     register: str = "global",
+    report: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> pd.DataFrame:
     """Fuse every pair of a table into a STAC collection; what is there already, of the same inputs and options, stays.
 
@@ -100,14 +103,21 @@ def batch(
         Folder, or one in object storage (``s3://bucket/folder``); ``collection.json``, ``items.parquet``, ``log.jsonl`` and a folder for each pair appear in it.
     jobs : int
         Pairs at once, each in a process of its own where there are several (a script needs ``if __name__ == "__main__":`` then).
+    scheduler : str
+        Address of a dask scheduler that runs already, whose workers make one pair each (``tcp://…``); by default this machine makes them.
     method, srf, model, tile, device, uncertainty, progress, seed, train_seconds, mask, masked, register
         As for `geofuse.fuse`; ``model`` is the file of a model, ``mask`` a raster.
     memory : int, optional
-        Bytes that all pairs at once may use; 8 GB by default.
+        Bytes that all pairs at once may use (at an address: each worker); 8 GB by default.
     dtype : str
         ``int16`` (scale 0.0001) or ``float32``.
     hsi_bands, msi_bands, msi_resolution
         As ``bands`` and ``resolution`` of `geofuse.open_hsi` and `geofuse.open_msi`.
+
+    report : sequence of str
+        Kinds of report beside each image: ``json``, which is always written, and ``html``.
+    overwrite : bool
+        Make every pair again, also what is done.
 
     Returns
     -------
@@ -132,12 +142,19 @@ def batch(
         "method": method, "srf": str(srf), "model": None if model is None else Path(model), "tile": tile, "device": device,
         "memory": DEFAULT_MEMORY if memory is None else memory, "dtype": dtype, "hsi_bands": hsi_bands, "msi_bands": msi_bands, "msi_resolution": msi_resolution,
         "uncertainty": uncertainty, "seed": seed, "mask": None if mask is None else str(mask), "masked": masked,
-        "register": register, "train_seconds": train_seconds,
+        "register": register, "train_seconds": train_seconds, "report": report,
     }  # fmt: skip
     left = [(row["hsi"], row["reason"]) for row in pairs.attrs.get("left", ())]
-    checked_options(options, jobs)
-    states = run_batch(list(pairs["pair"]), folder_at(output), options, jobs=jobs, progress=progress, left=left)
+    checked_options(options, jobs, scheduler)
+    states = run_batch(
+        list(pairs["pair"]), folder_at(output), options, again=overwrite, jobs=jobs, scheduler=scheduler, progress=progress, left=left
+    )
     return pd.DataFrame([state.row | state.scores for state in states], columns=None if states else ["id", "state", "reason", "seconds"])
+
+
+def _cloud(pair: Pair) -> float | None:
+    """Of the cloudiest of its multispectral items."""
+    return max((item.cloud for item in pair.msi if item.cloud is not None), default=None)
 
 
 def _table(found: Pairs) -> pd.DataFrame:
@@ -145,7 +162,7 @@ def _table(found: Pairs) -> pd.DataFrame:
 
     columns = ("id", "hsi", "msi", "reason", "overlap", "gap_days", "cloud_percent", "geometry", "pair")
     rows = [
-        (p.id, p.hsi.id, [p.msi.id], p.reason, p.overlap, p.gap / 86400, p.msi.cloud, p.hsi.footprint, p) for p in found.pairs
+        (p.id, p.hsi.id, [m.id for m in p.msi], p.reason, p.overlap, p.gap / 86400, _cloud(p), p.hsi.footprint, p) for p in found.pairs
     ]  # fmt: skip
     frame: Any = pd.DataFrame(rows, columns=list(columns))
     try:

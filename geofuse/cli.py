@@ -217,6 +217,7 @@ def evaluate(
     msi_bands: Bands = None,
     msi_resolution: Resolution = None,
     mask: MaskFile = None,
+    register: Register = "global",
     json: Annotated[Path | None, typer.Option("--json", help="Write the table as JSON.")] = None,
     seed: Seed = 0,
     train_seconds: TrainSeconds = None,
@@ -235,7 +236,9 @@ def evaluate(
         open_hsi(hsi, bands=hsi_bands, trust_input=trust_input),
         open_msi(msi, bands=msi_bands, resolution=msi_resolution, trust_input=trust_input),
     )
-    table = api.evaluate(*cubes, methods=chosen, mask=mask, seed=seed, device=device, progress=not quiet, train_seconds=train_seconds)
+    table = api.evaluate(
+        *cubes, methods=chosen, mask=mask, register=register, seed=seed, device=device, progress=not quiet, train_seconds=train_seconds
+    )
     print(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     if json is not None:
         write_json({row["method"]: {k: v for k, v in row.items() if k != "method"} for row in to_plain(table.to_dict("records"))}, json)

@@ -76,12 +76,12 @@ def pairs(
     found = find_pairs(source, Wanted.of(hsi, msi, bbox, datetime, max_gap, max_cloud, min_overlap), allow_host or ())
     if json is None or not is_stdout(json):
         for pair in found.pairs:
-            print(f"{_line(pair.id):40s} {_line(pair.msi.id):40s} {pair.reason}")
+            print(f"{_line(pair.id):40s} {_line(', '.join(item.id for item in pair.msi)):40s} {pair.reason}")
         for name, reason in found.left:
             print(f"{_line(name):40s} {'left':40s} {_line(reason)}")
         print(f"{len(found.pairs)} pairs, {len(found.left)} left")
     if json is not None:
-        made = [{"id": p.id, "hsi": p.hsi.id, "msi": [p.msi.id], "reason": p.reason} for p in found.pairs]
+        made = [{"id": p.id, "hsi": p.hsi.id, "msi": [item.id for item in p.msi], "reason": p.reason} for p in found.pairs]
         write_json({"pairs": made, "left": [{"hsi": name, "reason": reason} for name, reason in found.left]}, json)
 
 
@@ -112,6 +112,9 @@ def run(
     min_overlap: Overlap = 0.5,
     allow_host: Hosts = None,
     jobs: Annotated[int, typer.Option(min=1, help="Pairs at once, each in a process of its own where there are several.")] = 1,
+    scheduler: Annotated[
+        str, typer.Option(help="threads, or the address of a dask scheduler (tcp://…), whose workers make one pair each.")
+    ] = "threads",
     method: Annotated[
         str, typer.Option(help="auto (the best estimator for each scene), or one of those that `geofuse methods` lists.")
     ] = "auto",
@@ -124,9 +127,16 @@ def run(
     register: Register = "global",
     tile: Annotated[str, typer.Option(help="Fine pixels along each side of a tile, or auto.")] = "auto",
     device: Device = "auto",
-    memory_limit: Annotated[str, typer.Option(help="Memory that all pairs at once may use; decides the tiles.")] = "8GB",
+    memory_limit: Annotated[
+        str, typer.Option(help="Memory that all pairs at once may use (at an address: each worker); decides the tiles.")
+    ] = "8GB",
     dtype: Annotated[str, typer.Option(help="int16 (scale 0.0001) or float32.")] = "int16",
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Write standard deviations too.")] = False,
+    report: Annotated[
+        list[str] | None,
+        typer.Option(help="Kinds of report beside each image: json, which is always written, and html; may be given twice."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make every pair again, also what is done.")] = False,
     model: Annotated[Path | None, typer.Option(help="Apply this model to every pair instead of fitting one.")] = None,
     seed: Seed = 0,
     train_seconds: TrainSeconds = None,
@@ -143,12 +153,13 @@ def run(
         "method": method, "srf": srf, "model": model and path_of(model), "tile": tile_of(tile), "device": device, "memory": bytes_of(memory_limit),
         "dtype": dtype, "hsi_bands": hsi_bands, "msi_bands": msi_bands, "msi_resolution": msi_resolution, "uncertainty": uncertainty, "seed": seed,
         "train_seconds": train_seconds, "trust_input": trust_input, "mask": mask, "masked": masked, "register": register,
+        "report": report or (),
     }  # fmt: skip
-    checked_options(options, jobs)
+    checked_options(options, jobs, scheduler)
     folder = _folder(output)
     found = find_pairs(source, Wanted.of(hsi, msi, bbox, datetime, max_gap, max_cloud, min_overlap), allow_host or ())
     keep_freed_memory()
-    states = run_batch(found.pairs, folder, options, jobs=jobs, progress=not quiet, left=found.left)
+    states = run_batch(found.pairs, folder, options, again=overwrite, jobs=jobs, scheduler=scheduler, progress=not quiet, left=found.left)
     failed = [state for state in states if state.state != "done"]
     for state in failed:
         print(f"failed {_line(state.id)}: {_line(state.reason)}", file=sys.stderr)

@@ -65,7 +65,7 @@ from geofuse.viewing.quicklook import comparison
 
 written = geofuse.open_hsi(raster)
 picture = comparison(hsi, msi, written)
-picture.set_dpi(60)
+picture.set_dpi(48)
 picture
 
 # %% [markdown]
@@ -74,7 +74,7 @@ picture
 # %%
 import matplotlib.pyplot as plt
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained", dpi=60)
+figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained", dpi=50)
 places = {"tiled roof": (384_480, 5_816_045), "lawn": (384_450, 5_815_980)}
 near = written.sel(x=slice(384_300, 384_650), y=slice(5_816_200, 5_815_930))
 near.hsi.sel_wavelength(2200).plot.imshow(ax=left, cmap="gray", vmin=0, vmax=0.4, add_colorbar=False)

@@ -21,16 +21,13 @@
 
 # %%
 # %matplotlib inline
-from dataclasses import replace
-
 import matplotlib.pyplot as plt
 import numpy as np
 
 import geofuse
 from geofuse.simulate import DRAWN, cubes, draw, simulate_pair
 
-SCENE = replace(DRAWN["town"], rows=96, cols=96)
-truth, wavelength = draw(SCENE)
+truth, wavelength = draw(DRAWN["town"])
 pair = simulate_pair(truth[::5], wavelength[::5], ratio=4, kind="qb4", shift=(0.4, -0.3))
 hsi, msi = cubes(pair)
 print(dict(hsi.sizes), dict(msi.sizes))
@@ -106,8 +103,8 @@ from sklearn.svm import SVC
 
 from geofuse.simulate import composition
 
-materials = composition(SCENE)[0].argmax(0)
-left = np.arange(96) < 48
+materials = composition(DRAWN["town"])[0].argmax(0)
+left = np.arange(128) < 64
 shared = np.isin(materials, np.intersect1d(materials[:, left], materials[:, ~left])) & ~left
 
 
@@ -129,7 +126,7 @@ certain = shared & (certain <= np.quantile(certain[shared], 0.8))
 figure, axes = plt.subplots(1, 5, figsize=(14, 3.4), layout="constrained", dpi=60)
 for axis, (name, image) in zip(axes, ({"truth": materials} | maps).items(), strict=True):
     axis.imshow(image, cmap="nipy_spectral", interpolation="nearest", vmin=0, vmax=materials.max())
-    axis.axvline(47.5, color="w")
+    axis.axvline(63.5, color="w")
     score = "" if name == "truth" else f": {100 * (image == materials)[shared].mean():.0f} %"
     axis.set(title=name + score, xticks=[], yticks=[])
 plt.show()

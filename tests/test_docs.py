@@ -19,7 +19,15 @@ import geofuse
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "benchmarks" / "README.md", ROOT / "notebooks" / "README.md"])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        ROOT / "benchmarks" / "README.md",
+        ROOT / "notebooks" / "README.md",
+        ROOT / "ecosystem" / "README.md",
+    ]
+)
 GENERATED = {DOCS / "benchmarks" / "table.md", DOCS / "benchmarks" / "scale.md"}
 # Pages and options that documents name ahead of their arrival: each is taken off this list when it is there.
 PAGES_TO_COME: set[str] = set()

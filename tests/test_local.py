@@ -82,6 +82,6 @@ def test_the_georeference_as_it_is() -> None:
 
 def test_other_words_are_rejected_before_a_pixel_is_read() -> None:
     _, hsi, msi = case()
-    for call in (geofuse.plan, geofuse.fit, geofuse.fuse):
+    for call in (geofuse.plan, geofuse.fit, geofuse.fuse, geofuse.evaluate):
         with pytest.raises(InvalidInput, match=f"registration is 'affine'; expected one of {', '.join(REGISTRATIONS)}"):
             call(hsi, msi, register="affine", progress=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FOR_DEVELOPERS = {"dev", "docs"}
-UNDECLARED = {"botocore", "geopandas"}  # of one release with boto3; used where it is there
+UNDECLARED = {"botocore", "geopandas", "markupsafe"}  # of boto3; used where it is there; of jinja2
 
 
 def plain(requirement: str) -> str:

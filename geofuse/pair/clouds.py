@@ -13,7 +13,7 @@ by Mahalanobis distance, is the one that is covered.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ class Clouds:
         Robust standard deviation of the smoothed difference, reflectance.
     mean, covariance : ndarray, shapes (M,) and (M, M)
         Of the spectra in the MSI's bands.
+    bands : ndarray of bool
+        Which bands of the MSI these are, where it has others that the HSI does not see; empty: all.
     """
 
     matrix: np.ndarray
@@ -52,6 +54,7 @@ class Clouds:
     deviation: np.ndarray
     mean: np.ndarray
     covariance: np.ndarray
+    bands: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All members by name, for storage."""
@@ -59,7 +62,7 @@ class Clouds:
 
     def clear(self, sample: Sample, builder: PsfBuilder) -> tuple[Sample, np.ndarray]:
         """The sample without the pixels of either image that the other contradicts (NaN there), and where, (h, w): 1 in the MSI, 2 in the HSI."""
-        seen = _Seen.of(sample, builder)
+        seen = _Seen.of(replace(sample, msi=sample.msi[self.bands]) if self.bands.size else sample, builder)
         predicted = self._predicted(sample)
         core = self._far(_smooth(seen.msi - predicted, seen.used))
         if not core.any():

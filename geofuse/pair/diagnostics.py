@@ -32,12 +32,13 @@ def pair_warnings(prepared: PreparedPair, names: Sequence[str]) -> list[Warned]:
         *_clouds_warnings(prepared),
         *_radiometry_warnings(prepared),
         *_prior_warnings(prepared),
+        *_guide_warnings(prepared),
     ]
-    return found + size_warnings(len(prepared.response.matrix), sum(int(p.psf.observed.sum()) for p in prepared.patches))
+    return found + size_warnings(int(prepared.response.matrix.any(1).sum()), sum(int(p.psf.observed.sum()) for p in prepared.patches))
 
 
 def size_warnings(msi_bands: int, coarse_pixels: int) -> list[Warned]:
-    """What follows from the number of bands of the MSI, and of pixels of the HSI, alone."""
+    """What follows from the number of bands of the MSI that say something of spectra, and of pixels of the HSI, alone."""
     found = []
     if msi_bands < FEWEST_BANDS:
         text = f"The MSI has fewer than {FEWEST_BANDS} bands: it says little about spectra, and the result leans on the HSI."
@@ -154,6 +155,15 @@ def _prior_warnings(prepared: PreparedPair) -> list[Warned]:
             "Check the order and the wavelengths of the MSI's bands.",
         )
     ]
+
+
+def _guide_warnings(prepared: PreparedPair) -> list[Warned]:
+    """Bands that are no sum of HSI bands."""
+    guides = np.flatnonzero(~prepared.response.matrix.any(1))
+    if not len(guides):
+        return []
+    bands = listed([str(number) for number in _numbers(prepared)[guides]])
+    return [warned("guide-bands", f"MSI bands beyond the wavelengths of the HSI: {bands}. They are used for detail, and not for spectra.")]
 
 
 def _numbers(prepared: PreparedPair) -> np.ndarray:

@@ -9,6 +9,7 @@ used that does not predict them clearly better than the shift alone.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.polynomial.legendre import legvander
 from scipy.sparse import csr_matrix, vstack
 
-from geofuse.errors import InvalidPair
+from geofuse.errors import InputWarning, InvalidPair
 from geofuse.pair.grid import GridPair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.psf.field import Field, normalised
@@ -58,6 +59,12 @@ def register_locally(pair: GridPair, samples: Sequence[Sample]) -> Registration:
     plain = PsfBuilder(pair, (pair.ratio / 2,) * 2, start.shift)
     if views.blocks.shape[0] < MIN_BLOCKS or (searched := views.searched(plain)) is None:
         reject_unlike(start.unexplained)
+        height, width = pair.coarse.shape
+        text = f"no local displacement is estimated: fewer than {MIN_BLOCKS} blocks of {BLOCK} coarse pixels a side tell where they lie (the images share"
+        warnings.warn(
+            InputWarning(f"{text} {height} x {width} coarse pixels; expected 20 x 20 or more); one shift is used", "no-local-field"),
+            stacklevel=2,
+        )
         return start
     tried = [views.refined(_truncated(searched, degree), degree, views.fitted) for degree in DEGREES]
     scores, before = [views.held_out(builder) for builder in tried], views.held_out(plain)

@@ -18,7 +18,7 @@ from geofuse.pair.local import register_locally
 from geofuse.pair.patch import Patch, patch_of
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration, geometric_share, register
-from geofuse.pair.response import EffectiveResponse, estimate_response, scaled_table
+from geofuse.pair.response import EffectiveResponse, estimate_response, scaled_table, with_guides
 from geofuse.pair.scene import Sample
 from geofuse.pair.screen import Screen
 
@@ -35,6 +35,7 @@ class Settings:
     """What a fit is asked to do; see `geofuse.fit`. Where ``srf`` or ``geometry`` is given it is taken as it is, and not estimated.
 
     ``srf_prior`` (M, B) is what the files say of the response, which is estimated around it, and ``srf_source`` where that comes from.
+    ``guides`` (M,) are MSI bands that the HSI does not see: used where detail is drawn along the MSI, and in nothing that compares both images.
     ``register`` is one of `REGISTRATIONS`: one shift; a displacement field too, where the pair confirms it; or the georeference as it is.
     ``train_seconds`` bounds the training of a network; None: the method's own bound.
     """
@@ -51,6 +52,7 @@ class Settings:
     srf_prior: np.ndarray | None = None
     srf_source: str = ""
     register: str = "global"
+    guides: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,15 @@ def prepare_pair(
 ) -> PreparedPair:
     """Estimate geometry and response from the survey, and prepare the sample for the estimator."""
     tick("registering")
+    guides = np.zeros(len(sample[0].msi), bool) if settings.guides is None else settings.guides
+    survey = [replace(s, msi=s.msi[~guides]) for s in survey]
     geometry, clouds, covered = locate(pair, survey, geometry, settings.register)
     builder = geometry.builder(pair)
     covers: list[list[float]] = []
     if clouds is not None:
         cleared = [clouds.clear(s, builder) for s in survey]
         covers = map_of([(where > 0).astype(float) for _, where in cleared], [s.fine.top for s in survey])
+        clouds = replace(clouds, bands=~guides)
         survey, sample = [s for s, _ in cleared], [clouds.clear(s, builder)[0] for s in sample]
     like = torch.zeros(1, dtype=torch.float32, device=settings.device)
 
@@ -117,14 +122,19 @@ def prepare_pair(
     tick("effective response")
     surveyed = [patch(s) for s in survey]
     hsi, msi = colocated(surveyed)
+    table, prior = (None if rows is None else rows[~guides] for rows in (settings.srf, settings.srf_prior))
     response = (
-        replace(estimate_response(hsi, msi, good, settings.seed, settings.srf_prior), prior=settings.srf_source)
-        if settings.srf is None
-        else scaled_table(settings.srf, hsi, msi, settings.srf_name)
+        replace(estimate_response(hsi, msi, good, settings.seed, prior), prior=settings.srf_source)
+        if table is None
+        else scaled_table(table, hsi, msi, settings.srf_name)
     )
     _reject_baseline_offset(response, msi)
     share = geometric_share(pair, survey, geometry, response.matrix, response.offset)
     where = disagreement_map(surveyed, [s.fine.top for s in survey], response)
+    if guides.any():
+        response = with_guides(
+            response, ~guides, np.nanmean(np.concatenate([s.msi.reshape(len(guides), -1) for s in sample], axis=1), axis=1)
+        )
     return PreparedPair(pair, sample, [patch(s) for s in sample], geometry, response, share, where, clouds, covered, covers)
 
 

@@ -70,6 +70,11 @@ class Registration:
         """The PSF of this geometry on a grid pair."""
         return PsfBuilder(pair, self.sigma, self.shift, None if self.local is None else self.local.field, self.exponent)
 
+    def displacement(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """Where places in fine index coordinates (…) really lie, less where the georeference has them; (2, …), fine pixels."""
+        shift = np.reshape(self.shift, (2, *[1] * np.ndim(rows)))
+        return np.broadcast_to(shift, (2, *np.shape(rows))) if self.local is None else shift + self.local.field.at(rows, cols)
+
     def values(self) -> dict[str, Any]:
         """All but the coefficients of the field, as plain JSON values."""
         local = None if self.local is None else [*self.local.field.shape, self.local.largest, self.local.rms, self.local.explained]
@@ -131,30 +136,30 @@ def register(
     InvalidPair
         The two images have too little in common, even at the best geometry.
     """
-    misfit = Misfit(pair, samples, None if local is None else local.field)
-    ratio, free = pair.ratio, 0.0 if fixed else 1.0
+    misfit, ratio = Misfit(pair, samples, None if local is None else local.field), pair.ratio
     if misfit.pixels < MIN_PIXELS:
         # Too little to estimate from: the georeference is kept, and a PSF as wide as most sensors'.
         return Registration((0.5 * ratio, 0.5 * ratio), (0.0, 0.0), float("nan"), local=local)
-    # A coarse net first: the misfit has side minima when the shift exceeds half a coarse pixel.
-    steps = np.array([0.0] if fixed else [-1.0, -0.5, 0.0, 0.5, 1.0]) * ratio
-    _, dy, dx = min(((misfit(0.5 * ratio, 0.5 * ratio, dy, dx), dy, dx) for dy in steps for dx in steps), key=lambda t: t[0])
-    round_psf, value = _minimise(lambda p: misfit(p[0], p[0], free * p[1], free * p[2]), np.array([0.5 * ratio, dy, dx]), 0.15 * ratio)
-    sigma_y, sigma_x, dy, dx = round_psf[[0, 0, 1, 2]]
-    # An elongated PSF must earn its extra parameter.
-    long_psf, long_value = _minimise(
-        lambda p: misfit(p[0], p[1], free * p[2], free * p[3]), np.array([sigma_y, sigma_x, dy, dx]), 0.05 * ratio
-    )
-    if long_value < (1 - MIN_GAIN) * value:
-        (sigma_y, sigma_x, dy, dx), value = long_psf, long_value
 
+    def shift_of(p: np.ndarray) -> tuple[float, float]:
+        """The last two parameters, or none where there are none."""
+        return (0.0, 0.0) if fixed else (p[-2], p[-1])
+
+    start = _nearest_shift(misfit, ratio)[: 0 if fixed else 2]
+    round_psf, value = _minimise(lambda p: misfit(p[0], p[0], *shift_of(p)), np.array([0.5 * ratio, *start]), 0.15 * ratio)
+    (sigma_y, sigma_x), shift = round_psf[[0, 0]], round_psf[1:]
+    # An elongated PSF must earn its extra parameter.
+    start = np.array([sigma_y, sigma_x, *shift])
+    long_psf, long_value = _minimise(lambda p: misfit(p[0], p[1], *shift_of(p)), start, 0.05 * ratio)
+    if long_value < (1 - MIN_GAIN) * value:
+        (sigma_y, sigma_x), shift, value = long_psf[:2], long_psf[2:], long_value
     # So must another shape.
-    found, shaped_value = _shaped(lambda p: misfit(p[0] * sigma_y, p[0] * sigma_x, free * p[2], free * p[3], p[1]), dy, dx, ratio, value)
+    found, shaped_value = _shaped(lambda p: misfit(p[0] * sigma_y, p[0] * sigma_x, *shift_of(p), p[1]), shift, ratio, value)
     exponent = GAUSSIAN
     if shaped_value < value:
-        (scale, exponent, dy, dx), value = found, shaped_value
+        (scale, exponent), shift, value = found[:2], found[2:], shaped_value
         sigma_y, sigma_x = scale * sigma_y, scale * sigma_x
-    dy, dx = free * dy, free * dx
+    dy, dx = shift_of(shift)
     if reject:
         reject_unlike(value)
     low, high = (s * ratio for s in SIGMA_RANGE)
@@ -178,20 +183,26 @@ def reject_unlike(unexplained: float) -> None:
         )
 
 
-def _shaped(misfit: Callable[[np.ndarray], float], dy: float, dx: float, ratio: float, gaussian: float) -> tuple[np.ndarray, float]:
-    """A factor of the width, an exponent and a shift (dy, dx), and their misfit; infinite where they are not clearly better than a Gaussian.
+def _nearest_shift(misfit: Misfit, ratio: float) -> np.ndarray:
+    """The best of a coarse net of shifts (dy, dx): the misfit has side minima when the shift exceeds half a coarse pixel."""
+    steps = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]) * ratio
+    return min((np.array([dy, dx]) for dy in steps for dx in steps), key=lambda shift: misfit(0.5 * ratio, 0.5 * ratio, *shift))
+
+
+def _shaped(misfit: Callable[[np.ndarray], float], shift: np.ndarray, ratio: float, gaussian: float) -> tuple[np.ndarray, float]:
+    """A factor of the width, an exponent and a shift, and their misfit; infinite where they are not clearly better than a Gaussian.
 
     The shift is found again once a shape is: the wrong one displaces it.
     """
 
     def octaves(p: np.ndarray) -> np.ndarray:
-        return np.array([p[0], np.clip(GAUSSIAN * 2 ** p[1], *EXPONENTS), p[2], p[3]])
+        return np.array([p[0], np.clip(GAUSSIAN * 2 ** p[1], *EXPONENTS), *p[2:]])
 
-    rough, value = _minimise(lambda p: misfit(octaves(np.array([*p, dy, dx]))), np.array([1.0, 0.0]), np.array([0.1, 0.5]))
+    rough, value = _minimise(lambda p: misfit(octaves(np.array([*p, *shift]))), np.array([1.0, 0.0]), np.array([0.1, 0.5]))
     if value > (1 - MIN_GAIN) * gaussian:
-        return np.array([1.0, GAUSSIAN, dy, dx]), float("inf")
-    steps = np.array([0.05, 0.2, 0.05 * ratio, 0.05 * ratio])
-    best, value = _minimise(lambda p: misfit(octaves(p)), np.array([*rough, dy, dx]), steps)
+        return np.array([1.0, GAUSSIAN, *shift]), float("inf")
+    steps = np.array([0.05, 0.2, *[0.05 * ratio] * len(shift)])
+    best, value = _minimise(lambda p: misfit(octaves(p)), np.array([*rough, *shift]), steps)
     return octaves(best), value
 
 

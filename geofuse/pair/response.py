@@ -8,7 +8,7 @@ estimate leaves it only as far as the pair clearly asks for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.optimize import nnls
@@ -114,6 +114,33 @@ def _of_band(spectra: _Spectra, centred: _Spectra | None, band: np.ndarray, near
             weight = centred.fitted(band - band.mean(), smooth, near)
             offset = float((band - weight @ spectra.x).mean())
     return weight, offset
+
+
+def with_guides(response: EffectiveResponse, seen: np.ndarray, level: np.ndarray) -> EffectiveResponse:
+    """The response with MSI bands among its own that the HSI does not see: rows of zeros, and their mean ``level`` (M,) as a constant.
+
+    Bands whose rows are zeros say nothing of spectra; ``seen`` (M,) tells the others.
+    """
+
+    def among(values: np.ndarray, absent: float | np.ndarray = np.nan) -> np.ndarray:
+        out = np.array(
+            np.broadcast_to(np.asarray(absent, values.dtype).reshape(-1, *[1] * (values.ndim - 1)), (len(seen), *values.shape[1:]))
+        )
+        out[seen] = values
+        return out
+
+    radiometry = response.radiometry
+    if radiometry is not None:
+        members = {f.name: getattr(radiometry, f.name) for f in fields(radiometry)}
+        radiometry = Radiometry(**{name: among(values, False if values.dtype == bool else np.nan) for name, values in members.items()})
+    return replace(
+        response,
+        matrix=among(response.matrix, 0.0),
+        offset=among(response.offset, level),
+        residual=among(response.residual),
+        moved=None if response.moved is None else among(response.moved),
+        radiometry=radiometry,
+    )
 
 
 def non_negative_response(hsi: np.ndarray, msi: np.ndarray) -> np.ndarray:

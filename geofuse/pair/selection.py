@@ -18,34 +18,51 @@ from geofuse.pair.scene import Scene
 
 # nm that an MSI band may lie beyond the outermost bands of the HSI: about the distance of two of them.
 _BEYOND = 20.0
+_REFLECTED = 3000.0  # nm: beyond, surfaces emit more than they reflect of the sun
 KEPT_BANDS = "geofuse_kept_bands"
 """Attribute of an MSI of which bands were left out: how many there were, and the positions of those that were kept."""
 
 
 def without_bands_beyond(scene: Scene) -> Scene:
-    """Leave out MSI bands that lie beyond the HSI's wavelengths (thermal ones, short-wave infrared beside a VNIR sensor); metadata only.
+    """Leave out MSI bands of emitted light that lie beyond the HSI's wavelengths, and warn of others that do; metadata only.
 
-    What such a band shows is no sum of HSI bands, so that the two images cannot be compared in it.
+    What such a band shows is no sum of HSI bands, so that the two images cannot be compared in it. One of reflected light (short-wave infrared beside a
+    VNIR sensor) shows the edges of the same surfaces all the same, and stays as a guide (`guides`).
 
     Raises
     ------
     InvalidPair
         No MSI band is left.
     """
-    hsi, msi = scene.bands, BandTable.from_cube(scene.msi)
-    if not np.isfinite(hsi.wavelength).any():
+    beyond = guides(scene)
+    if not beyond.any():
         return scene
-    half = np.where(np.isfinite(msi.fwhm), msi.fwhm, 0) / 2 + _BEYOND
-    low, high = np.nanmin(hsi.wavelength), np.nanmax(hsi.wavelength)
-    with np.errstate(invalid="ignore"):
-        beyond = (msi.wavelength + half < low) | (msi.wavelength - half > high)
+    msi, (low, high) = BandTable.from_cube(scene.msi), _range(scene)
     if beyond.all():
         raise InvalidPair(
             f"The MSI's bands ({msi.wavelength.min():.4g} to {msi.wavelength.max():.4g} nm) all lie beyond those of the HSI ({low:.4g} to "
             f"{high:.4g} nm); expected bands that both see. Check the wavelengths of both images.",
             code="no-common-bands",
         )
-    return _without(scene, beyond, "bands-beyond", f"lie beyond the HSI's {low:.4g} to {high:.4g} nm")
+    where = f"lie beyond the HSI's {low:.4g} to {high:.4g} nm"
+    if (kept := beyond & (msi.wavelength < _REFLECTED)).any():
+        message = f"MSI bands used for detail and not for spectra, because they {where}: {listed(np.array(msi.names)[kept])}"
+        warnings.warn(InputWarning(message, "bands-beyond"), stacklevel=4)
+    return _without(scene, beyond & ~kept, "bands-beyond", where)
+
+
+def guides(scene: Scene) -> NDArray[np.bool_]:
+    """MSI bands that lie beyond the HSI's wavelengths, (M,)."""
+    msi, (low, high) = BandTable.from_cube(scene.msi), _range(scene)
+    half = np.where(np.isfinite(msi.fwhm), msi.fwhm, 0) / 2 + _BEYOND
+    with np.errstate(invalid="ignore"):
+        return np.asarray((msi.wavelength + half < low) | (msi.wavelength - half > high))
+
+
+def _range(scene: Scene) -> tuple[float, float]:
+    """Wavelengths of the HSI; NaN where they are unknown."""
+    known = scene.bands.wavelength[np.isfinite(scene.bands.wavelength)]
+    return (float(known.min()), float(known.max())) if known.size else (np.nan, np.nan)
 
 
 def without_constant_bands(scene: Scene) -> Scene:

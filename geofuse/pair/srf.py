@@ -12,7 +12,7 @@ import pandas as pd
 from geofuse.cube.bands import BandTable, to_nm
 from geofuse.errors import InvalidInput
 from geofuse.pair.scene import Scene
-from geofuse.pair.selection import kept_rows
+from geofuse.pair.selection import guides, kept_rows
 
 CUT = 12.0  # standard deviations beyond which a Gaussian is zero: before its height is too small for a number
 # What a product that is read names as its sensor, and the table that is its prior. Platforms of a series are alike to a few nm.
@@ -39,16 +39,16 @@ def response_table(srf: Any, scene: Scene) -> tuple[np.ndarray | None, str]:
     """
     if isinstance(srf, str) and srf == "auto":
         return None, "estimated"
-    bands, msi = scene.bands, BandTable.from_cube(scene.msi)
+    bands, msi, unseen = scene.bands, BandTable.from_cube(scene.msi), guides(scene)
     if not isinstance(srf, str | os.PathLike):
-        return _checked(_matrix(srf, (len(msi), len(bands)), scene), "the given matrix"), "given matrix"
+        return _checked(_matrix(srf, (len(msi), len(bands)), scene), "the given matrix", unseen), "given matrix"
     if not bands.has_wavelength:
         raise InvalidInput(
             "A response table needs the wavelengths of the HSI, and it has none. Use srf='auto', or give the HSI its wavelengths."
         )
     if str(srf).lower().endswith(".csv"):
-        return _checked(_onto_bands(*_from_csv(Path(srf), len(msi), scene), bands), str(srf)), Path(srf).name
-    return _checked(_onto_bands(*_from_sensor(str(srf), msi), bands), str(srf)), str(srf)
+        return _checked(_onto_bands(*_from_csv(Path(srf), len(msi), scene), bands), str(srf), unseen), Path(srf).name
+    return _checked(_onto_bands(*_from_sensor(str(srf), msi), bands), str(srf), unseen), str(srf)
 
 
 def nominal_response(scene: Scene) -> tuple[np.ndarray | None, str]:
@@ -157,7 +157,10 @@ _SENSORS = {
 }
 
 
-def _checked(matrix: np.ndarray, name: str) -> np.ndarray:
-    if not np.isfinite(matrix).all() or (matrix < 0).any() or (matrix.sum(1) <= 0).any():
+def _checked(matrix: np.ndarray, name: str, unseen: np.ndarray) -> np.ndarray:
+    """Rows that sum to 1; zeros for the bands that the HSI does not see."""
+    matrix = np.where(unseen[:, None], 0.0, matrix)
+    total = matrix.sum(1, keepdims=True)
+    if not np.isfinite(matrix).all() or (matrix < 0).any() or (total[~unseen] <= 0).any():
         raise InvalidInput(f"{name} does not cover the HSI's bands: a row of the response is negative, undefined or empty.")
-    return matrix / matrix.sum(1, keepdims=True)
+    return matrix / np.where(unseen[:, None], 1.0, total)

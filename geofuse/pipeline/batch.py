@@ -11,8 +11,9 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from geofuse.io.write.folders import Check, Folder
 from geofuse.io.write.vrt import software
 from geofuse.io.write.workspace import folder_of
 from geofuse.pair.masking import check_masked
+from geofuse.pipeline.cluster import cluster
 from geofuse.pipeline.inputs import check_assets, server_stamp
 from geofuse.pipeline.job import DTYPES, Job
 from geofuse.pipeline.plan import check_register, check_seed, check_train_seconds
@@ -42,7 +44,7 @@ from geofuse.stac.pairs import Candidate, Pair
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-_LOG = "log.jsonl"
+_LOG, HERE = "log.jsonl", "threads"
 UNCHECKED = "done before; whether its inputs changed since is not known"
 # What decides about how a result is made, and not about the result.
 _HOW = {"memory", "progress", "device", "tile"}
@@ -55,6 +57,8 @@ class Task:
     pair: Pair
     folder: Folder
     options: Mapping[str, Any] = field(default_factory=dict)
+    again: bool = False
+    """Also where it is done."""
     attribution: Attribution = UNKNOWN
 
     @property
@@ -71,25 +75,30 @@ class Task:
         name, place = self.pair.id, self.place
         return Job(
             _item(self.pair.hsi),
-            _item(self.pair.msi),
+            tuple(map(_item, self.pair.msi)),
             place,
             remote=self._placed[1],
             publishes_all=True,
-            reports=(place.with_name(f"{name}_report.json"),),
+            reports=tuple(place.with_name(f"{name}_report.{kind}") for kind in _kinds(self.options)),
             save_model=place.with_suffix(".safetensors"),
             thumbnail=place.with_suffix(".png"),
             overview=place.with_name(f"{name}_overview.png"),
             attribution=self.attribution,
             collection=stub(place.parent.parent),
             overwrite=True,
-            **{"progress": False} | dict(self.options),
+            **{"progress": False} | {key: value for key, value in self.options.items() if key != "report"},
         )
 
     def key(self, job: Job) -> str:
         """Checksum of all that decides about the result, but for what servers say: options, items, the files that they name, and the version."""
         options = {key: _plain(value) for key, value in self.options.items() if key not in _HOW}
-        items = [hashlib.sha256(side.stored.packed).hexdigest() for side in (self.pair.hsi, self.pair.msi)]
+        items = [hashlib.sha256(side.stored.packed).hexdigest() for side in (self.pair.hsi, *self.pair.msi)]
         return hashlib.sha256(json.dumps([software(), options, items, job.inputs], sort_keys=True).encode()).hexdigest()
+
+
+def _kinds(options: Mapping[str, Any]) -> list[str]:
+    """Endings of the reports: JSON always, from which the states have their scores."""
+    return list(dict.fromkeys(["json", *(options.get("report") or ())]))
 
 
 def _item(side: Candidate) -> pystac.Item:
@@ -102,6 +111,8 @@ def _item(side: Candidate) -> pystac.Item:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return file_sha256(value) if value.is_file() else str(value)
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
@@ -123,12 +134,12 @@ def run_task(task: Task) -> State:
             warnings.simplefilter("ignore")  # the report has those that matter
             job = task.job()
             state, same, unknown = _compared(task, job, state, before)
-            if before is not None and same and job.is_made():
+            if before is not None and same and not task.again and job.is_made():
                 if before.state == DONE:
                     return replace(before, reason=f"{UNCHECKED} ({unknown})") if unknown else before
                 return _made(task, state, began).write(task.folder)
             state.write(task.folder)
-            check_assets((job.hsi, job.msi), job.input_files)  # type: ignore[arg-type]
+            check_assets([job.hsi, *job.msi], job.input_files)  # type: ignore[list-item, misc]
             _run(job)
         return _made(task, state, began).write(task.folder)
     except KeyboardInterrupt:
@@ -187,7 +198,7 @@ def _reason(error: Exception) -> str:
     return redact(message if isinstance(error, GeofuseError | OSError) and message else f"{type(error).__name__}: {message}")
 
 
-def checked_options(options: Mapping[str, Any], jobs: int) -> None:
+def checked_options(options: Mapping[str, Any], jobs: int, scheduler: str = HERE) -> None:
     """Reject options that no pair could be made with, before any is looked at.
 
     Raises
@@ -199,8 +210,16 @@ def checked_options(options: Mapping[str, Any], jobs: int) -> None:
 
     if jobs < 1:
         raise InvalidInput(f"The number of jobs is {jobs}; expected at least 1.")
+    if scheduler != HERE and "://" not in scheduler:
+        raise InvalidInput(
+            f"The scheduler is {scheduler!r}; expected {HERE}, or the address of a dask scheduler such as tcp://127.0.0.1:8786."
+        )
+    if scheduler != HERE and jobs > 1:
+        raise InvalidInput(f"{jobs} jobs and a dask cluster: its workers make one pair each; leave --jobs away.")
     if options["dtype"] not in DTYPES:
         raise InvalidInput(f"The output cannot be stored as {options['dtype']!r}; expected {' or '.join(DTYPES)}.")
+    if unknown := sorted(set(options["report"]) - {"json", "html"}):
+        raise InvalidInput(f"There is no report of the kind {unknown[0]!r}; expected json or html.")
     model = options["model"]
     if model is not None and not model.is_file():
         raise InvalidInput(f"The model {model} is not there; expected the file of a model.")
@@ -216,7 +235,15 @@ def checked_options(options: Mapping[str, Any], jobs: int) -> None:
 
 
 def run_batch(
-    pairs: Sequence[Pair], folder: Folder, options: Mapping[str, Any], *, jobs: int = 1, progress: bool = True, left: Sequence[Any] = ()
+    pairs: Sequence[Pair],
+    folder: Folder,
+    options: Mapping[str, Any],
+    *,
+    jobs: int = 1,
+    scheduler: str = HERE,
+    again: bool = False,
+    progress: bool = True,
+    left: Sequence[Any] = (),
 ) -> list[State]:
     """Make all pairs, and the collection of all that is there.
 
@@ -229,6 +256,10 @@ def run_batch(
         Fields of `geofuse.pipeline.job.Job`.
     jobs : int
         Pairs at once, each in a process of its own where there are several, which share ``memory``.
+    scheduler : str
+        Address of a dask scheduler, whose workers make a pair each (see `geofuse.pipeline.cluster`); by default this machine makes them.
+    again : bool
+        Make also what is done.
     progress : bool
         One bar over the pairs, and a line for each.
     left : sequence
@@ -246,26 +277,31 @@ def run_batch(
     RunError
         Another batch took over a folder in object storage.
     InvalidInput
-        Several jobs, and a ``patch_url`` that cannot be sent to other processes.
+        Other processes, and a ``patch_url`` that cannot be sent to them; no dask scheduler at the address.
     KeyboardInterrupt
         What is finished is kept.
     """
     jobs = min(jobs, max(1, len(pairs)))
-    if jobs > 1:
+    if pairs and (jobs > 1 or scheduler != HERE):
         _check_sendable(pairs[0].access)
-    with folder.locked() as check, _logged(folder) as log, bar(len(pairs), desc="pairs", unit="pair", enabled=progress) as steps:
+    with (
+        _runner(jobs, scheduler, folder) as run,
+        folder.locked() as check,
+        _logged(folder) as log,
+        bar(len(pairs), desc="pairs", unit="pair", enabled=progress) as steps,
+    ):
         log("start", pairs=len(pairs), left=len(left), jobs=jobs, options={key: str(value) for key, value in options.items()})
         for name, reason in left:
             log("left", hsi=name, reason=reason)
         _announce(pairs, folder)
-        shared = dict(options)
+        shared = _whole_paths(options)
         if jobs > 1 and "memory" in shared:
             shared["memory"] = shared["memory"] // jobs
         origins = Origins()
-        tasks = (Task(pair, folder, shared, origins.of(pair)) for pair in pairs)
+        tasks = (Task(pair, folder, shared, again, origins.of(pair)) for pair in pairs)
         made: dict[str, State] = {}
         try:
-            for state in map(run_task, tasks) if jobs == 1 else in_processes(tasks, jobs):
+            for state in run(tasks):
                 made[state.id] = state
                 if state.reason.startswith(UNCHECKED):
                     warnings.warn(f"{state.id}: {state.reason}", UserWarning, stacklevel=2)
@@ -280,6 +316,23 @@ def run_batch(
         states = [made[pair.id] for pair in pairs]
         log("end", counts=Counter(state.state for state in states))
     return states
+
+
+def _runner(jobs: int, scheduler: str, folder: Folder) -> AbstractContextManager[Callable[[Iterator[Task]], Iterator[State]]]:
+    """What makes tasks: this process, others of this machine, or those of a cluster."""
+    if scheduler != HERE:
+        return cluster(scheduler, folder)
+    return nullcontext(partial(map, run_task) if jobs == 1 else partial(in_processes, count=jobs))
+
+
+def _whole_paths(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the files that they name by their whole paths, as a process elsewhere needs them."""
+    files = {key: options.get(key) for key in ("model", "mask", "srf")}
+    return dict(options) | {
+        key: type(value)(Path(value).expanduser().absolute())
+        for key, value in files.items()
+        if value and Path(value).expanduser().is_file()
+    }
 
 
 def _check_sendable(access: Access) -> None:

@@ -75,8 +75,9 @@ def _radiometry(response: EffectiveResponse) -> dict[str, Any]:
     """Gain and offset of the MSI: towards what its response makes of the HSI; where none is known they are part of what was estimated."""
     found = response.radiometry
     if found is None:
-        gain = response.matrix.sum(1)
-        return {"against": None, "gain": PerBand("msi", gain), "offset": PerBand("msi", response.offset)}
+        seen = response.matrix.any(1)
+        gain, offset = (np.where(seen, values, np.nan) for values in (response.matrix.sum(1), response.offset))
+        return {"against": None, "gain": PerBand("msi", gain), "offset": PerBand("msi", offset)}
     figures = {"gain": found.gain, "offset": found.offset, "gain_error": found.gain_error, "offset_error": found.offset_error}
     rounded = {key: PerBand("msi", np.round(values, 5)) for key, values in figures.items()}
     return {"against": response.prior or response.method, **rounded, "applied": PerBand("msi", found.applied)}
@@ -95,7 +96,7 @@ def _local(geometry: Registration) -> dict[str, Any]:
 
 def _disagreement(prepared: PreparedPair) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "relative": float(np.sqrt(np.mean(prepared.response.residual**2))),
+        "relative": float(np.sqrt(np.nanmean(prepared.response.residual**2))),
         "per_band": PerBand("msi", prepared.response.residual),
         "geometric_share": round(prepared.geometric, 3),
         "map": [[round(v, 4) if np.isfinite(v) else None for v in row] for row in prepared.where],

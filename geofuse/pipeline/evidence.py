@@ -39,13 +39,14 @@ class Misfit(NamedTuple):
     hsi: Tensor
     """Fused, seen through the PSF, minus the HSI, (B, h, w); NaN where that cannot be said."""
     msi: Tensor
-    """Fused, seen through the effective response, minus the MSI, (M, H, W); NaN without data."""
+    """Fused, seen through the effective response, minus the MSI, (M, H, W); NaN without data, and in bands that say nothing of spectra."""
 
 
 def misfit_of(prepared: PreparedPair, model: Model, patch: Patch) -> Misfit:
     """Fuse a patch, and hold the result against both observations."""
     fused = model.fuse_patch(patch)
     observed, valid = patch.psf.observed > 0, patch.msi_valid & torch.isfinite(fused).all(0)
+    compared = torch.as_tensor(prepared.response.matrix.any(1), device=fused.device)[:, None, None]
     seen = patch.psf.forward(torch.nan_to_num(fused))
     matrix, offset = (
         torch.as_tensor(a, dtype=fused.dtype, device=fused.device) for a in (prepared.response.matrix, prepared.response.offset)
@@ -54,7 +55,7 @@ def misfit_of(prepared: PreparedPair, model: Model, patch: Patch) -> Misfit:
     return Misfit(
         fused,
         torch.where(observed, seen - patch.hsi, torch.nan),
-        torch.where(valid, msi - patch.msi, torch.nan),
+        torch.where(valid & compared, msi - patch.msi, torch.nan),
     )
 
 
@@ -157,7 +158,7 @@ class _Part:
     @cached_property
     def residuals(self) -> dict[str, NDArray[Any]]:
         """Root mean square over the bands of the residual of either image, reflectance, at every fine pixel."""
-        hsi, msi = (torch.sqrt(error.square().mean(0)).cpu().numpy() for error in (self.misfit.hsi, self.misfit.msi))
+        hsi, msi = (torch.sqrt(torch.nanmean(error.square(), 0)).cpu().numpy() for error in (self.misfit.hsi, self.misfit.msi))
         return {"hsi": hsi[self.nearest], "msi": msi[self.inner]}
 
     def pictures(self) -> dict[str, Any]:

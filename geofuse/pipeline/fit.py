@@ -29,6 +29,7 @@ from geofuse.pair.prepare import PreparedPair, Settings, prepare_pair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.scene import Sample, Scene, usable
 from geofuse.pair.screen import fit_screen
+from geofuse.pair.selection import guides
 from geofuse.pair.srf import nominal_response, response_table
 from geofuse.pipeline.describe import describe
 from geofuse.pipeline.evidence import evidence, residuals_of
@@ -67,7 +68,7 @@ def settings_of(
     table, name = response_table(srf, scene)
     prior, source = (None, "") if table is not None else nominal_response(scene)
     asked = Settings(method, table, name, seed, torch_device(device), progress, train_seconds, uncertainty, register=register)
-    return replace(asked, srf_prior=prior, srf_source=source)
+    return replace(asked, srf_prior=prior, srf_source=source, guides=guides(scene))
 
 
 def fit_scene(scene: Scene, settings: Settings) -> Model:
@@ -161,7 +162,8 @@ def prepare(scene: Scene, settings: Settings, tick: Callable[[str], None], *, wh
     screen = fit_screen(survey)
     kept = np.ix_(screen.msi_bands, screen.hsi_bands)
     srf, prior = (None if table is None else table[kept] for table in (settings.srf, settings.srf_prior))
-    settings = replace(settings, srf=srf, srf_prior=prior)
+    unseen = None if settings.guides is None else settings.guides[screen.msi_bands]
+    settings = replace(settings, srf=srf, srf_prior=prior, guides=unseen)
     good = scene.bands.good[screen.hsi_bands]
     cleared = [usable([screen.clear(s) for s in part]) for part in (survey, sample)]
     prepared = prepare_pair(scene.pair, cleared[0], cleared[1], settings, tick, good, settings.geometry)

@@ -60,7 +60,8 @@ class Job:
     """One fusion of two files, or of two STAC items; see ``geofuse fuse --help``."""
 
     hsi: str | pystac.Item
-    msi: str | pystac.Item
+    msi: str | pystac.Item | tuple[pystac.Item, ...]
+    """Several items are one image together."""
     output: Path
     method: str = "auto"
     srf: str = "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from geofuse.cube.bands import BandTable
 from geofuse.cube.flags import NODATA, Quality, shares
 from geofuse.cube.sources import SOURCE, source_of
 from geofuse.errors import warned
-from geofuse.io.read.items import name_of
+from geofuse.io.read.items import about_item, name_of
 from geofuse.io.write.engine import Receipt, StagedRaster
 from geofuse.pair.scene import Scene
 from geofuse.pipeline.command import command_of
@@ -91,15 +92,11 @@ def write_record(
     job: Job, report: Report, hsi: xr.DataArray, msi: xr.DataArray, written: list[tuple[str, Path]], valid: NDArray[np.bool_]
 ) -> None:
     """Write the STAC item beside the output; ``written`` are further assets, ``valid`` is where it holds data."""
-    sources = [
-        Source.known(role, source_of(cube) | ({} if SOURCE in cube.attrs else {"href": href}), title)  # type: ignore[arg-type]
-        for role, href, cube, title in zip(("hsi", "msi"), map(name_of, (job.hsi, job.msi)), (hsi, msi), job.titles, strict=True)
-    ]
     item = make_item(
         job.output,
         Processing(str(report.to_dict()["method"]), lineage=report.sentences(), software=versions(), parameters=parameters_of(job)),
         item_path=job.item_path,
-        sources=sources,
+        sources=list(_sources(job, hsi, msi)),
         quality=report.summary(),
         datetime=job.datetime,
         assets={"quality": job.quality_path} | dict(written) | ({"uncertainty": job.uncertainty_path} if job.uncertainty else {}),
@@ -109,6 +106,16 @@ def write_record(
         attribution=job.attribution,
     )
     write_item(item, job.item_path)
+
+
+def _sources(job: Job, hsi: xr.DataArray, msi: xr.DataArray) -> Iterator[Source]:
+    if isinstance(job.msi, tuple) and len(job.msi) > 1:
+        yield from _sources(replace(job, msi=job.msi[0]), hsi, msi)
+        for item in job.msi[1:]:
+            yield Source.known("msi", {key: value for key, value in about_item(item).items() if value is not None})
+        return
+    for role, href, cube, title in zip(("hsi", "msi"), map(name_of, (job.hsi, job.msi)), (hsi, msi), job.titles, strict=True):
+        yield Source.known(role, source_of(cube) | ({} if SOURCE in cube.attrs else {"href": href}), title)  # type: ignore[arg-type]
 
 
 def valid_of(quality: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -29,7 +29,9 @@ class State:
     ----------
     id : str
         Of the pair: the name of its folder.
-    hsi, msi : str
+    hsi : str
+        Id of the item.
+    msi : list of str
         Ids of the items.
     state : {"done", "failed", "waiting"}
     reason : str
@@ -44,7 +46,7 @@ class State:
 
     id: str
     hsi: str
-    msi: str
+    msi: list[str]
     state: Progress = WAITING
     reason: str = ""
     seconds: float | None = None
@@ -59,7 +61,7 @@ class State:
     @classmethod
     def of(cls, pair: Pair, state: Progress = WAITING, reason: str | None = None) -> State:
         """That of a pair; the reason is why it was paired, by default."""
-        return cls(pair.id, pair.hsi.id, pair.msi.id, state, pair.reason if reason is None else reason)
+        return cls(pair.id, pair.hsi.id, [item.id for item in pair.msi], state, pair.reason if reason is None else reason)
 
     def write(self, folder: Folder) -> State:
         """Write it into the folder of the pair, complete or not at all."""

@@ -46,7 +46,10 @@ ADVICE = {
     "not-reflectance": Advice("weakens", "multiply the image by its scale before fusing"),
     "scale-undeclared": Advice("weakens", "write the scale into the file, e.g. with `gdal_edit.py -scale 0.0001`, if it is right"),
     "no-wavelengths": Advice("weakens", "add a `wavelength` tag (nm) to each band"),
-    "bands-beyond": Advice("note", "nothing: they are left out"),
+    "bands-beyond": Advice(
+        "note", "nothing: of reflected light they are used for detail and not for spectra, of emitted light they are left out"
+    ),
+    "no-local-field": Advice("note", "nothing: one shift is estimated"),
     "constant-bands": Advice("note", "nothing: they are left out, or nodata"),
     "no-fwhm": Advice("note", "nothing: widths are taken from the distances of the bands; add `fwhm` tags (nm) if you can"),
     "msi-no-wavelengths": Advice("note", "nothing: where its bands respond is estimated; add `wavelength` tags (nm) if you can"),

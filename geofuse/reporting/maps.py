@@ -44,8 +44,8 @@ def draw_scene(report: Mapping[str, Any]) -> Figure | None:
     scene = _dict(report, "scene")
     panels = _pictures(scene)
     figure = _figure(panels, scene)
-    extent, part = extent_of(scene), extent_of(_dict(report, "pictures"))
-    if figure is not None and extent is not None and part is not None and not _same(extent, part):
+    part = part_within(report)
+    if figure is not None and part is not None:
         west, east, south, north = part
         box = [(west, west, east, east, west), (south, north, north, south, south)]
         for colour, width in (("white", 2.6), ("black", 1.2)):
@@ -100,9 +100,13 @@ def extent_of(part: Mapping[str, Any]) -> Extent | None:
     return (west, east, south, north) if west < east and south < north else None
 
 
-def _same(one: Extent, other: Extent) -> bool:
-    size = max(one[1] - one[0], one[3] - one[2])
-    return max(abs(a - b) for a, b in zip(one, other, strict=True)) < 1e-3 * size
+def part_within(report: Mapping[str, Any]) -> Extent | None:
+    """Where the part that is shown in detail lies, if it is a smaller one of the scene."""
+    scene, part = (extent_of(_dict(report, key)) for key in ("scene", "pictures"))
+    if scene is None or part is None:
+        return None
+    inside = part[0] >= scene[0] and part[1] <= scene[1] and part[2] >= scene[2] and part[3] <= scene[3]
+    return part if inside and part[1] - part[0] < 0.9 * (scene[1] - scene[0]) else None
 
 
 def _dict(report: Mapping[str, Any], key: str) -> dict[str, Any]:

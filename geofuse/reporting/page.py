@@ -30,8 +30,7 @@ _SHOWN = {
 _LONGEST_LIST = 12  # values; longer ones stand in the JSON only
 
 NOTES = {
-    "scene": "The whole scene in true colour, where the bands allow it. Coarse and fused pixels share one stretch; the fine image has its own. "
-    "The box is the part that the following figures show.",
+    "scene": "The whole scene in true colour, where the bands allow it.",
     "part": "A part of the scene at full resolution, with the places of the spectra.",
     "spectra": "The first places are those that differ most from each other, the last those where the residual of either image, or the standard "
     "deviation, is largest. Bands without signal are gaps.",
@@ -171,13 +170,17 @@ def _sections(report: Mapping[str, Any], context: Mapping[str, Any], figures: se
 
 
 def _note(key: str, report: Mapping[str, Any]) -> str:
+    from geofuse.reporting.maps import part_within
+
     note = NOTES.get(key, "")
     response = report.get("response") or {}
     if key == "response" and response.get("prior_matrix"):
         note += f" Dotted: what the files say of the sensor ({response.get('prior')}), which the estimate starts from."
     if key in ("scene", "part"):
-        crs = (report.get("scene" if key == "scene" else "pictures") or {}).get("crs")
-        note += f" Coordinates in {crs}." if crs else ""
+        shown = report.get("scene" if key == "scene" else "pictures") or {}
+        note += " Coarse and fused pixels share one stretch; the fine image has its own." if shown.get("hsi") else ""
+        note += " The box is the part that the following figures show." if key == "scene" and part_within(report) else ""
+        note += f" Coordinates in {shown['crs']}." if shown.get("crs") else ""
     return note
 
 

@@ -102,7 +102,7 @@ def scheduler_of(name: str) -> Iterator[None]:
         with dask.config.set({"scheduler": "threads", _OWN: name}):  # what is read for the fit comes here
             yield
     elif "://" in name:
-        with _connected(name) as client, client.as_current():
+        with connected(name) as client, client.as_current():
             yield
     else:
         known = ", ".join((*LOCAL, *OWN))
@@ -186,7 +186,14 @@ def _gpus() -> int:
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[Any]:
+def connected(address: str) -> Iterator[Any]:
+    """A client of a dask.distributed scheduler, which does not become the default one.
+
+    Raises
+    ------
+    InvalidInput
+        dask.distributed is not installed, or no scheduler is there.
+    """
     try:
         from distributed import Client
     except ImportError as error:

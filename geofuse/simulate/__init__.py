@@ -6,7 +6,7 @@ the georeferenced images that `geofuse.fuse` takes.
 """
 
 from geofuse.simulate.cubes import cubes
-from geofuse.simulate.distortion import distorted, smooth_displacement
+from geofuse.simulate.distortion import displacement_error, distorted, smooth_displacement
 from geofuse.simulate.drawn import DRAWN, DrawnScene, composition, draw
 from geofuse.simulate.oracle import closed_form_oracle
 from geofuse.simulate.pairs import RESPONSES, Simulation, airy, box, gaussian, psf_matrix, simulate_pair, srf
@@ -29,6 +29,7 @@ __all__ = [
     "cloud",
     "composition",
     "cubes",
+    "displacement_error",
     "distorted",
     "draw",
     "gaussian",

@@ -67,3 +67,19 @@ def distorted(pair: Simulation, displacement: Displacement, seed: int = 0) -> Si
     spectra[:, inside] = observed_at(pair.truth, rows[inside], cols[inside], pair.ratio / 2)
     spectra += np.random.default_rng(seed).normal(size=spectra.shape) * pair.hsi_noise[:, None]
     return replace(pair, hsi=spectra.reshape(pair.hsi.shape))
+
+
+def displacement_error(pair: Simulation, truth: Displacement, found: Displacement) -> float:
+    """Root mean square distance between where the coarse pixels of a distorted pair lie and where they were found, coarse pixels.
+
+    Examples
+    --------
+    >>> from geofuse.simulate import simulate_pair
+    >>> truth = np.random.default_rng(0).random((60, 32, 24))
+    >>> pair = simulate_pair(truth, np.linspace(400, 1000, 60), ratio=4)
+    >>> here, there = (lambda rows, cols, far=far: np.full((2, len(rows)), far) for far in (4.0, 0.0))
+    >>> round(displacement_error(pair, here, there), 3)
+    1.414
+    """
+    rows, cols = np.argwhere(np.isfinite(pair.hsi).all(0)).T * float(pair.ratio) + (pair.ratio - 1) / 2
+    return float(np.sqrt(((found(rows, cols) - truth(rows, cols)) ** 2).sum(0).mean())) / pair.ratio

@@ -21,8 +21,8 @@ class Origins:
         self._collections: dict[str, Attribution] = {}
 
     def of(self, pair: Pair) -> Attribution:
-        """Of both items together."""
-        return combined([self._of_item(side, pair.access) for side in (pair.hsi, pair.msi)])
+        """Of all its items together."""
+        return combined([self._of_item(side, pair.access) for side in (pair.hsi, *pair.msi)])
 
     def _of_item(self, side: Candidate, access: Access) -> Attribution:
         item = side.stored.item

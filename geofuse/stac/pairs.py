@@ -1,8 +1,9 @@
-"""Pairs of a catalog: to each hyperspectral item the multispectral one that suits it best, by what their metadata say."""
+"""Pairs of a catalog: to each hyperspectral item the multispectral one, or ones, that suit it best, by what their metadata say."""
 
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,14 @@ from geofuse.errors import InvalidInput
 from geofuse.io.read.access import Access
 from geofuse.redact import redact
 from geofuse.stac.moments import Interval, interval_of, moment_of, rfc3339, seconds_of
+from geofuse.stac.mosaics import Mosaic, best_mosaic
 from geofuse.stac.names import folder_names
 from geofuse.stac.sources import Found, Query, place_of, read_items
 
 DAY_S = 86400.0
 _SUN_DEG = 30.0  # difference of sun elevation that counts as much as all that is allowed of the others
 _UNKNOWN = 0.5  # what an item that does not say how cloudy it is counts, as a share of what is allowed
-_LONGEST_REASON = 300
+_LONGEST_REASON, _LONGEST_NAME = 300, 80
 
 
 @dataclass(frozen=True)
@@ -115,30 +117,34 @@ class Candidate:
     time: float
     cloud: float | None
     sun: float | None
+    platform: str | None = None
+    crs: str | None = None
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A hyperspectral item and the multispectral one that goes with it.
+    """A hyperspectral item and the multispectral one, or ones, that go with it.
 
     Parameters
     ----------
     id : str
         Name of the pair, of its folder and of what is made of it: the id of the HSI where that is a safe name.
-    hsi, msi : Candidate
+    hsi : Candidate
+    msi : tuple of Candidate
+        Several are one image together; where more than one shows a pixel, the first counts.
     reason : str
-        Why this one.
+        Why this one, or these.
     overlap : float
         Share of the HSI's footprint that the MSI covers.
     gap : float
-        Seconds from the HSI to the MSI.
+        Seconds from the HSI to the MSI; of several to the one that is farthest in time.
     access : Access
         What the catalog that both were found in may name.
     """
 
     id: str
     hsi: Candidate
-    msi: Candidate
+    msi: tuple[Candidate, ...]
     reason: str
     overlap: float
     gap: float
@@ -184,7 +190,7 @@ def find_pairs(source: str, wanted: Wanted, hosts: Iterable[str] = (), patch_url
     access, found = Access(place_of(source), frozenset(hosts), patch_url), Pairs()
     coarse, fine = _sorted_out(read_items(source, wanted.query, access), wanted, found.left)
     finder = _Finder(fine, wanted)
-    chosen: list[tuple[Candidate, Candidate, str, float]] = []
+    chosen: list[tuple[Candidate, tuple[Candidate, ...], str, float]] = []
     for hsi in coarse:
         best = finder.best(hsi)
         if isinstance(best, str):
@@ -193,7 +199,7 @@ def find_pairs(source: str, wanted: Wanted, hosts: Iterable[str] = (), patch_url
             chosen.append((hsi, *best))
     names = folder_names([hsi.id for hsi, *_ in chosen], [f"{hsi.stored.base} {hsi.time}" for hsi, *_ in chosen])
     found.pairs = [
-        Pair(name, hsi, msi, reason, overlap, msi.time - hsi.time, access)
+        Pair(name, hsi, msi, reason, overlap, max((each.time - hsi.time for each in msi), key=abs), access)
         for name, (hsi, msi, reason, overlap) in zip(names, chosen, strict=True)
     ]
     return found
@@ -259,7 +265,21 @@ def _candidate(found: Found) -> Candidate | str:
     if (footprint := _footprint(item)) is None:
         return "the item does not say where it lies"
     cloud, sun = (_number(properties, key) for key in ("eo:cloud_cover", "view:sun_elevation"))
-    return Candidate(item["id"], Stored.of(found), footprint, time, cloud, sun)
+    return Candidate(item["id"], Stored.of(found), footprint, time, cloud, sun, _text(properties, "platform", "constellation"), _crs(item))
+
+
+def _text(properties: dict[str, Any], *keys: str) -> str | None:
+    found = next((properties[key] for key in keys if isinstance(properties.get(key), str)), None)
+    return found and sys.intern(found[:_LONGEST_NAME])
+
+
+def _crs(item: dict[str, Any]) -> str | None:
+    """The CRS as the item, or the first asset that says it, names it."""
+    for each in (item["properties"], *item["assets"].values()):
+        code = isinstance(each, dict) and (each.get("proj:code") or each.get("proj:epsg"))
+        if isinstance(code, str | int):
+            return sys.intern(str(code)[:_LONGEST_NAME].upper().removeprefix("EPSG:"))
+    return None
 
 
 def _number(properties: dict[str, Any], key: str) -> float | None:
@@ -288,8 +308,8 @@ class _Finder:
         self.items, self.wanted = items, wanted
         self.tree = shapely.STRtree([item.footprint for item in items])
 
-    def best(self, hsi: Candidate) -> tuple[Candidate, str, float] | str:
-        """The item that suits best, why, and how much it covers; or why none does."""
+    def best(self, hsi: Candidate) -> tuple[tuple[Candidate, ...], str, float] | str:
+        """The item, or items, that suit best, why, and how much they cover; or why none does."""
         wanted = self.wanted
         near = [self.items[k] for k in sorted(self.tree.query(hsi.footprint, predicate="intersects"))] if self.items else []
         near = [msi for msi in near if msi.stored.packed != hsi.stored.packed]
@@ -306,9 +326,21 @@ class _Finder:
         overlaps = [_overlap(hsi.footprint, msi.footprint) for msi in clear]
         suiting = [(msi, overlap) for msi, overlap in zip(clear, overlaps, strict=True) if overlap >= wanted.min_overlap and overlap > 0]
         if not suiting:
-            return f"overlap {100 * max(overlaps):.0f} % < {100 * wanted.min_overlap:g} %"
+            return self._mosaic(hsi, clear, f"overlap {100 * max(overlaps):.0f} % < {100 * wanted.min_overlap:g} %")
         msi, overlap = min(suiting, key=lambda found: (self._cost(hsi, *found), found[0].id))
-        return msi, _why(hsi, msi, overlap, len(suiting)), overlap
+        return (msi,), _why(hsi, msi, overlap, len(suiting)), overlap
+
+    def _mosaic(self, hsi: Candidate, items: list[Candidate], alone: str) -> tuple[tuple[Candidate, ...], str, float] | str:
+        """Several items together, where none is enough alone."""
+        wanted = self.wanted.min_overlap
+        found = best_mosaic(hsi, items, wanted, lambda item: self._cost(hsi, item, 1.0))
+        if found is not None and found.overlap >= wanted:
+            return found.items, _why_together(hsi, found, alone), found.overlap
+        if found is not None:
+            alone += f", {100 * found.overlap:.0f} % with {len(found.items)} items together"
+        all_of_them = _overlap(hsi.footprint, shapely.union_all([item.footprint for item in items]))
+        apart = all_of_them >= wanted and len(items) > 1
+        return alone + ("; items of different platforms, CRS or days are not taken as one" if apart else "")
 
     def _cost(self, hsi: Candidate, msi: Candidate, overlap: float) -> float:
         """Each shortcoming as a share of what is allowed, summed."""
@@ -330,6 +362,14 @@ def _why(hsi: Candidate, msi: Candidate, overlap: float, count: int) -> str:
     parts += [] if msi.cloud is None else [f"cloud cover {msi.cloud:.0f} %"]
     parts += [] if msi.sun is None or hsi.sun is None else [f"sun {abs(msi.sun - hsi.sun):.0f}° apart"]
     return ", ".join(parts) + (f"; best of {count}" if count > 1 else "; the only one")
+
+
+def _why_together(hsi: Candidate, found: Mosaic, alone: str) -> str:
+    shares = " + ".join(f"{100 * share:.0f}" for share in found.added)
+    gap = _days(max(abs(item.time - hsi.time) for item in found.items))
+    clouds = [item.cloud for item in found.items if item.cloud is not None]
+    parts = [f"overlap {100 * found.overlap:.0f} % with {len(found.items)} items together ({shares} %)", f"{gap} apart"]
+    return ", ".join(parts + ([f"cloud cover up to {max(clouds):.0f} %"] if clouds else [])) + f"; of the best alone {alone}"
 
 
 def _days(seconds: float) -> str:

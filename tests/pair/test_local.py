@@ -14,7 +14,7 @@ from geofuse.pair.local import register_locally
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.registration import Registration, register
 from geofuse.pair.scene import Sample
-from geofuse.simulate import Simulation, distorted, simulate_pair, smooth_displacement
+from geofuse.simulate import Simulation, displacement_error, distorted, simulate_pair, smooth_displacement
 from geofuse.simulate.troubles import clouded_msi
 from tests.pairs import made_up_scene, on_grids
 
@@ -37,13 +37,8 @@ def found_in(case: Simulation) -> Registration:
 
 
 def error(found: Registration, case: Simulation, largest: float) -> float:
-    """Root mean square, coarse pixels."""
-    rows, cols = np.argwhere(np.isfinite(case.hsi).all(0)).T * float(RATIO) + (RATIO - 1) / 2
     assert found.local is not None
-    wrong = (
-        np.array(found.shift)[:, None] + found.local.field.at(rows, cols) - smooth_displacement((SIDE, SIDE), largest * RATIO)(rows, cols)
-    )
-    return float(np.sqrt((wrong**2).sum(0).mean())) / RATIO
+    return displacement_error(case, smooth_displacement((SIDE, SIDE), largest * RATIO), found.displacement)
 
 
 @pytest.mark.parametrize("largest", [0.5, 2.0])
@@ -73,9 +68,16 @@ def test_clouds_and_another_calibration() -> None:
 
 
 def test_a_distortion_beyond_the_limit_is_rejected() -> None:
-    """Waves of 4 coarse pixels: either it is too large, or nothing fits anywhere."""
-    with pytest.raises(InvalidPair, match=r"distorted against each other by up to|do not show the same thing"):
-        found_in(moved(4.5))
+    """Waves of more than 3 coarse pixels, which are found and refused."""
+    with pytest.raises(InvalidPair, match=r"distorted against each other by up to .* fine pixels .* at most 12\.0"):
+        found_in(moved(3.6))
+
+
+def test_a_scene_with_few_blocks_has_one_shift_and_is_told_so() -> None:
+    small = simulate_pair(made_up_scene(12, 40, 40, grain=1.5), np.linspace(400, 1000, 12), RATIO, "qb4")
+    pair = on_grids(small)
+    with pytest.warns(UserWarning, match=r"10 x 10 coarse pixels; expected 20 x 20 or more\); one shift"):
+        assert register_locally(pair.grids, [pair.sample]).local is None
 
 
 def test_windows_of_a_larger_scene() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from geofuse.cube.bands import BandTable
 from geofuse.cube.sampling import constant_bands, windows
 from geofuse.cube.schema import geobox, wrap
 from geofuse.errors import InvalidInput, InvalidPair, NotReflectance
+from geofuse.pair.selection import guides
 from tests.crops import small_cubes
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -50,17 +52,47 @@ def test_a_thermal_band_is_left_out_and_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wavelength", "fwhm", "stays"), [(443.0, np.nan, True), (430.0, 5.0, False), (430.0, 30.0, True), (np.nan, np.nan, True)]
+    ("wavelength", "fwhm", "beyond"), [(443.0, np.nan, False), (430.0, 5.0, True), (430.0, 30.0, False), (np.nan, np.nan, False)]
 )
-def test_how_far_beyond(wavelength: float, fwhm: float, stays: bool) -> None:
-    """The first band of the HSI lies at 460 nm; a coastal band beside it sees the same light."""
+def test_how_far_beyond(wavelength: float, fwhm: float, beyond: bool) -> None:
+    """The first band of the HSI lies at 460 nm; a coastal band beside it sees the same light. One farther off is a guide."""
     hsi, msi = small_cubes()
     more = with_band(msi, noise(msi), "more", wavelength, fwhm)
-    if stays:
-        assert pair(hsi, more).msi.sizes["band"] == 5
-    else:
-        with pytest.warns(UserWarning, match="left out"):
-            assert pair(hsi, more).msi.sizes["band"] == 4
+    with pytest.warns(UserWarning, match="for detail and not for spectra.*: more$") if beyond else nullcontext():
+        scene = pair(hsi, more)
+    assert guides(scene).tolist() == [False] * 4 + [beyond]
+    assert scene.msi.sizes["band"] == 5
+
+
+@pytest.mark.parametrize("srf", ["auto", "table"])
+def test_a_guide_takes_part_in_nothing_that_compares_the_images(srf: str, tmp_path: Path) -> None:
+    """Geometry and response are those without the band; it guides the estimator, and the report says so."""
+    hsi, msi = small_cubes()
+    visible = hsi.isel(band=hsi.wavelength < 760)
+    infrared = with_band(msi.isel(band=slice(3)), msi.values[3:], "infrared", 1610.0, 90.0)
+    table: Any = "auto" if srf == "auto" else np.ones((4, visible.sizes["band"]))
+    without = geofuse.fit(visible, msi.isel(band=slice(3)), method="gem", srf=table[:3] if srf == "table" else "auto", progress=False)
+    with pytest.warns(UserWarning, match="for detail and not for spectra.*: infrared$"):
+        model = geofuse.fit(visible, infrared, method="gem", srf=table, progress=False)
+    assert model.geometry == without.geometry
+    assert model.response.matrix[:3] == pytest.approx(without.response.matrix, abs=1e-9)
+    assert not model.response.matrix[3].any()
+    report = model.report
+    assert report["disagreement"]["per_band"][:3] == pytest.approx(without.report["disagreement"]["per_band"])
+    assert report["disagreement"]["per_band"][3] is None
+    assert report["radiometry"]["gain"][3] is None
+    assert "MSI bands beyond the wavelengths of the HSI: 4." in {w["code"]: w["message"] for w in report["warnings"]}["guide-bands"]
+    # Its noise is all that it shows: it pulls no spectrum anywhere.
+    assert report["noise"]["msi_sigma"][3] == pytest.approx(float(infrared[3].std()), rel=0.25)
+    with pytest.warns(UserWarning, match="for detail"):
+        fused, again = (
+            geofuse.fuse(visible, infrared, model=m, progress=False)
+            for m in (model, geofuse.Model.load(model.save(tmp_path / "m.safetensors")))
+        )
+    assert np.array_equal(fused.values, again.values, equal_nan=True)
+    assert not np.array_equal(
+        fused.values, geofuse.fuse(visible, msi.isel(band=slice(3)), model=without, progress=False).values, equal_nan=True
+    )
 
 
 def test_no_band_in_common_is_rejected() -> None:

@@ -182,7 +182,7 @@ def test_two_batches_exclude_each_other(tmp_path: Path) -> None:
     "option",
     [
         *({"jobs": 0}, {"dtype": "uint8"}, {"method": "magic"}, {"model": "nowhere.safetensors"}, {"masked": "?"}, {"register": "?"}),
-        *({"seed": -1}, {"mask": "nowhere.tif"}, {"device": "abacus"}, {"train_seconds": 0.0}),
+        *({"seed": -1}, {"mask": "nowhere.tif"}, {"device": "abacus"}, {"train_seconds": 0.0}, {"report": ["pdf"]}, {"scheduler": "magic"}),
     ],
 )
 def test_options_that_fit_no_pair_are_rejected_before_any(option: dict[str, Any], tmp_path: Path) -> None:
@@ -372,3 +372,52 @@ def test_in_object_storage(bucket: Any, tmp_path: Path, validate: Any, capsys: p
     events = [json.loads(line)["event"] for line in bucket.Object("all/fused/log.jsonl").get()["Body"].read().splitlines()]
     assert events == ["start", "done", "failed", "end", "start", "done", "done", "end"]
     assert ended("batch", "status", "s3://scenes/elsewhere") == 2
+
+
+def test_several_items_are_fused_as_one(tmp_path: Path, validate: Any) -> None:
+    source = catalog(tmp_path / "source", ["a"])
+    text = json.loads(source.read_text())
+    whole = next(feature for feature in text["features"] if feature["id"] == "m")
+    west, south, east, north = whole["bbox"]
+    with rasterio.open(tmp_path / "source" / "msi.tif") as file:
+        half = file.width // 2
+        for name, first, last, box in (
+            ("w", 0, half + 7, [west, (west + east) / 2]),
+            ("e", half - 5, file.width, [(west + east) / 2, east]),
+        ):
+            window = rasterio.windows.Window(first, 0, last - first, file.height)
+            profile = file.profile | {"width": last - first, "transform": file.window_transform(window)}
+            with rasterio.open(tmp_path / "source" / f"{name}.tif", "w", **profile) as out:
+                out.write(file.read(window=window))
+                for band in file.indexes:
+                    out.update_tags(band, **file.tags(band))
+                    out.set_band_description(band, file.descriptions[band - 1])
+            moment = {"w": "2024-07-01T10:00:00Z", "e": "2024-07-01T10:00:15Z"}[name]
+            text["features"].append(item(name, "n", box=(box[0], south, box[1], north), href=f"./{name}.tif", time=moment))
+    source.write_text(json.dumps(text))
+    one = made(source, tmp_path / "one", method="bicubic")
+    pairs = geofuse.search_pairs(str(source), "h", "n", min_overlap=0.9)
+    two = geofuse.batch(pairs, tmp_path / "two", method="bicubic", progress=False)
+    assert (one.state[0], two.state[0], sorted(pairs.msi[0])) == ("done", "done", ["e", "w"]), two.reason[0]
+    with rasterio.open(tmp_path / "one" / "a" / "a.tif") as expected, rasterio.open(tmp_path / "two" / "a" / "a.tif") as fused:
+        assert (fused.transform, fused.shape) == (expected.transform, expected.shape)
+        assert (fused.read() == expected.read()).all()
+    about = json.loads((tmp_path / "two" / "a" / "a.json").read_text())
+    assert validate(about) == []
+    sources = [(link["geofuse:role"], link["geofuse:id"]) for link in about["links"] if link["rel"] == "derived_from"]
+    assert sorted(sources) == [("hsi", "a"), ("msi", "e"), ("msi", "w")]
+    assert about["properties"]["start_datetime"] == "2024-06-30T10:00:00Z"
+    assert about["properties"]["end_datetime"] == "2024-07-01T10:00:15Z"
+
+
+def test_a_report_to_read_and_all_of_it_again(tmp_path: Path) -> None:
+    source = catalog(tmp_path / "source", ["a"])
+    made(source, tmp_path / "out", method="bicubic", report=["html"])
+    assert "<html" in (tmp_path / "out" / "a" / "a_report.html").read_text()
+    assets = json.loads((tmp_path / "out" / "a" / "a.json").read_text())["assets"]
+    assert (assets["report_html"]["href"], assets["report_html"]["type"]) == ("./a_report.html", "text/html")
+    first = stamps(tmp_path / "out")
+    made(source, tmp_path / "out", method="bicubic", report=["html"])
+    assert stamps(tmp_path / "out") == first
+    made(source, tmp_path / "out", method="bicubic", report=["html"], overwrite=True)
+    assert stamps(tmp_path / "out")["a"] > first["a"]

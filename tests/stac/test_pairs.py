@@ -20,7 +20,7 @@ def found(tmp_path: Path, items: list[dict[str, Any]], **options: Any) -> Pairs:
 
 def partner(tmp_path: Path, *msi: dict[str, Any], **options: Any) -> str:
     made = found(tmp_path, [item("hsi", "h", view__sun_elevation=50.0), *msi], **options)
-    return made.pairs[0].msi.id if made.pairs else made.left[0][1]
+    return made.pairs[0].msi[0].id if made.pairs else made.left[0][1]
 
 
 def test_the_nearest_in_time_wins_where_all_else_is_equal(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_bbox_and_datetime_are_those_of_the_hsi(tmp_path: Path) -> None:
     early = item("early", "h", time="2024-06-27T10:00:00Z")
     msi = [item("m", "m", time="2024-06-28T10:00:00Z", box=(5.0, 45.0, 25.0, 55.0))]
     made = found(tmp_path, [far, early, item("hsi", "h"), *msi], bbox="9,49,12,52", datetime="2024-06-29/2024-06-30")
-    assert [(p.hsi.id, p.msi.id) for p in made.pairs] == [("hsi", "m")]
+    assert [(p.hsi.id, [m.id for m in p.msi]) for p in made.pairs] == [("hsi", ["m"])]
     assert made.left == []
 
 
@@ -119,3 +119,58 @@ def test_the_table(tmp_path: Path) -> None:
 def test_options_that_make_no_sense_are_rejected(option: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="expected"):
         found(tmp_path, [item("hsi", "h")], **option)
+
+
+def part(name: str, west: float, east: float, **about: Any) -> dict[str, Any]:
+    """An MSI item over a part of the HSI, which lies from 10° to 11°."""
+    return item(name, "m", box=(west, 49.0, east, 52.0), **{"platform": "s2a", "proj__code": "EPSG:32632"} | about)
+
+
+def together(tmp_path: Path, *msi: dict[str, Any], **options: Any) -> tuple[list[str], str]:
+    """Ids of the MSI items that are taken together, and the reason."""
+    made = found(tmp_path, [item("hsi", "h"), *msi], **options)
+    return ([each.id for each in made.pairs[0].msi], made.pairs[0].reason) if made.pairs else ([], made.left[0][1])
+
+
+def test_several_items_are_taken_where_none_covers_enough(tmp_path: Path) -> None:
+    quarters = [part("a", 9.0, 10.35), part("b", 10.3, 10.7), part("c", 10.65, 12.0), part("d", 10.9, 12.0)]
+    names, reason = together(tmp_path, *quarters, min_overlap=0.9)
+    assert sorted(names) == ["a", "b", "c"], "d adds nothing"
+    assert reason == "overlap 100 % with 3 items together (40 + 30 + 30 %), 0 hours apart; of the best alone overlap 40 % < 90 %"
+    assert sorted(together(tmp_path, *quarters, min_overlap=0.6)[0]) == ["a", "b"], "that is enough"
+
+
+def test_one_item_that_covers_enough_is_enough(tmp_path: Path) -> None:
+    assert together(tmp_path, part("a", 9.0, 10.6), part("b", 10.6, 12.0))[0] == ["a"]
+
+
+def test_the_clearest_of_several_comes_first(tmp_path: Path) -> None:
+    names, reason = together(
+        tmp_path, part("a", 9.0, 10.6, eo__cloud_cover=15.0), part("b", 10.5, 12.0, eo__cloud_cover=1.0), min_overlap=0.9
+    )
+    assert names == ["b", "a"]
+    assert "cloud cover up to 15 %" in reason
+
+
+@pytest.mark.parametrize(
+    "other", [{"platform": "s2b"}, {"proj__code": "EPSG:32633"}, {"time": "2024-07-02T10:00:01Z"}], ids=["platform", "zone", "day"]
+)
+def test_items_that_do_not_go_together_are_not_taken_as_one(other: dict[str, Any], tmp_path: Path) -> None:
+    names, reason = together(tmp_path, part("a", 9.0, 10.6), part("b", 10.5, 12.0, **other), min_overlap=0.9)
+    assert names == []
+    assert reason == "overlap 60 % < 90 %; items of different platforms, CRS or days are not taken as one"
+
+
+def test_several_that_do_not_cover_enough_are_left_with_what_they_would(tmp_path: Path) -> None:
+    assert together(tmp_path, part("a", 9.0, 10.3), part("b", 10.5, 10.7), min_overlap=0.9) == (
+        [],
+        "overlap 30 % < 90 %, 50 % with 2 items together",
+    )
+
+
+def test_a_table_of_pairs_names_all_of_them(tmp_path: Path) -> None:
+    items = [item("hsi", "h"), part("a", 9.0, 10.5, eo__cloud_cover=3.0), part("b", 10.5, 12.0, time="2024-07-01T00:00:00Z")]
+    table = geofuse.search_pairs(str(write_items(tmp_path / "items.json", items)), "h", "m", min_overlap=0.9)
+    assert [sorted(names) for names in table.msi] == [["a", "b"]]
+    assert table.gap_days[0] == pytest.approx(14 / 24)
+    assert table.cloud_percent[0] == 3.0

@@ -162,7 +162,7 @@ def test_a_stac_api_filters_by_place_and_time(server: str) -> None:
 def test_pairs_of_a_stac_api(server: str) -> None:
     found = find_pairs(server, Wanted.of("h", "m", "9,49,12,52", "2024-06-28/2024-06-30", "36h", 20, 0.5))
     assert sorted(pair.id for pair in found.pairs) == sorted(f"h{k}" for k in range(250) if k % 30 in (28, 29))
-    assert {pair.msi.id for pair in found.pairs} == {"m1"}
+    assert {item.id for pair in found.pairs for item in pair.msi} == {"m1"}
     assert {reason for _, reason in found.left} == {"no MSI item within 1.5 days (the nearest is 2 days apart)"}
 
 

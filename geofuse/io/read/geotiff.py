@@ -26,6 +26,7 @@ _MOST_IFDS, _MOST_ENTRIES = 1024, 4096
 _LAYOUT = (256, 257, 258, 277, 278, 284, 322, 323)
 # A block is decoded as a whole. Few bytes that claim a large one are damaged (DEFLATE makes at most 1032 bytes of one).
 _LARGE_BLOCK, _LARGEST_BLOCK, _MOST_COMPRESSED = 2**28, 2**31, 2000
+_LARGEST_TABLE = 2**28  # bytes: 32 million strips
 
 
 def check_complete(path: Path) -> None:
@@ -134,7 +135,9 @@ def _place(inline: bytes, order: str) -> int:
 
 
 def _bytes(file: BinaryIO | Handle, start: int, length: int, size: int) -> bytes:
-    # the length comes from the file: never allocate more than the file can hold
+    # the length comes from the file: never allocate more than the file can hold, nor much where a server says how large it is
+    if length > _LARGEST_TABLE:
+        raise ValueError("no table of strips is so large")
     if start + length > size:
         raise ValueError("beyond the end of the file")
     file.seek(start)

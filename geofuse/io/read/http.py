@@ -6,6 +6,7 @@ the user's ``.netrc``, for the hosts that it names and over https only, as archi
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import http.client
 import http.cookiejar
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, BinaryIO
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from geofuse.errors import InvalidCube
 from geofuse.io.read.access import Access
@@ -143,7 +144,7 @@ def open_url(
     sent = {"Accept-Encoding": "identity", **({"Content-Type": "application/json"} if data else {}), **(headers or {})}
     for attempt in range(1, attempts + 1):
         try:
-            found: BinaryIO = opener.open(urllib.request.Request(url, data, sent, method=method), timeout=min(_TIMEOUT_S, patience_s()))
+            found: BinaryIO = opener.open(_request(url, data, sent, method), timeout=min(_TIMEOUT_S, patience_s()))
             return found
         except InvalidCube:  # of a redirect, or of what a name turned out to be
             raise
@@ -157,6 +158,16 @@ def open_url(
                 raise InvalidCube(f"{url}: no answer ({redact(str(error))}); check the address and the network") from None
             time.sleep(_pause(attempt, None))
     raise AssertionError("no attempt")
+
+
+def _request(url: str, data: bytes | None, headers: Mapping[str, str], method: str) -> urllib.request.Request:
+    """A request; user and password of the address become a header, which no redirect takes along (RFC 7617)."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    made = urllib.request.Request(parts._replace(netloc=host).geturl() if at else url, data, dict(headers), method=method)
+    if at:
+        made.add_unredirected_header("Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}")
+    return made
 
 
 def fetch(url: str, access: Access, **request: Any) -> bytes:

@@ -44,8 +44,10 @@ def is_item(source: str) -> bool:
     return path.endswith((".json", ".geojson")) or (of_api and not path.endswith((".tif", ".tiff", ".jp2", ".zarr")))
 
 
-def name_of(source: str | Item) -> str:
-    """The path or address of a source, for people: of an item its own, or its id."""
+def name_of(source: str | Item | tuple[Item, ...]) -> str:
+    """The path or address of a source, for people: of an item its own, or its id; of several all."""
+    if isinstance(source, tuple):
+        return ", ".join(map(name_of, source))
     return source if isinstance(source, str) else source.get_self_href() or source.id
 
 

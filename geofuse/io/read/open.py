@@ -34,6 +34,7 @@ from geofuse.io.read.hdf5 import sharing
 from geofuse.io.read.items import described, name_of, on_one_grid
 from geofuse.io.read.layers import layers_inside, lazy_flags, with_layers
 from geofuse.io.read.metadata import describe
+from geofuse.io.read.mosaic import mosaic
 from geofuse.io.read.places import lazy_centres
 from geofuse.io.read.raster import first_data, lazy, natural_chunks
 from geofuse.io.read.registry import find_reader, reader_of
@@ -99,14 +100,20 @@ def open_hsi(source: Source, *, bands: Bands = None, chunks: Any = "auto", trust
 
 
 def open_msi(
-    source: Source, *, bands: Bands = None, resolution: float | None = None, chunks: Any = "auto", trust_input: bool = False
+    source: Source | Sequence[Source],
+    *,
+    bands: Bands = None,
+    resolution: float | None = None,
+    chunks: Any = "auto",
+    trust_input: bool = False,
 ) -> xr.DataArray:
     """Open a multispectral raster as a lazy cube of reflectance.
 
     Parameters
     ----------
-    source : str, path, pystac.Item, pystac.Asset, xarray.DataArray or xarray.Dataset
-        As in `open_hsi`. Wavelengths are not needed.
+    source : str, path, pystac.Item, pystac.Asset, xarray.DataArray or xarray.Dataset, or a list of these
+        As in `open_hsi`. Wavelengths are not needed. Of several on one lattice of pixels a lazy mosaic is made: at each pixel the first that
+        is usable there counts.
     bands : sequence of str or int, str or int, optional
         As in `open_hsi`; for a STAC item also asset keys and common names.
     resolution : float, optional
@@ -143,9 +150,11 @@ def open_as(source: Source, request: Request, *, trust_input: bool = False) -> x
 
 
 @sharing()
-def _open(source: Source, request: Request) -> xr.DataArray:
+def _open(source: Source | Sequence[Source], request: Request) -> xr.DataArray:
     if isinstance(source, xr.DataArray | xr.Dataset):
         cube = _from_array(source, request)
+    elif isinstance(source, list | tuple) and source:
+        cube = _mosaic(source, request)
     elif isinstance(source, str | os.PathLike):
         cube = _read(os.fspath(source), request)
     elif hasattr(source, "assets") or hasattr(source, "href"):
@@ -154,6 +163,14 @@ def _open(source: Source, request: Request) -> xr.DataArray:
         raise InvalidCube(f"{request.role}: expected a path, a STAC item or asset, a DataArray or a Dataset, got {type(source).__name__}")
     check_cube(cube, request.role)
     return cube
+
+
+def _mosaic(sources: Sequence[Any], request: Request) -> xr.DataArray:
+    cubes = [_open(each, request) for each in sources]
+    try:
+        return mosaic(cubes)
+    except InvalidCube as error:
+        raise InvalidCube(f"{request.role}: {error}") from None
 
 
 def cube_of(source: xr.DataArray | xr.Dataset, role: str) -> xr.DataArray:
@@ -352,8 +369,10 @@ def _joined(found: Parts, request: Request) -> xr.DataArray:
 
 
 @sharing()
-def files_of(source: str | Item, bands: Bands = None, resolution: float | None = None) -> list[str]:
+def files_of(source: str | Item | tuple[Item, ...], bands: Bands = None, resolution: float | None = None) -> list[str]:
     """Files that are read when a source is opened: itself, where it is a path or an address, and the others that its reader names."""
+    if isinstance(source, tuple):
+        return [file for item in source for file in files_of(item, bands, resolution)]
     place: Any = _spelt(source) if isinstance(source, str) else source
     reader = find_reader(place)
     if not isinstance(reader, NamesFiles):  # what is not there is said when it is opened

@@ -307,7 +307,7 @@ def folder_at(place: str | os.PathLike[str]) -> Folder:
     ('s3://bucket/fused', 'LocalFolder')
     """
     if not remote.is_remote(place):
-        return LocalFolder(Path(place).expanduser())
+        return LocalFolder(Path(place).expanduser().absolute())
     address = str(place).rstrip("/")
     if not address.removeprefix("s3://").partition("/")[2]:
         raise InvalidOutput(f"{place} is no address of a folder; expected s3://bucket/folder.")

@@ -60,8 +60,9 @@ class Consistency:
 
 
 def contradiction(seen: Observation, mixing: np.ndarray) -> Tensor:
-    """L y - A m in units of the MSI noise, shape (M, h, w); zero where one of them holds no data."""
-    return (mix(as_like(mixing, seen.y), seen.y) - seen.psf.forward(seen.m)) * seen.complete
+    """L y - A m in units of the MSI noise, shape (M, h, w); zero where one of them holds no data, and in bands that the HSI does not see."""
+    compared = as_like(mixing.any(1).astype(float), seen.y)[:, None, None]
+    return (mix(as_like(mixing, seen.y), seen.y) - seen.psf.forward(seen.m)) * seen.complete * compared
 
 
 def measure_consistency(seen: Sequence[Observation], coordinates: Coordinates, covariance: np.ndarray, harmonise: bool) -> Consistency:
@@ -112,7 +113,7 @@ def _samples(seen: Sequence[Observation], mixing: np.ndarray) -> np.ndarray:
 
 
 def _rho(error: np.ndarray, expected: np.ndarray, mixing: np.ndarray, covariance: np.ndarray) -> float:
-    excess = error.var(1).sum() - np.trace(expected)
+    excess = error.var(1).sum() - np.diag(expected)[mixing.any(1)].sum()
     return float(np.sqrt(max(excess, 0) / np.trace(mixing @ covariance @ mixing.T)))
 
 

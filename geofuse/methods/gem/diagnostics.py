@@ -22,29 +22,30 @@ def gem_warnings(prepared: PreparedPair, gem: Gem, names: Sequence[str]) -> list
 
 def _contradiction(prepared: PreparedPair, gem: Gem) -> list[Warned]:
     found, rho = [], gem.consistency.rho
+    if gem.geometry is not None:
+        sy, sx, dy, dx = gem.geometry
+        found.append(
+            warned(
+                "geometry-replaced",
+                f"The two images contradict each other (rho {rho:.2f}) at the PSF and shift that were given or first found; used instead: standard "
+                f"deviations of ({sy:.2f}, {sx:.2f}) and a shift of ({dy:.2f}, {dx:.2f}) fine pixels (rows, columns).",
+            )
+        )
+        rho = gem.consistency.left
     if not prepared.harmonise and rho > GEOMETRIC_RHO:
         found.append(
             warned(
                 "geometric-contradiction",
-                f"The two images contradict each other (rho {rho:.2f}, above {GEOMETRIC_RHO}) in the way a wrong PSF or registration would: "
-                "the point-spread function may not be Gaussian, or the registration may vary over the scene.",
+                f"The two images contradict each other (rho {rho:.2f}, above {GEOMETRIC_RHO}) in the way a wrong PSF or registration would: the PSF may be "
+                "of another shape than those that are tried, or the registration may vary over the scene.",
             )
         )
     elif rho > WARNING_RHO:
         found.append(
             warned(
                 "contradiction",
-                f"The two images contradict each other (rho {rho:.2f}, above {WARNING_RHO}) beyond noise and geometry: other light, other date or other "
-                "calibration. Radiometry is taken from the HSI and detail from the MSI.",
-            )
-        )
-    if gem.geometry is not None:
-        sy, sx, dy, dx = gem.geometry
-        found.append(
-            warned(
-                "geometry-replaced",
-                f"The geometry that was given does not fit; used instead: standard deviations of ({sy:.2f}, {sx:.2f}) and a shift of ({dy:.2f}, {dx:.2f}) "
-                "fine pixels (rows, columns).",
+                f"The two images contradict each other (rho {rho:.2f}, above {WARNING_RHO}) beyond noise and what PSF and shift explain: other light, "
+                "other date or other calibration. Radiometry is taken from the HSI and detail from the MSI.",
             )
         )
     return found

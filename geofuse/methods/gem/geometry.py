@@ -86,11 +86,11 @@ def _always_complete(patch: Patch, seen: Observation, given: np.ndarray, ratio: 
 def _errors(
     patches: Sequence[Patch], seen: Sequence[Observation], used: Sequence[np.ndarray], mixing: np.ndarray, geometry: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """L y - A m and A m at this geometry, shapes (M, N)."""
+    """L y - A m, zero in bands that the HSI does not see, and A m at this geometry, shapes (M, N)."""
     left, shown = [], []
     for p, s, u in zip(patches, seen, used, strict=True):
         coarse = p.at(geometry).psf.forward(s.m)
-        left.append((mix(as_like(mixing, s.y), s.y) - coarse)[:, u].double().cpu().numpy())
+        left.append((mix(as_like(mixing, s.y), s.y) - coarse)[:, u].double().cpu().numpy() * (np.abs(mixing).max(1, keepdims=True) > 0))
         shown.append(coarse[:, u].double().cpu().numpy())
     return np.concatenate(left, axis=1), np.concatenate(shown, axis=1)
 

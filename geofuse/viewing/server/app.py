@@ -28,12 +28,12 @@ from geofuse.viewing.server.indices import catalogue
 from geofuse.viewing.server.layers import FileLayer, Layer, TooFar
 from geofuse.viewing.server.pictures import Bands, IndexOf, Shown
 from geofuse.viewing.server.places import as_csv, describe_place, plain
-from geofuse.viewing.server.scene import Scene
+from geofuse.viewing.server.scene import NotThere, Scene
 from geofuse.viewing.server.threads import ReadingThreads
 
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".txt": "text/plain"}
 _LABELS = {"hsi": "Hyperspectral", "msi": "Multispectral", "fused": "Fused"}
-_MOST_PERCENT = 25.0
+_MOST_PERCENT, _LARGEST = 25.0, 1e30
 
 
 class Viewer:
@@ -54,8 +54,8 @@ class Viewer:
         """Run what reads pixels; what it cannot find is status 404, and a file that cannot be read any more 503."""
         try:
             return await asyncio.wrap_future(threads.submit(function, *arguments))
-        except LookupError as error:
-            raise HTTPException(404, str(error.args[0])) from None
+        except NotThere as error:
+            raise HTTPException(404, str(error)) from None
         except RunError as error:
             raise HTTPException(503, redact(str(error))) from None
 
@@ -162,7 +162,7 @@ def _describe_image(name: str, layer: Layer, scene: Scene) -> dict[str, Any]:
         "fwhm": plain(table.fwhm),
         "good": table.good.tolist(),
         "standIn": [None if at is None else at[0] for at in stand_in],
-        "overviews": layer.has_overviews,
+        "fromAfar": layer.seen_from_afar,
     }
 
 
@@ -232,7 +232,7 @@ def _limits(request: Request, channels: int) -> list[tuple[float, float]]:
         numbers = [float(text) for text in request.query_params.get("limits", "").split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != 2 * channels or not np.isfinite(numbers).all():
+    if len(numbers) != 2 * channels or not (np.abs(numbers) < _LARGEST).all():
         raise HTTPException(400, f"limits: expected black and white of {channels} channels, {2 * channels} numbers")
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 

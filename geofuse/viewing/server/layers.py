@@ -64,9 +64,13 @@ class Layer:
         return BandTable.from_cube(self.cube)
 
     @cached_property
-    def has_overviews(self) -> bool:
-        """Whether it can be seen from any distance."""
-        return isinstance(self.cube.data, np.ndarray)
+    def seen_from_afar(self) -> bool:
+        """Whether it can be seen from any distance: it is in memory, or small."""
+        return isinstance(self.cube.data, np.ndarray) or self._is_small
+
+    @property
+    def _is_small(self) -> bool:
+        return 3 * self.cube.sizes["y"] * self.cube.sizes["x"] <= MOST_VALUES
 
     def read(self, bands: Sequence[int], rows: slice, columns: slice, step: int) -> NDArray[np.float32]:
         """Reflectance of bands in a window, about every ``step``-th row and column of it; NaN where there is no data.
@@ -76,7 +80,7 @@ class Layer:
         TooFar
             The window is too large, and there are no overviews.
         """
-        if not self.has_overviews and len(bands) * (rows.stop - rows.start) * (columns.stop - columns.start) > MOST_VALUES:
+        if not self.seen_from_afar and len(bands) * (rows.stop - rows.start) * (columns.stop - columns.start) > MOST_VALUES:
             raise TooFar
         thinned = self.cube[list(bands), _every(rows, step), _every(columns, step)].data
         values: NDArray[np.float32] = np.asarray(thinned if isinstance(thinned, np.ndarray) else thinned.compute(scheduler="threads"))
@@ -102,15 +106,15 @@ class FileLayer(Layer):
     array: RasterArray
 
     @cached_property
-    def has_overviews(self) -> bool:
+    def seen_from_afar(self) -> bool:
         """Whether it can be seen from any distance: it has overviews, or is small."""
         with opened(self.array.path, trusted=self.array.trusted) as file:
-            return bool(file.overviews(1)) or 3 * file.height * file.width <= MOST_VALUES
+            return bool(file.overviews(1)) or self._is_small
 
     def read(self, bands: Sequence[int], rows: slice, columns: slice, step: int) -> NDArray[np.float32]:
         """As `Layer.read`."""
         array, window = self.array, Window.from_slices(rows, columns)
-        if not self.has_overviews and len(bands) * window.height * window.width > MOST_VALUES:
+        if not self.seen_from_afar and len(bands) * window.height * window.width > MOST_VALUES:
             raise TooFar
         indexes = [array.indexes[band] for band in bands]
         shape = len(indexes), -(-int(window.height) // step), -(-int(window.width) // step)

@@ -16,8 +16,8 @@ from odc.geo.geobox import GeoBox
 from geofuse.cube.bands import BandTable
 from geofuse.cube.flags import MEANINGS, Quality
 from geofuse.viewing.server.indices import catalogue
-from geofuse.viewing.server.layers import Layer, sampled
-from geofuse.viewing.server.scene import Scene
+from geofuse.viewing.server.layers import Layer, TooFar, sampled
+from geofuse.viewing.server.scene import NotThere, Scene
 
 TILE = 256  # pixels along a side
 _OVERVIEW = 512  # pixels along the longer side of what a stretch is taken from
@@ -106,24 +106,36 @@ def tile_box(box: GeoBox, level: int, column: int, row: int) -> GeoBox:
 
     Raises
     ------
-    LookupError
+    NotThere
         There is no such tile.
     """
     step = 2**level if 0 <= level <= levels(box) else 0
     height, width = box.shape
     if not (step and 0 <= column * TILE * step < width and 0 <= row * TILE * step < height):
-        raise LookupError(f"no tile {level}/{column}/{row}")
+        raise NotThere(f"no tile {level}/{column}/{row}")
     corner = Affine.translation(column * TILE * step, row * TILE * step) @ Affine.scale(step)
     rows, columns = (min(TILE, -(-(size - at * TILE * step) // step)) for size, at in ((height, row), (width, column)))
     return GeoBox((rows, columns), box.affine @ corner, box.crs)
 
 
 def stretch(scene: Scene, shown: Shown, percent: float) -> list[tuple[float, float]]:
-    """Black and white of each channel: percentiles of the whole fused image, which all images share so that they compare."""
+    """Black and white of each channel: percentiles of the whole fused image, which all images share so that they compare.
+
+    Of an image that cannot be seen from so far, those of its middle.
+
+    Raises
+    ------
+    NotThere
+        It lacks a band for what is to be shown.
+    """
     box = scene.box.zoom_to(_OVERVIEW) if max(scene.box.shape) > _OVERVIEW else scene.box
-    values = shown.values(scene.fused, scene, box)
+    try:
+        values = shown.values(scene.fused, scene, box)
+    except TooFar:
+        top, left = (max(0, size - _OVERVIEW) // 2 for size in scene.box.shape)
+        values = shown.values(scene.fused, scene, scene.box[top : top + _OVERVIEW, left : left + _OVERVIEW])
     if values is None:
-        raise LookupError("the fused image lacks a band for this")
+        raise NotThere("the fused image lacks a band for this")
     flat = values.reshape(len(values), -1)
     flat = flat[:, np.isfinite(flat).all(0)]
     if flat.size == 0:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pyproj import Transformer
 
-from geofuse.viewing.server.layers import Layer, TooFar
+from geofuse.viewing.server.layers import Layer
 from geofuse.viewing.server.pictures import words
-from geofuse.viewing.server.scene import Scene
+from geofuse.viewing.server.scene import NotThere, Scene
 
 COLUMNS = ("image", "band", "name", "wavelength_nm", "fwhm_nm", "usable", "reflectance", "standard_deviation")
 
@@ -34,12 +34,12 @@ def describe_place(scene: Scene, x: float, y: float) -> dict[str, Any]:
 
     Raises
     ------
-    LookupError
+    NotThere
         The place lies outside the fused image.
     """
     pixel = scene.fused.pixel_at(x, y, scene.fused.crs)
     if pixel is None:
-        raise LookupError("the place lies outside the fused image")
+        raise NotThere("the place lies outside the fused image")
     lon, lat = Transformer.from_crs(scene.fused.crs, "EPSG:4326", always_xy=True).transform(x, y)
     flags = None if scene.quality is None else _spectrum(scene.quality, scene, x, y)
     value = None if flags is None else int(flags[0] or 0)
@@ -59,12 +59,7 @@ def describe_place(scene: Scene, x: float, y: float) -> dict[str, Any]:
 def _spectrum(layer: Layer, scene: Scene, x: float, y: float) -> list[float | None] | None:
     """Values of a layer at a place; None where the layer does not reach."""
     pixel = layer.pixel_at(x, y, scene.fused.crs)
-    if pixel is None:
-        return None
-    try:
-        return plain(layer.spectrum(*pixel))
-    except TooFar:  # more bands than can be
-        return None
+    return None if pixel is None else plain(layer.spectrum(*pixel))
 
 
 def plain(values: ArrayLike) -> list[float | None]:

@@ -29,6 +29,10 @@ IMAGES = ("hsi", "msi", "fused")
 """Layers that can be compared, by the names that addresses use."""
 
 
+class NotThere(LookupError):
+    """What was asked for does not exist: a tile, a pixel, a band."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """A fused image, and what is shown with it."""
@@ -64,7 +68,7 @@ def open_scene(
     ----------
     fused : str, path, DataArray or Dataset
         A raster that geofuse wrote, or any that `geofuse.open_hsi` reads; its layers ``OUT_quality`` and ``OUT_uncertainty`` are taken from
-        beside it. Or an image in memory, or a Dataset of one with its layers.
+        beside it, if they fit. Or an image in memory, or a Dataset of one with its layers.
     hsi, msi : str, path or DataArray, optional
         The images that it was made from, whatever `geofuse.open_hsi` and `geofuse.open_msi` read, in any CRS.
     uncertainty : str, path or DataArray, optional
@@ -78,24 +82,34 @@ def open_scene(
         Something cannot be opened, does not lie where the fused image does, has other bands, or is not computed yet.
     """
     main = _opened(fused, "fused image", open_hsi, trust_input)
-    found = _layers_with(fused) | ({"uncertainty": uncertainty} if uncertainty is not None else {})
-    layers: dict[str, Layer | None] = {
-        "hsi": None if hsi is None else _opened(hsi, "HSI", open_hsi, trust_input),
-        "msi": None if msi is None else _opened(msi, "MSI", open_msi, trust_input),
-        "uncertainty": None,
-        "quality": None,
-    }
-    if "uncertainty" in found:
-        layers["uncertainty"] = _opened(found["uncertainty"], "uncertainty", open_hsi, trust_input)
-    if "quality" in found:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # flags are no reflectance, and have no scale
-            layers["quality"] = unscaled(_opened(found["quality"], "quality", open_msi, trust_input))
-    for name in ("hsi", "msi"):
-        _check_overlap(main, layers[name], name.upper())
-    _check_same_grid(main, layers["uncertainty"], "standard deviations", len(main.table))
-    _check_same_grid(main, layers["quality"], "quality layer", 1)
+    found = _layers_with(fused)
+    if uncertainty is not None:
+        found.pop("uncertainty", None)
+    layers = {name: _beside(name, source, main, trust_input) for name, source in found.items()}
+    if uncertainty is not None:
+        layers["uncertainty"] = named = _opened(uncertainty, "uncertainty", open_hsi, trust_input)
+        _check_same_grid("uncertainty", named, main)
+    for name, source, open_image in (("hsi", hsi, open_hsi), ("msi", msi, open_msi)):
+        if source is not None:
+            layers[name] = named = _opened(source, name.upper(), open_image, trust_input)
+            _check_overlap(main, named, name.upper())
     return Scene(_title(fused), main, **layers)
+
+
+def _beside(name: str, source: Any, main: Layer, trust_input: bool) -> Layer | None:
+    """A layer that nobody named; None, with a warning, where it does not fit, as that of a whole image does not fit a part of it."""
+    try:
+        if name == "quality":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # flags are no reflectance, and have no scale
+                layer = unscaled(_opened(source, name, open_msi, trust_input))
+        else:
+            layer = _opened(source, name, open_hsi, trust_input)
+        _check_same_grid(name, layer, main)
+    except InvalidInput as error:
+        warnings.warn(f"the layer {name} is left out: {error}", UserWarning, stacklevel=4)
+        return None
+    return layer
 
 
 def _opened(source: Image, role: str, open_image: Callable[..., xr.DataArray], trust_input: bool) -> Layer:
@@ -139,7 +153,8 @@ def _layers_with(fused: Image) -> dict[str, Any]:
         return {name: fused[name] for name in ("uncertainty", "quality") if name in fused and MAIN_VARIABLE in fused}
     place = fused.encoding.get("source", "") if isinstance(fused, xr.DataArray) else _spelt(os.fspath(fused))
     files = {name: beside(place, name) for name in ("uncertainty", "quality")} if place and not is_address(place) else {}
-    return {name: file for name, file in files.items() if Path(file).exists()}
+    # flags in a Zarr store are none that `open_msi` reads
+    return {name: file for name, file in files.items() if Path(file).is_file() or (name != "quality" and Path(file).exists())}
 
 
 def _title(fused: Image) -> str:
@@ -148,9 +163,7 @@ def _title(fused: Image) -> str:
     return " ".join(Path(place).name.split()) or "image in memory"
 
 
-def _check_overlap(fused: Layer, other: Layer | None, role: str) -> None:
-    if other is None:
-        return
+def _check_overlap(fused: Layer, other: Layer, role: str) -> None:
     crs = fused.box.crs
     assert crs is not None  # `geobox` rejects cubes without one
     extents = [rectangle(*layer.box.extent.to_crs(crs).boundingbox) for layer in (fused, other)]
@@ -160,13 +173,12 @@ def _check_overlap(fused: Layer, other: Layer | None, role: str) -> None:
         )
 
 
-def _check_same_grid(fused: Layer, other: Layer | None, what: str, bands: int) -> None:
-    if other is None:
-        return
-    same = other.box.shape == fused.box.shape and other.box.affine.almost_equals(fused.box.affine, 1e-6 * abs(fused.box.affine.a))
-    if not same or len(other.table) != bands:
+def _check_same_grid(name: str, layer: Layer, fused: Layer) -> None:
+    bands = 1 if name == "quality" else len(fused.table)
+    same = layer.box.shape == fused.box.shape and layer.box.affine.almost_equals(fused.box.affine, 1e-6 * abs(fused.box.affine.a))
+    if not same or len(layer.table) != bands:
         raise InvalidInput(
-            f"The {what}: {len(other.table)} bands, {_where(other)}; expected {bands} on the grid of the fused image, {_where(fused)}. Give the file "
+            f"{name}: {len(layer.table)} bands, {_where(layer)}; expected {bands} on the grid of the fused image, {_where(fused)}. Give the file "
             "that was written with it."
         )
 

@@ -33,7 +33,7 @@ class View:
         self.height = height
         self._on_close = on_close
         self._server = uvicorn.Server(
-            uvicorn.Config(app, log_level="error", server_header=False, lifespan="off", timeout_graceful_shutdown=1)
+            uvicorn.Config(app, log_level="error", server_header=False, lifespan="off", ws="none", timeout_graceful_shutdown=1)
         )
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]}, name="geofuse-view", daemon=True)
         self._thread.start()

@@ -302,6 +302,41 @@ def test_the_state_of_a_file_is_asked_for_with_one_byte(tmp_path: Path) -> None:
             stamp(f"{url}.gone", access)
 
 
+def test_a_password_in_an_address_is_sent_and_goes_nowhere_else(tmp_path: Path) -> None:
+    sent: list[tuple[str, str | None]] = []
+
+    def guarded(request: Any) -> bool:
+        sent.append((request.path, request.headers.get("Authorization")))
+        if request.path == "/moved.bin":
+            request.send_response(302)
+            request.send_header("Location", "/a.bin")
+            request.end_headers()
+        return request.path == "/moved.bin"
+
+    with served(tmp_path, guarded) as (url, access):
+        signed = url.replace("http://", "http://me:open%20sesame@")
+        assert RemoteFile(signed, access).read(0, 9) == CONTENT[:9]
+        RemoteFile(signed.replace("a.bin", "moved.bin"), access)
+    basic = "Basic bWU6b3BlbiBzZXNhbWU="  # printf 'me:open sesame' | base64
+    assert sent == [("/a.bin", basic), ("/moved.bin", basic), ("/a.bin", None)]
+
+
+def test_a_table_as_large_as_a_server_claims_its_file_to_be_is_not_fetched(tmp_path: Path) -> None:
+    """A petabyte, says the server, and the TIFF has a table of 2^40 strips in it."""
+    head = b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1) + struct.pack("<HHQQ", 273, 16, 2**40, 64) + struct.pack("<Q", 0)
+    asked: list[str] = []
+
+    def claims(request: Any) -> bool:
+        asked.append(request.headers["Range"])
+        begin(request, 0, BLOCK - 1, 10**15)
+        request.wfile.write(head.ljust(BLOCK, b"\0"))
+        return True
+
+    with served(tmp_path, claims) as (url, access), accessing(access), pytest.raises(InvalidCube, match="damaged TIFF"):
+        open_msi(f"{url}.tif")
+    assert len(asked) == 1
+
+
 def test_passwords_of_the_user_go_to_the_host_that_they_are_of_and_over_https_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from geofuse.io.read.http import _Passwords
 

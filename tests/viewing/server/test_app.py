@@ -94,6 +94,7 @@ def test_places_and_tables(client: Any) -> None:
         (f"/tiles/fused/0/0/0.png?bands=1,1&{LIMITS}", 400),
         ("/tiles/fused/0/0/0.png?bands=1,2,3&limits=0,1", 400),
         ("/tiles/fused/0/0/0.png?bands=1,2,3&limits=0,nan,0,1,0,1", 400),
+        ("/tiles/fused/0/0/0.png?bands=1,2,3&limits=0,1e300,0,1,0,1", 400),
         ("/tiles/fused/0/0/0.png?index=__import__&limits=0,1", 400),
         (f"/tiles/other/0/0/0.png?bands=1,2,3&{LIMITS}", 404),
         (f"/tiles/fused/9/0/0.png?bands=1,2,3&{LIMITS}", 404),
@@ -145,6 +146,9 @@ def test_every_answer_bears_the_policy(client: Any) -> None:
         headers = client.get(address).headers
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"]
+        ancestors = re.search(r"frame-ancestors ([^;]+)", headers["content-security-policy"])
+        assert ancestors is not None
+        assert set(ancestors[1].split()) == {"'self'", "http://localhost:*", "http://127.0.0.1:*", "vscode-webview:"}
         assert headers["cross-origin-resource-policy"] == "same-origin"
         assert headers["x-content-type-options"] == "nosniff"
         assert "access-control-allow-origin" not in headers

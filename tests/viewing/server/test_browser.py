@@ -7,6 +7,10 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -71,7 +75,12 @@ def load(page: Any, address: str) -> None:
 def seen(page: Any) -> np.ndarray:
     """What the map shows."""
     page.wait_for_selector("#map[aria-busy=false]")
-    with Image.open(io.BytesIO(page.locator("#map").screenshot())) as image:
+    return pixels_of(page.locator("#map"))
+
+
+def pixels_of(element: Any) -> np.ndarray:
+    """A part of the page as it is drawn."""
+    with Image.open(io.BytesIO(element.screenshot())) as image:
         return np.asarray(image.convert("RGB")).astype(float)
 
 
@@ -99,6 +108,29 @@ def test_a_click_shows_spectra_their_table_and_the_quality(page: Any) -> None:
     with page.expect_download() as download:
         page.click("#download")
     assert download.value.suggested_filename == "spectra.csv"
+
+
+def test_bands_that_are_not_usable_are_gaps(page: Any) -> None:
+    """The band at 1375 nm lies in water vapour; its neighbours are 865 and 1610 nm."""
+    click_middle_right(page)
+    page.wait_for_timeout(300)  # uPlot draws with the next frame
+    frame, plot = page.locator("#chart").bounding_box(), page.locator("#chart .u-over").bounding_box()
+    red, green, blue = np.moveaxis(pixels_of(page.locator("#chart")), 2, 0)
+    at = {nm: round(plot["x"] - frame["x"] + (nm - 450) / (2190 - 450) * plot["width"]) for nm in (500, 600, 1200, 1500)}
+    line = (blue > red + 100) & (blue > green + 30)
+    assert {nm: bool(line[:, column].any()) for nm, column in at.items()} == {500: True, 600: True, 1200: False, 1500: False}
+
+
+def test_a_notebook_at_another_port_frames_it(browser: Any, url: str, tmp_path: Path) -> None:
+    (tmp_path / "notebook.html").write_text(f'<iframe src="{url}" width="900" height="600"></iframe>', encoding="utf-8")
+    serve = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as notebook:
+        Thread(target=notebook.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        page.goto(f"http://localhost:{notebook.server_port}/notebook.html")
+        page.frame_locator("iframe").locator("html[data-ready=yes]").wait_for()
+        page.close()
+        notebook.shutdown()
 
 
 def test_the_swipe_moves_by_keyboard_and_the_map_with_it(page: Any) -> None:

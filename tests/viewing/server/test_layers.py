@@ -68,7 +68,7 @@ def test_there_is_nothing_beside_the_image(files: Files) -> None:
 def test_an_image_without_overviews_is_not_read_as_a_whole(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "MOST_VALUES", 256 * 256)
     lazy = Layer(geofuse.open_hsi(files.fused))  # as a product's reader gives it
-    assert not lazy.has_overviews
+    assert not lazy.seen_from_afar
     assert np.isfinite(sampled(lazy, [0], lazy.box[100:356, 100:356])).all()
     with pytest.raises(TooFar):
         sampled(lazy, [0], lazy.box.zoom_out(2))

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import geofuse
 from geofuse.cube.bands import BandTable
-from geofuse.viewing.server import pictures
+from geofuse.viewing.server import layers, pictures
+from geofuse.viewing.server.layers import Layer
 from geofuse.viewing.server.pictures import Bands, IndexOf
-from geofuse.viewing.server.scene import open_scene
+from geofuse.viewing.server.scene import NotThere, Scene, open_scene
 from tests.viewing.server.conftest import COLUMNS, NM, ROWS, Files, reflectance
 
 
@@ -22,6 +24,15 @@ def test_stretch_is_that_of_the_pixels(files: Files) -> None:
     for (low, high), band in zip(found, (4, 2, 1), strict=True):
         expected = np.percentile(reflectance(band, row, column)[shown], (2, 98))
         np.testing.assert_allclose((low, high), expected, atol=2e-4)
+
+
+def test_an_image_that_is_too_large_to_be_seen_whole_is_stretched_by_its_middle(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "MOST_VALUES", 3 * 512 * 512)
+    fused = Layer(geofuse.open_hsi(files.fused))
+    found = pictures.stretch(Scene("scene", fused), Bands((4, 2, 1)), 0)
+    row, column = np.mgrid[24:536, 4:516]
+    middle = reflectance(4, row, column)[(row >= 16) | (column >= 16)]
+    np.testing.assert_allclose(found[0], (middle.min(), middle.max()), atol=1e-6)
 
 
 def test_an_image_shows_the_bands_nearest_in_wavelength_or_none() -> None:
@@ -47,7 +58,7 @@ def test_tiles_cover_the_map_once(files: Files) -> None:
     assert sum(h * w for h, w in shapes.values()) == ROWS * COLUMNS
     assert pictures.tile_box(box, 1, 1, 1).shape == (24, 4)
     for wrong in ((2, 0, 0), (-1, 0, 0), (0, 3, 0), (0, 0, -1)):
-        with pytest.raises(LookupError):
+        with pytest.raises(NotThere):
             pictures.tile_box(box, *wrong)
 
 

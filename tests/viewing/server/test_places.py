@@ -8,7 +8,7 @@ import pytest
 from pyproj import Transformer
 
 from geofuse.viewing.server.places import as_csv, describe_place, plain
-from geofuse.viewing.server.scene import Scene, open_scene
+from geofuse.viewing.server.scene import NotThere, Scene, open_scene
 from tests.viewing.server.conftest import NM, NORTH, PIXEL, WEST, Files, cube, reflectance
 
 
@@ -44,7 +44,7 @@ def test_quality_is_said_in_words(scene: Scene) -> None:
 
 
 def test_outside_there_is_no_place(scene: Scene) -> None:
-    with pytest.raises(LookupError, match="outside"):
+    with pytest.raises(NotThere, match="outside"):
         describe_place(scene, WEST - 1, NORTH - 100)
 
 

@@ -40,6 +40,13 @@ def test_a_dataset_brings_its_layers() -> None:
     assert [scene.quality.spectrum(row, 1).item() for row in (0, 1)] == [1.0, 16.0]
 
 
+def test_layers_of_the_whole_image_do_not_fit_a_part_of_it(files: Files) -> None:
+    part = geofuse.open_hsi(files.fused).isel(x=slice(100, None))
+    with pytest.warns(UserWarning, match="the layer (quality|uncertainty) is left out"):
+        scene = open_scene(part)
+    assert scene.layers() == [scene.fused]
+
+
 def test_zarr_is_read_by_windows(files: Files, tmp_path: Path) -> None:
     image = geofuse.open_hsi(files.fused).isel(y=slice(64), x=slice(64)).compute()
     geofuse.to_zarr(image, tmp_path / "fused.zarr", progress=False)
@@ -60,7 +67,7 @@ def test_what_lies_elsewhere_is_rejected(files: Files) -> None:
 
 
 def test_deviations_of_another_image_are_rejected(files: Files) -> None:
-    with pytest.raises(InvalidInput, match=r"standard deviations: 4 bands.*expected 11"):
+    with pytest.raises(InvalidInput, match=r"uncertainty: 4 bands.*expected 11"):
         open_scene(files.fused, uncertainty=files.msi)
 
 

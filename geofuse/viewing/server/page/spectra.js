@@ -2,6 +2,8 @@
 
 const LOOKS = { fused: { width: 2 }, hsi: { width: 1.5, dash: [6, 4] }, msi: { width: 0, points: true } };
 const COLOURS = { hsi: "--coarse", msi: "--fine", fused: "--fused" };
+// Of uPlot.join: gaps stay gaps where other images have bands within them.
+const EXPAND = 2;
 const ORDER = ["fused", "hsi", "msi"];
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -89,7 +91,7 @@ export class Spectra {
         { ...axis, label: "reflectance", labelFont: axis.font, labelSize: 20, size: 48 }],
       hooks: { setCursor: [(chart) => this.#readOut(chart, shown)] },
     };
-    this.chart = tables.length ? new uPlot(options, uPlot.join(tables), this.elements.chart) : null;
+    this.chart = tables.length ? new uPlot(options, uPlot.join(tables, tables.map((table) => table.map(() => EXPAND))), this.elements.chart) : null;
     this.#legend(shown.map(({ name }) => name), Boolean(deviation));
   }
 

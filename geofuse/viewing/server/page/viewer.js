@@ -16,7 +16,7 @@ async function get(address) {
 }
 
 const option = (value, text) => new Option(text, value);
-const bandName = (image, k) => (image.nm[k] === null ? image.names[k] : `${image.nm[k]} nm`) + (image.good[k] ? "" : " (not usable)");
+const bandName = (image, k) => (image.nm[k] === null ? image.names[k] : `${Number(image.nm[k].toFixed(1))} nm`) + (image.good[k] ? "" : " (not usable)");
 const rounded = (value) => Number(value.toPrecision(3)).toString();
 
 function fillControls() {
@@ -78,7 +78,7 @@ function notes() {
     }
     const missing = state.bands.filter((band) => image.standIn[band - 1] === null).map((band) => bandName(scene.images.fused, band - 1));
     if (missing.length) said.push(`${image.label}: no band near ${[...new Set(missing)].join(", ")}.`);
-    if (!image.overviews) said.push(`${image.label} has no overviews: zoom in to see it.`);
+    if (!image.fromAfar) said.push(`${image.label} has no overviews: where it is empty, zoom in.`);
   }
   return said;
 }
