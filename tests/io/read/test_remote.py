@@ -271,7 +271,7 @@ def test_a_name_that_is_of_this_machine_after_all(tmp_path: Path, monkeypatch: p
 def test_a_product_in_hdf5_is_copied_as_a_whole(tmp_path: Path) -> None:
     """Its reader reads only what lies here; the copy goes with all else that was fetched."""
     pytest.importorskip("h5py")
-    from tests.products import emit
+    from geofuse.simulate.products import emit
 
     (tmp_path / "archive").mkdir()
     path = emit.write(tmp_path / "archive", rows=20, cols=16, bands=20, mask=False)

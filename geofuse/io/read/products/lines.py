@@ -25,7 +25,7 @@ _SPELT = {"aviris": "AVIRIS", "avirisng": "AVIRIS-NG", "avirisclassic": "AVIRIS 
 _CLASSIC = re.compile(r"f(?P<year>\d\d)(?P<month>\d\d)(?P<day>\d\d)t\d\dp\d\dr\d\d", re.IGNORECASE)
 _TIMED = re.compile(r"(ang|AV(?P<number>\d))(?P<date>\d{8})t(?P<time>\d{6})", re.IGNORECASE)
 _FIRST_YEAR = 87  # AVIRIS first flew in 1987
-_RADIANCE, _REFLECTANCE = re.compile(r"rdn|radiance", re.IGNORECASE), re.compile(r"refl|rfl|corr_v|reflectance", re.IGNORECASE)
+_RADIANCE, _REFLECTANCE = re.compile(r"rdn|radiance", re.IGNORECASE), re.compile(r"refl|rfl|corr_v", re.IGNORECASE)
 
 
 class LinesReader:
@@ -46,7 +46,9 @@ class LinesReader:
         """Read the metadata."""
         path = _data(source)
         if _RADIANCE.search(path.name) and not _REFLECTANCE.search(path.name):
-            raise InvalidCube("AVIRIS radiance, by its name; expected surface reflectance: fetch the product of level 2 of the same line")
+            raise InvalidCube(
+                f"{_instrument(path)} radiance, by its name; expected surface reflectance: fetch or make that of the same line"
+            )
         found = ENVI.describe(source, request)
         along = np.argsort(found.table.wavelength, kind="stable")  # NaN last: bands without a wavelength stay as they are
         level = " L2A" if _REFLECTANCE.search(path.name) else ""
