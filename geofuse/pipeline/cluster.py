@@ -79,15 +79,17 @@ def _made(client: Any, folder: Folder, tasks: Iterator[Task]) -> Iterator[State]
                     ahead.append(replace(attempt, number=attempt.number + 1))
                 else:
                     yield _lost(attempt.task)
-            for worker in workers:
-                if worker not in running and _any(ahead, tasks):
+            for worker, status in workers.items():
+                if status == "running" and worker not in running and _any(ahead, tasks):  # dask pauses one that is short of memory
                     attempt = ahead.popleft()
                     running[worker] = replace(attempt, future=_submitted(client, attempt.task, worker))
             if not running and not _any(ahead, tasks):
                 return
             idle = 0 if running else idle + 1
             if idle > _PATIENCE:
-                raise RunInterrupted("No worker is left on the dask cluster; start some, and run the same again.")
+                raise RunInterrupted(
+                    "No worker of the dask cluster is ready (there is none, or all are short of memory); start some, and run the same again."
+                )
             _wait(running)
     finally:
         if client.status == "running":
@@ -106,10 +108,11 @@ def _any(ahead: deque[_Attempt], tasks: Iterator[Task]) -> bool:
     return bool(ahead)
 
 
-def _workers(client: Any) -> list[str]:
+def _workers(client: Any) -> dict[str, str]:
+    """The workers that are there, and how each of them is."""
     if client.status != "running":
         raise RunInterrupted("The dask scheduler is gone; start one, and run the same again.")
-    return sorted(client.scheduler_info(n_workers=-1)["workers"])
+    return {worker: about["status"] for worker, about in sorted(client.scheduler_info(n_workers=-1)["workers"].items())}
 
 
 def _wait(running: dict[str, _Attempt]) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +98,16 @@ def test_a_worker_has_one_pair_at_a_time_whatever_its_threads(
         assert [state.reason for state in run(iter(tasks))] == ["1"] * 4
 
 
-def test_a_pair_is_planned_for_a_part_of_the_memory_of_its_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_is_planned_for_a_part_of_the_memory_of_its_worker(
+    workers: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     planned: list[Any] = []
     monkeypatch.setattr("geofuse.pipeline.batch.run_task", lambda task: planned.append(task.options["memory"]) or State.of(task.pair, DONE))
     folder, tasks = tasks_of(tmp_path, 1)
-    with (
-        LocalCluster(n_workers=1, processes=False, memory_limit="600MB", **QUIET) as small,
-        cluster.cluster(small.scheduler_address, folder) as run,
-    ):
+    tasks = [replace(task, options={"memory": 10**13}) for task in tasks]
+    with cluster.cluster(workers.scheduler_address, folder) as run:
         list(run(iter(tasks)))
-    assert planned == [300_000_000]
+    assert planned == [workers.workers[0].memory_manager.memory_limit // 2]
 
 
 def test_without_any_worker_it_waits_and_then_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +115,7 @@ def test_without_any_worker_it_waits_and_then_says_so(tmp_path: Path, monkeypatc
     monkeypatch.setattr(cluster, "_PATIENCE", 2)
     folder, tasks = tasks_of(tmp_path, 1)
     with LocalCluster(n_workers=0, processes=False, **QUIET) as empty, cluster.cluster(empty.scheduler_address, folder) as run:
-        with pytest.raises(RunInterrupted, match="No worker is left"):
+        with pytest.raises(RunInterrupted, match="No worker of the dask cluster is ready"):
             list(run(iter(tasks)))
         empty.scale(1)
         assert [state.state for state in run(iter(tasks))] == [DONE]

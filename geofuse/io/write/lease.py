@@ -56,7 +56,7 @@ def leased(client: Any, Bucket: str, Key: str) -> Iterator[Callable[[], None]]:
             try:
                 lock.renew()
             except remote.failures() as error:
-                if remote.status(error) in (404, *_TAKEN):
+                if remote.status(error) in (404, 412):  # it is gone, or another one; all else may be better next time
                     lost.set()
                     return
 
