@@ -56,8 +56,9 @@ def typical(cube: xr.DataArray) -> float | None:
 
 
 def nodata_share(cube: xr.DataArray) -> float:
-    """Share of values that are nodata, 0 … 1: of all of them, or of the windows where the cube holds more than 2**26."""
-    parts = [np.asarray(cube.data)] if cube.size <= _SMALL else windows(cube)
+    """Share of values that are nodata, 0 … 1: of all of them, or of the windows in four bands where the cube holds more than 2**26."""
+    few = np.unique(np.linspace(0, cube.shape[0] - 1, 4).astype(int))
+    parts = [np.asarray(cube.data)] if cube.size <= _SMALL else windows(cube.isel(band=few))
     counts = [(int(np.isnan(part).sum()), part.size) for part in parts]
     return sum(missing for missing, _ in counts) / sum(size for _, size in counts)
 
