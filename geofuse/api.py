@@ -343,6 +343,7 @@ def doctor(
 
     Examples
     --------
+    >>> import geofuse
     >>> data = geofuse.demo_data()
     >>> found = geofuse.doctor(data.msi, data.hsi, sample=False)
     >>> found.stops, found.findings[0].code

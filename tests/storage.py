@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))  # of programs that are started
     import boto3
 
+    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset", method="POST")).close()  # moto keeps buckets in the process
     made = boto3.resource("s3").Bucket("scenes")
     made.create(CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     yield made

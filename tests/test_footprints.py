@@ -52,6 +52,7 @@ def lazy(cube: xr.DataArray) -> xr.DataArray:
     return cube.chunk(y=13, x=19).assign_coords(centres)
 
 
+@pytest.mark.slow
 def test_true_centres_are_worth_nearly_a_map_grid() -> None:
     """Within a decibel of the same scene on a map grid; taken for one itself the swath is many worse."""
     made, on_map, swath, _ = case()
@@ -94,6 +95,7 @@ def test_other_centres_are_another_image() -> None:
     assert names[0] == names[1] != names[2]
 
 
+@pytest.mark.slow
 def test_the_reduced_scene_is_that_of_a_map_grid() -> None:
     """What methods are compared on is interpolated at the centres of the grid: nearer to what a map product shows than the nearest pixels are."""
     made, _, swath, msi = case()

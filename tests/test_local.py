@@ -38,6 +38,7 @@ def fused(found: geofuse.Model, **options: object) -> xr.DataArray:
     return image
 
 
+@pytest.mark.slow
 def test_what_a_field_is_worth() -> None:
     made, _, _ = case()
     images = [fused(model(register)).values for register in ("local", "global")]
@@ -47,6 +48,7 @@ def test_what_a_field_is_worth() -> None:
     assert scores[0] > scores[1] + 3
 
 
+@pytest.mark.slow
 def test_tiles_of_a_saved_model_equal_the_whole(tmp_path: Path) -> None:
     again = geofuse.Model.load(model().save(tmp_path / "model.safetensors"))
     whole, tiled = fused(model(), tile=1000).values, fused(again, tile=44).values

@@ -273,6 +273,7 @@ def test_where_a_model_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_seed_belongs_to_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Methods draw random numbers when they are applied: another seed is another image, and another name in a graph."""
     monkeypatch.setattr("geofuse.methods.baselines.methods.mlp", partial(mlp, steps=20))

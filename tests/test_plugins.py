@@ -87,6 +87,7 @@ def test_a_method_from_outside_is_listed(outside: Outside) -> None:
     assert "modulation" in outside.python("-m", "geofuse", "methods")
 
 
+@pytest.mark.slow
 def test_a_method_from_outside_is_fitted_saved_and_tiled(outside: Outside, pair: tuple[Path, Path], tmp_path: Path) -> None:
     difference, name, bands = outside.python("-c", FIT, *map(str, pair), cwd=tmp_path).split()
     assert float(difference) < 1e-4
@@ -132,6 +133,7 @@ np.testing.assert_array_equal(*fused)
 """
 
 
+@pytest.mark.slow
 def test_a_reader_from_outside_opens_and_fuses_in_tiles_as_the_geotiff_does(outside: Outside, npy: Path, pair: tuple[Path, Path]) -> None:
     outside.python("-c", OPEN, str(npy), *map(str, pair))
 

@@ -57,6 +57,7 @@ def test_every_product_with_every_other(tmp_path: Path) -> None:
     assert not bad
 
 
+@pytest.mark.slow
 def test_one_product_with_another(tmp_path: Path) -> None:
     found = matrix.fuse("EnMAP", enmap.write(tmp_path), sentinel2.write(tmp_path), None, tmp_path, ("sylvester", "bicubic"), count=14)
     assert (found.rejected, found.wrong) == ("", [])

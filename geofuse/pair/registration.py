@@ -233,7 +233,10 @@ def _shaped(
     def octaves(p: np.ndarray) -> np.ndarray:
         return np.array([p[0], np.clip(start[1] * 2 ** p[1], *limits), *p[2:]])
 
-    rough, value = _minimise(lambda p: misfit(octaves(np.array([*p, *shift]))), np.array([start[0], 0.0]), np.array([0.1, 0.5]))
+    # To a tenth of the steps: that suffices to judge, and what is taken is found again.
+    rough, value = _minimise(
+        lambda p: misfit(octaves(np.array([*p, *shift]))), np.array([start[0], 0.0]), np.array([0.1, 0.5]), 0.1, 1e-3 * before
+    )
     if value > (1 - MIN_GAIN) * before:
         return np.array([*start, *shift]), float("inf")
     steps = np.array([0.05, 0.2, *[0.05 * ratio] * len(shift)])
@@ -241,9 +244,12 @@ def _shaped(
     return octaves(best), value
 
 
-def _minimise(function: Callable[[np.ndarray], float], start: np.ndarray, step: float | np.ndarray) -> tuple[np.ndarray, float]:
+def _minimise(
+    function: Callable[[np.ndarray], float], start: np.ndarray, step: float | np.ndarray, within: float = 1e-2, misfit_within: float = 1e-6
+) -> tuple[np.ndarray, float]:
+    """The minimum near ``start``, to a share of the first steps and of the misfit."""
     simplex = start + step * np.vstack([np.zeros(len(start)), np.eye(len(start))])
-    options: Any = {"initial_simplex": simplex, "xatol": 1e-2 * np.min(step), "fatol": 1e-6, "maxfev": 160}
+    options: Any = {"initial_simplex": simplex, "xatol": within * np.min(step), "fatol": misfit_within, "maxfev": 160}
     best = minimize(function, start, method="Nelder-Mead", options=options)
     return best.x, float(best.fun)
 

@@ -65,7 +65,7 @@ def call_of(function: Callable[..., Any], arguments: Mapping[str, Any]) -> str:
     opened = [
         f"{name} = geofuse.open_{name}({redact(source)!r})\n"
         for name in (hsi, msi)
-        if isinstance(source := arguments[name].encoding.get("source"), str)
+        if isinstance(source := getattr(arguments[name], "encoding", {}).get("source"), str)
     ]
     return "".join(opened) + f"geofuse.{function.__name__}({', '.join([hsi, msi, *given])})"
 

@@ -217,6 +217,12 @@ class Job:
         RunError
             Writing failed; nothing appeared, and it says whether another run can resume from what was finished.
         """
+        try:
+            return self._made()
+        finally:
+            self.__dict__.pop("inputs", None)  # another run looks at them anew
+
+    def _made(self) -> tuple[xr.DataArray, Report]:
         self.check()
         check_files_seen(self.input_files)
         clock, command = Clock(), self._command()

@@ -8,11 +8,12 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -20,10 +21,13 @@ from geofuse.cube.bands import drawn
 from geofuse.pair.grid import Axis
 from geofuse.pair.psf.weights import GAUSSIAN, banded_psf
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 INK, FAINT, MAIN, OTHER, BASELINE = "#22313f", "#d5dbe1", "#0067a3", "#b85000", "#a9b4bd"
 """Those of the style sheet: what is fused is MAIN, what is coarse OTHER."""
 
-_PAGE_DPI = 96
+_PAGE_DPI, _MARGIN = 96, 8  # pixels
 MOST_REACH = 200  # fine pixels: reports come from anywhere
 
 Draw = Callable[[Axes, Mapping[str, Any]], None]
@@ -100,10 +104,9 @@ def to_picture(figure: Figure, kind: str = "png") -> Picture:
     """
     from PIL import Image
 
-    stream, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(stream, format="png", bbox_inches="tight", pad_inches=0.05)
-    with Image.open(stream) as image:
-        full = image.convert("RGB")
+    canvas, small = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()  # once: a tight box would draw it again
+    full = _cropped(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     if kind == "jpeg":
         full.save(small, "JPEG", quality=88, optimize=True)
     else:
@@ -111,6 +114,19 @@ def to_picture(figure: Figure, kind: str = "png") -> Picture:
     address = f"data:image/{kind};base64," + base64.b64encode(small.getvalue()).decode("ascii")
     width, height = (round(size * _PAGE_DPI / figure.dpi) for size in full.size)
     return Picture(address, width, height)
+
+
+def _cropped(image: Image.Image) -> Image.Image:
+    """The picture without its blank margin."""
+    from PIL import ImageChops
+
+    blank = ImageChops.invert(image).getbbox()
+    if blank is None:
+        return image
+    left, top, right, bottom = blank
+    return image.crop(
+        (max(left - _MARGIN, 0), max(top - _MARGIN, 0), min(right + _MARGIN, image.width), min(bottom + _MARGIN, image.height))
+    )
 
 
 def scored(report: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ def folder_of(tmp_path: Path) -> Path:
     return tmp_path / "constants.json"
 
 
+@pytest.mark.slow
 def test_all_tables_find_their_places(tmp_path: Path) -> None:
     page = tmp_path / "scaling.md"
     page.write_text(DOCS.read_text(encoding="utf-8"), encoding="utf-8")

@@ -19,6 +19,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_version_changes_with_the_code_that_counts(copy: Path) -> None:
     def edit(name: str, old: str, new: str) -> str:
         path = copy / name

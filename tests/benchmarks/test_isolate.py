@@ -5,6 +5,8 @@ import signal
 import time
 from typing import Any
 
+import pytest
+
 from benchmarks.isolate import each
 
 
@@ -18,6 +20,7 @@ def work(task: int) -> dict[str, Any]:
     return {"square": task**2, "process": os.getpid()}
 
 
+@pytest.mark.slow
 def test_each_task_has_its_own_process_and_its_own_end() -> None:
     outcomes = dict(each([1, 2, 3, 5], work))
     assert (outcomes[1]["square"], outcomes[5]["square"]) == (1, 25)

@@ -65,6 +65,7 @@ def test_a_geometry_told_wrong_costs_no_more_than_the_closed_form_loses(error: s
 
 
 @pytest.mark.parametrize("trouble", [t if t in QUICK else pytest.param(t, marks=pytest.mark.slow) for t in GRACEFUL])
+@pytest.mark.slow
 def test_the_loss_is_graceful(trouble: str, shared_data: Path) -> None:
     limit, said = GRACEFUL[trouble]
     calm, found = (outcome("jasper", "qb4", t, shared_data) for t in ("none", trouble))
@@ -76,6 +77,7 @@ def test_the_loss_is_graceful(trouble: str, shared_data: Path) -> None:
 
 @pytest.mark.parametrize(("scene", "response"), [c if c == ("jasper", "qb4") else pytest.param(*c, marks=pytest.mark.slow) for c in SCENES])
 @pytest.mark.parametrize("image", ["MSI", "HSI"])
+@pytest.mark.slow
 def test_the_damage_of_a_cloud_stays_where_it_is(image: str, scene: str, response: str, shared_data: Path) -> None:
     calm, found = (outcome(scene, response, t, shared_data) for t in ("none", f"cloud in the {image}"))
     assert found.far > calm.far - 0.5

@@ -20,6 +20,7 @@ COMMON = ["--scenes", "jasper", "--ratios", "4", "--responses", "qb4", "--noise"
 COUNT = 6  # seeds of the reference, which takes milliseconds
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*COMMON, "--methods", "oracle", "--seeds", str(COUNT), "--out", str(tmp_path)]
     monkeypatch.setenv("GEOFUSE_BENCHMARK_DATA", str(tiny_data))
@@ -51,6 +52,7 @@ def small(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     return [*COMMON, "--methods", "oracle", "--seeds", "2", "--out", str(tmp_path)]
 
 
+@pytest.mark.slow
 def test_fresh_starts_anew_and_keeps_the_old(small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*small, "--plan"]) == 0
     assert "2 cases, 0 of them measured; about 1 s" in capsys.readouterr().out

@@ -33,6 +33,7 @@ PAIR = ["--scenes", "jasper", "--responses", "qb4"]
         ("uncertainty", ["--method", "gem", *PAIR[:2]], 4),
     ],
 )
+@pytest.mark.slow
 def test_a_script_prints_its_table(
     script: str, arguments: list[str], rows: int, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,7 @@ def ran(algorithm: str, folder: Path, **parameters: object) -> dict[str, object]
 
 
 @needs_qgis
+@pytest.mark.slow
 def test_fuse_makes_the_image_of_the_command_line(tmp_path: Path) -> None:
     hsi, msi = few_files()
     output = tmp_path / "fused.tif"

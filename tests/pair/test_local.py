@@ -60,6 +60,7 @@ def test_no_distortion() -> None:
     assert found == register(pair.grids, [pair.sample])
 
 
+@pytest.mark.slow
 def test_clouds_and_another_calibration() -> None:
     case = clouded_msi(moved(1.0))
     gain = np.array([0.8, 1.2, 0.9, 1.1])[:, None, None]
@@ -80,6 +81,7 @@ def test_a_scene_with_few_blocks_has_one_shift_and_is_told_so() -> None:
         assert register_locally(pair.grids, [pair.sample]).local is None
 
 
+@pytest.mark.slow
 def test_windows_of_a_larger_scene() -> None:
     """The field is one of the whole scene, whatever windows it is found in."""
     case = moved(1.0)

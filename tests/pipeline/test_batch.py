@@ -410,6 +410,7 @@ def test_several_items_are_fused_as_one(tmp_path: Path, validate: Any) -> None:
     assert about["properties"]["end_datetime"] == "2024-07-01T10:00:15Z"
 
 
+@pytest.mark.slow
 def test_a_report_to_read_and_all_of_it_again(tmp_path: Path) -> None:
     source = catalog(tmp_path / "source", ["a"])
     made(source, tmp_path / "out", method="bicubic", report=["html"])

@@ -92,6 +92,7 @@ def test_maps_are_those_of_the_numbers() -> None:
     assert 0.1 * overall < level / 0.15 < 5 * overall  # a scene of reflectance near 0.15
 
 
+@pytest.mark.slow
 def test_a_lazy_image_says_that_it_was_not_computed() -> None:
     hsi, msi = few_cubes()
     lazy = geofuse.fuse(hsi, msi, model=few_model(), progress=False)
@@ -113,6 +114,7 @@ def test_a_model_of_another_scene_brings_no_pictures_of_it() -> None:
     assert "another scene" not in geofuse.report(known()[0]).sentences()[0]
 
 
+@pytest.mark.slow
 def test_the_smallest_scene_and_one_without_good_bands_have_a_report_too() -> None:
     truth = np.random.default_rng(0).random((6, 8, 8)).astype("float32") * 0.3 + 0.1
     for side, good in ((2, True), (4, False)):  # coarse pixels

@@ -14,6 +14,7 @@ import pytest
 
 import geofuse
 from geofuse.io.read.fingerprint import file_sha256
+from geofuse.io.write.folders import LocalFolder
 from geofuse.pipeline import batch, job
 from geofuse.pipeline.states import read_state
 from tests.pipeline.test_batch import broken, catalog, made, stamps
@@ -39,7 +40,7 @@ def test_what_is_done_stays_so_while_its_server_is_gone(tmp_path: Path, monkeypa
             table = made(source, tmp_path / "out", method="bicubic")
         assert (table.state[0], stamps(tmp_path / "out")) == ("done", first)
         assert "503" in table.reason[0]
-        assert read_state(tmp_path / "out" / "a").reason.startswith("overlap")  # type: ignore[union-attr]
+        assert read_state(LocalFolder(tmp_path / "out"), "a").reason.startswith("overlap")  # type: ignore[union-attr]
         failed = made(source, tmp_path / "out", method="bicubic", seed=1)
         assert failed.state.tolist() == ["failed"]
         assert "503" in failed.reason[0]

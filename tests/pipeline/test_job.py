@@ -225,7 +225,7 @@ FAILING = [
 
 @pytest.mark.parametrize("where", FAILING)
 def test_a_defect_after_the_cog_leaves_nothing(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, given = prepared(tmp_path)
+    folder, given = prepared(tmp_path, monkeypatch)
     monkeypatch.setattr(where, failing(RuntimeError("a bug"), folder))
     with pytest.raises(RuntimeError):
         job(folder, **given).run()
@@ -238,7 +238,7 @@ def test_a_full_disk_or_an_interrupt_after_the_cog_keeps_the_work(
     where: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing shows, and the next run writes what is missing without computing anything."""
-    folder, given = prepared(tmp_path)
+    folder, given = prepared(tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(where, failing(error, folder))
         with pytest.raises(RunError if isinstance(error, OSError) else KeyboardInterrupt, match=r"kept in \.out\.tif\.geofuse"):
@@ -251,8 +251,9 @@ def test_a_full_disk_or_an_interrupt_after_the_cog_keeps_the_work(
     assert listing(folder) == ["out.json", "out.tif", "out_quality.tif", "r.html", "r.json"]
 
 
-def prepared(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
-    """An empty folder, and a job with a model and all kinds of reports for it."""
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[str, Any]]:
+    """An empty folder, and a job with a model and all kinds of reports for it; the page is not drawn, which takes longer than all else."""
+    monkeypatch.setattr("geofuse.reporting.page.render_page", lambda *_: "<html></html>")
     folder = tmp_path / "made"
     folder.mkdir()
     return folder, {
@@ -291,7 +292,7 @@ def test_a_failure_before_the_cog_shows_nothing(
     stage: str, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And leaves nothing but, after an interrupt, the tiles that were finished."""
-    folder, given = prepared(tmp_path)
+    folder, given = prepared(tmp_path, monkeypatch)
     monkeypatch.setattr(stage, lambda *_, **__: (_ for _ in ()).throw(error("on the way")))
     with pytest.raises(error, match=r"on the way|nothing was left behind|kept in"):
         job(folder, **given).run()

@@ -78,7 +78,7 @@ def test_devices_say_in_several_ways_that_they_are_full() -> None:
     ("kind", "complete"),
     [
         ("sylvester", True),
-        ("gem with filters", False),
+        pytest.param("gem with filters", False, marks=pytest.mark.slow),
         *(pytest.param(kind, kind != "sylvester", marks=pytest.mark.slow) for kind in ("sylvester", "gem", "gem with filters")),
     ],
 )

@@ -38,7 +38,7 @@ def cubes(berlin: tuple[Path, Path]) -> tuple[xr.DataArray, xr.DataArray]:
     return hsi, msi.sel(y=slice(float(hsi.y[0]) + 15, float(hsi.y[-1]) - 15), x=slice(float(hsi.x[0]) - 15, float(hsi.x[-1]) + 15))
 
 
-@pytest.fixture(scope="module", params=["sylvester", "gem", "gem with filters"])
+@pytest.fixture(scope="module", params=["sylvester", "gem", pytest.param("gem with filters", marks=pytest.mark.slow)])
 def model(request: pytest.FixtureRequest, cubes: tuple[xr.DataArray, xr.DataArray]) -> Model:
     found = geofuse.fit(*cubes, method=request.param.partition(" ")[0], progress=False)
     if request.param != "gem with filters":

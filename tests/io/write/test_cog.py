@@ -258,6 +258,7 @@ class TestStreaming:
         assert 1 <= most <= 4
         assert alive == 0
 
+    @pytest.mark.slow
     def test_memory_does_not_follow_the_scene(self, tmp_path: Path) -> None:
         program = """
 import resource, sys

@@ -94,6 +94,7 @@ def exact(gaps: bool) -> tuple[Problem, torch.Tensor]:
 
 
 @pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.slow
 def test_the_minimiser_is_that_of_another_algorithm(gaps: bool) -> None:
     problem, found = exact(gaps)
     expected = torch.as_tensor(chambolle_pock(problem, 10_000).reshape(found.shape))
@@ -109,6 +110,7 @@ def test_the_default_tolerance_is_close_enough() -> None:
     assert best <= objective(problem, minimise(problem)) < best * (1 + 1e-4)
 
 
+@pytest.mark.slow
 def test_without_total_variation_it_is_least_squares() -> None:
     problem = replace(tiny_problem(), tv_weight=0.0)
     data, seen, _ = dense(problem)

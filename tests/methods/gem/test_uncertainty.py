@@ -65,6 +65,7 @@ ONE_CLOUD = ("la", "qb4", "MSI")
         for case in itertools.product(("jasper", "la", "ip"), ("qb4", "s2"), ("MSI", "HSI"))
     ],
 )
+@pytest.mark.slow
 def test_under_a_cloud_intervals_are_wide(name: str, kind: str, image: str, shared_data: Path) -> None:
     """With the variance of pixels that both images show it is 18 to 41 % under a cloud in the MSI on Jasper Ridge and LA."""
     case = TROUBLES[f"cloud in the {image}"].pair(name, 4, kind, shared_data)

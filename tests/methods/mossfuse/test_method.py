@@ -173,6 +173,7 @@ def test_from_files_to_a_report() -> None:
     assert any(warning["code"] == "network-not-confirmed" for warning in model.report["warnings"])
 
 
+@pytest.mark.slow
 def test_a_confirmed_network_goes_to_a_file_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fit_network(gem: Gem, filters: object, patches: list[Patch], **_: object) -> Outcome:
         return Outcome(some_network(gem, patches[0]), np.ones(3), 3, 1.0, 0.02, 0.001, 1.0, 200)
