@@ -29,11 +29,12 @@ def test_each_task_has_its_own_process_and_its_own_end() -> None:
     assert "status -9" in outcomes[3]["error"]
 
 
+@pytest.mark.slow
 def test_several_at_a_time_and_a_deadline() -> None:
     start = time.monotonic()
-    outcomes = dict(each([4, 1, 5], work, jobs=2, deadline=start + 5))
+    outcomes = dict(each([4, 1, 5], work, jobs=2, deadline=start + 20))
     assert outcomes.keys() == {1, 5}  # the sleeper is given up, and nobody waits for it
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 50
 
 
 def test_nothing_to_do() -> None:
