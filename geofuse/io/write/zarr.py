@@ -183,7 +183,7 @@ def fill_store(store: Path, staging: StagingRaster, cube: xr.DataArray, statisti
             else:
                 zarr.consolidate_metadata(store, path=str(level))
         _add_statistics(store, cube, statistics)
-        zarr.open_group(store, mode="r+").attrs.update(dict(tags) | root_attributes(geobox(cube), staging.levels, VARIABLE))
+        zarr.open_group(store, mode="r+").attrs.update(dict(tags) | root_attributes(geobox(cube), staging.levels, _variable(store)))
         zarr.consolidate_metadata(store)
 
 

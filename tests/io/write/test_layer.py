@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+import zarr
 from affine import Affine
 from rio_cogeo.cogeo import cog_validate
 
@@ -46,6 +47,10 @@ def test_a_store(tmp_path: Path) -> None:
         assert stored.quality.attrs["flag_masks"] == [1, 2, 4, 8, 16]
         assert stored.quality.attrs["_FillValue"] == 0
         assert len(stored.quality.attrs["flag_meanings"].split()) == 5
+    group = zarr.open_group(tmp_path / "q.zarr", mode="r")
+    assets = [level["asset"] for level in group.attrs["multiscales"]["layout"]]  # type: ignore[index, call-overload, union-attr]
+    assert assets == ["quality", "1/quality"]
+    assert all(asset in group for asset in assets)
 
 
 def test_names() -> None:
