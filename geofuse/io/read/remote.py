@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -85,10 +86,12 @@ class RemoteFile:
         return made.digest()
 
     def _extended(self, start: int, stop: int) -> int:
-        """Where to stop: what is read in order is fetched in ever longer pieces."""
+        """Where to stop: what is read in order is fetched in ever longer pieces, up to what is held."""
         self._ahead = min(2 * self._ahead, _AHEAD) if start == self._next else BLOCK
-        self._next = max(stop, start + self._ahead)
-        return self._next
+        blocks = range(stop // BLOCK, (start + self._ahead) // BLOCK)
+        end = next((block for block in blocks if block in self._blocks), max(blocks.start, blocks.stop))
+        self._next = next(block for block in count(end) if block not in self._blocks) * BLOCK
+        return end * BLOCK
 
     def _fetch(self, first: int, stop: int) -> None:
         """Fetch from the beginning of a block. What breaks is asked for again from where it broke, a few times for each block at most."""
@@ -226,10 +229,11 @@ def remote_file(url: str) -> RemoteFile:
         found = _files.get(key)
     if found is None:
         found = RemoteFile(url, access)
-        with _lock:
-            found = _files.setdefault(key, found)
-            while len(_files) > _MOST_FILES:
-                _files.popitem(last=False)
+    with _lock:
+        found = _files.setdefault(key, found)
+        _files.move_to_end(key)
+        while len(_files) > _MOST_FILES:  # those that were not asked for the longest
+            _files.popitem(last=False)
     return found
 
 

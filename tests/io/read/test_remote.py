@@ -80,6 +80,21 @@ def test_any_range_is_right_and_no_byte_is_fetched_twice(tmp_path: Path) -> None
     assert not [path for path in tmp_path.iterdir() if path.name != "a.bin"] or os.name == "nt"
 
 
+def test_what_is_read_in_order_is_fetched_ahead_up_to_what_is_held(tmp_path: Path) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def watch(request: Any) -> bool:
+        asked.append(span_of(request))
+        return False
+
+    with served(tmp_path, watch) as (url, access):
+        file = RemoteFile(url, access)
+        for block in (3, 1, 2, 4):
+            assert file.read(block * BLOCK, (block + 1) * BLOCK) == CONTENT[block * BLOCK : (block + 1) * BLOCK]
+        assert file.read(0, len(CONTENT)) == CONTENT
+    assert [(first // BLOCK, -(-last // BLOCK)) for first, last in asked] == [(0, 1), (3, 4), (1, 2), (2, 3), (4, 6)]
+
+
 @pytest.mark.parametrize("reset", [False, True], ids=["cut short", "reset"])
 def test_what_breaks_goes_on_where_it_broke(reset: bool, tmp_path: Path) -> None:
     broken: list[int] = []
