@@ -15,6 +15,7 @@ from geofuse.cube.georef import CENTRES, crs_name, crs_of
 from geofuse.cube.masks import MASK, UNUSABLE
 from geofuse.cube.schema import geobox, wrap
 from geofuse.errors import InvalidCube
+from geofuse.io.read.base import LONGEST_AXIS
 
 _ALIGNED = 1e-3  # pixels by which two lattices may differ, as `geofuse.io.read.items.on_one_grid` has it
 
@@ -33,7 +34,7 @@ def mosaic(cubes: Sequence[xr.DataArray]) -> xr.DataArray:
     Raises
     ------
     InvalidCube
-        Other bands, another CRS, or pixels that do not lie on the lattice of the first.
+        Other bands, another CRS, pixels that do not lie on the lattice of the first, or too many of them along a side.
     """
     first, *others = cubes
     if not others:
@@ -45,6 +46,10 @@ def mosaic(cubes: Sequence[xr.DataArray]) -> xr.DataArray:
     top, left = (min(start[k] for start in starts) for k in (0, 1))
     ends = [(row + cube.sizes["y"], col + cube.sizes["x"]) for (row, col), cube in zip(starts, cubes, strict=True)]
     shape = max(end[0] for end in ends) - top, max(end[1] for end in ends) - left
+    if max(shape) > LONGEST_AXIS:
+        raise InvalidCube(
+            f"images so far apart that they span {shape[0]} x {shape[1]} pixels cannot be taken as one; give those of one scene"
+        )
     places = [(row - top, col - left) for row, col in starts]
     data, mask = _joined(cubes, places, shape)
     table = BandTable.from_cube(first)

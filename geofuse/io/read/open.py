@@ -168,7 +168,7 @@ def _open(source: Source | Sequence[Source], request: Request) -> xr.DataArray:
 def _mosaic(sources: Sequence[Any], request: Request) -> xr.DataArray:
     cubes = [_open(each, request) for each in sources]
     try:
-        return mosaic(cubes)
+        return mosaic(cubes).load() if request.chunks is None else mosaic(cubes)
     except InvalidCube as error:
         raise InvalidCube(f"{request.role}: {error}") from None
 

@@ -84,6 +84,7 @@ def test_a_layer_of_classes_that_one_lacks_says_nothing_there() -> None:
         ({"left": 4.5}, r"one lattice \(offset 4.5, 0 pixels\)"),
         ({"transform": Affine(20.0, 0.0, 399960.0, 0.0, -20.0, 5900040.0)}, "pixels of 10 and of 20"),
         ({"names": ["x", "y", "z"]}, "different bands"),
+        ({"left": 2.0**22}, "so far apart that they span 8 x 4194312 pixels"),
     ],
 )
 def test_what_would_have_to_be_resampled_is_rejected(other: dict[str, Any], reason: str) -> None:
@@ -115,6 +116,9 @@ def test_open_msi_takes_several_files(tmp_path: Any) -> None:
         geofuse.to_cog(whole.isel(x=columns), tmp_path / f"{name}.tif", dtype="float32", progress=False)
     made = geofuse.open_msi([tmp_path / "b.tif", tmp_path / "a.tif"], bands=["b2", "b0"])
     np.testing.assert_array_equal(made.values, whole.values[[2, 0]])
+    read = geofuse.open_msi([tmp_path / "b.tif", tmp_path / "a.tif"], chunks=None)
+    assert isinstance(read.data, np.ndarray)
+    np.testing.assert_array_equal(read.values, whole.values)
     geofuse.to_cog(whole.isel(x=slice(0, 8)).assign_coords(x=whole.x[:8] + 5), tmp_path / "c.tif", dtype="float32", progress=False)
     with pytest.raises(InvalidCube, match="MSI: pixels"):
         geofuse.open_msi([tmp_path / "a.tif", tmp_path / "c.tif"])
