@@ -56,7 +56,7 @@ class RemoteFile:
     def __init__(self, url: str, access: Access) -> None:
         self.url, self.access = url, access
         self.size, self._etag = 0, None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._held = TemporaryFile(dir=access.cache)  # noqa: SIM115 (closed with the object)
         self._blocks: set[int] = set()
         self._next, self._ahead = 0, BLOCK
@@ -67,7 +67,7 @@ class RemoteFile:
         stop = min(stop, self.size)
         if start >= stop:
             return b""
-        with self._lock:
+        with self.lock:
             for first, last in _runs(set(range(start // BLOCK, -(-stop // BLOCK))) - self._blocks):
                 self._fetch(first * BLOCK, self._extended(first * BLOCK, last * BLOCK))
             self._held.seek(start)
@@ -248,16 +248,16 @@ def local_copy(url: str) -> Path | None:
     if access is None or access.cache is None:
         return None
     folder = access.cache / _COPIES / hashlib.sha256(url.encode()).hexdigest()[:8]
-    path = folder / file_name(url)
-    if not path.exists():
-        part = folder / ".part"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                file.writelines(remote_file(url).fetch_all())
-            os.replace(part, path)
-        except OSError as error:
-            raise InvalidCube(f"{url} cannot be copied to {folder} ({error.strerror}); make space there") from None
+    path, part, remote = folder / file_name(url), folder / ".part", remote_file(url)
+    with remote.lock:
+        if not path.exists():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with part.open("wb") as file:
+                    file.writelines(remote.fetch_all())
+                os.replace(part, path)
+            except OSError as error:
+                raise InvalidCube(f"{url} cannot be copied to {folder} ({error.strerror}); make space there") from None
     return path
 
 

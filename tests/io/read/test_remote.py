@@ -10,7 +10,9 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -297,6 +299,16 @@ def test_a_product_in_hdf5_is_copied_as_a_whole(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob(path.name))) == 2
     remote.forget(tmp_path)
     assert [found.name for found in tmp_path.iterdir()] == ["archive"]
+
+
+def test_threads_that_want_the_same_copy_make_one(tmp_path: Path) -> None:
+    with served(tmp_path) as (url, access), accessing(access), ThreadPoolExecutor(4) as pool:
+        copies = [pool.submit(copy_context().run, remote.local_copy, url) for _ in range(4)]
+        for copy in copies:
+            found = copy.result()
+            assert found is not None
+            assert found.read_bytes() == CONTENT
+    remote.forget(tmp_path)
 
 
 def test_what_breaks_while_pixels_are_read_is_an_error_of_the_run(tmp_path: Path) -> None:
