@@ -30,7 +30,7 @@ from geofuse.io.read.base import LONGEST_AXIS, Description, Request
 from geofuse.io.read.fingerprint import content_size
 from geofuse.io.read.gdal import is_address
 from geofuse.io.read.raster import RasterArray, claims_too_much
-from geofuse.io.read.windows import selected
+from geofuse.io.read.windows import of_runs, selected
 
 _METADATA_BYTES = 64 * 2**20
 _CHUNK_BYTES, _CHUNKS_IN_SHARD = 2**30, 2**20
@@ -53,11 +53,9 @@ class StoreArray(RasterArray):
     def _read(self, bands: NDArray[np.intp], window: Window) -> NDArray[np.float32]:
         indexes = np.array([self.indexes[band] - 1 for band in bands])
         rows, cols = window.toslices()
-        first, stop = int(indexes.min()), int(indexes.max()) + 1
-        run = np.array_equal(indexes, np.arange(first, stop))
         with _reading(self.path, self.name, rows, cols) as array:
-            raw = array[first:stop, rows, cols] if run else np.stack([array[index, rows, cols] for index in indexes])
-        return decode(np.asarray(raw), *([column[band] for band in bands] for column in (self.scale, self.offset, self.nodata)))
+            raw = of_runs(indexes, lambda run: np.asarray(array[run, rows, cols]))
+        return decode(raw, *([column[band] for band in bands] for column in (self.scale, self.offset, self.nodata)))
 
 
 @dataclass(frozen=True)
