@@ -196,8 +196,6 @@ def reading(url: str) -> Iterator[None]:
     try:
         yield
     except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, InvalidCube):
-            raise
         raise InvalidCube(f"{url}: the connection broke ({redact(str(error) or type(error).__name__)}); try again later") from None
 
 

@@ -1,7 +1,7 @@
 """AVIRIS-NG, AVIRIS-3 and AVIRIS-5 L2A surface reflectance in NetCDF-4 (``*_RFL_ORT.nc``): orthorectified lines on a UTM grid.
 
 User guides of the ORNL DAAC, *AVIRIS-3 L2A Orthocorrected Surface Reflectance* and *AVIRIS-5 L2A*: ``reflectance/reflectance`` has the axes
-wavelength, northing, easting; the grid mapping ``transverse_mercator`` holds CRS and GeoTransform. Lines in ENVI format are read as ENVI.
+wavelength, northing, easting; the grid mapping ``transverse_mercator`` holds CRS and GeoTransform. Lines in ENVI format: `geofuse.io.read.products.lines`.
 """
 
 from __future__ import annotations
