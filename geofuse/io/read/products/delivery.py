@@ -10,8 +10,7 @@ from pathlib import Path
 
 from geofuse.errors import InvalidCube
 from geofuse.io.read.base import Description, Request
-from geofuse.io.read.gdal import is_address
-from geofuse.io.read.products.folder import contained
+from geofuse.io.read.products.folder import contained, leads_to
 
 _PART = re.compile(r"(?P<base>.+)-(METADATA|HISTORY|LOG|SPECTRAL_IMAGE(_COG)?|QL_\w+(-\d+)?)\.\w+", re.IGNORECASE)
 _RASTERS = (".tif", ".tiff", ".jp2", ".bsq", ".bil", ".bip", ".img")
@@ -81,10 +80,7 @@ class DeliveryReader:
 
     def recognises(self, source: str) -> bool:
         """Whether it is a delivery, or a file of one."""
-        try:
-            return not is_address(source) and bool(deliveries(Path(source), self.mark))
-        except (OSError, ValueError):
-            return False
+        return leads_to(source, lambda path: deliveries(path, self.mark))
 
     def describe(self, source: str, request: Request) -> Description:
         """Read the metadata."""

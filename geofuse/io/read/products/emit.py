@@ -18,9 +18,9 @@ from geofuse.cube.masks import Mask, names_of
 from geofuse.errors import InvalidCube
 from geofuse.io.read.base import Description, Request
 from geofuse.io.read.fingerprint import content_stamp
-from geofuse.io.read.gdal import is_address
 from geofuse.io.read.hdf5 import attribute, check_line, dataset, granules, holds, is_hdf5, numbers, numeric, one_of, open_hdf5, texts
 from geofuse.io.read.items import about_file
+from geofuse.io.read.products.folder import leads_to
 from geofuse.io.read.products.glt import GltArray, GltCentres, GltMask, Swath
 from geofuse.io.read.products.spectra import ordered
 
@@ -47,10 +47,7 @@ class EmitReader:
 
     def recognises(self, source: str) -> bool:
         """Whether it is a granule, or leads to one."""
-        try:
-            return not is_address(source) and bool(_granules(Path(source)))
-        except (OSError, ValueError):
-            return False
+        return leads_to(source, _granules)
 
     def describe(self, source: str, request: Request) -> Description:
         """Read the metadata."""

@@ -1,10 +1,21 @@
-"""Files of a product that is a folder."""
+"""Files of a product that lies here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from geofuse.errors import InvalidCube
+from geofuse.io.read.gdal import is_address
+
+
+def leads_to(source: str, find: Callable[[Path], Any]) -> bool:
+    """Whether a reader finds what it looks for at a path, as `geofuse.io.read.base.Reader.recognises` asks; of an address it never does."""
+    try:
+        return not is_address(source) and bool(find(Path(source)))
+    except (OSError, ValueError):
+        return False
 
 
 def only_file(folder: Path, pattern: str, what: str) -> Path:

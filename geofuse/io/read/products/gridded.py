@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from geofuse.cube.masks import names_of
 from geofuse.cube.values import decode
 from geofuse.io.read.base import Description, Request
-from geofuse.io.read.gdal import is_address
 from geofuse.io.read.hdf5 import dataset, granules, one_of, open_hdf5, reading
+from geofuse.io.read.products.folder import leads_to
 from geofuse.io.read.windows import of_runs, selected
 
 
@@ -30,10 +30,7 @@ class GriddedReader:
 
     def recognises(self, source: str) -> bool:
         """Whether it is such a file, or such a folder."""
-        try:
-            return not is_address(source) and bool(granules(Path(source), *self.needed))
-        except (OSError, ValueError):
-            return False
+        return leads_to(source, lambda path: granules(path, *self.needed))
 
     def describe(self, source: str, request: Request) -> Description:
         """Read the metadata."""

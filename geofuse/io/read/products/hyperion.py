@@ -11,7 +11,7 @@ from pathlib import Path
 
 from geofuse.errors import InvalidCube
 from geofuse.io.read.base import Description, Request
-from geofuse.io.read.gdal import is_address
+from geofuse.io.read.products.folder import leads_to
 
 _MARK = re.compile(rb'SENSOR_ID\s*=\s*"?HYPERION')
 _NAMED = re.compile(r"(?P<scene>.+?)_MTL(_(?P<level>\w+))?\.txt", re.IGNORECASE)
@@ -25,10 +25,7 @@ class HyperionReader:
 
     def recognises(self, source: str) -> bool:
         """Whether it is such a folder, or a file of one."""
-        try:
-            return not is_address(source) and bool(_levels(Path(source)))
-        except (OSError, ValueError):
-            return False
+        return leads_to(source, _levels)
 
     def describe(self, source: str, request: Request) -> Description:
         """Reject it.

@@ -15,9 +15,8 @@ import numpy as np
 from geofuse.cube.bands import BandTable, positions
 from geofuse.errors import InvalidCube
 from geofuse.io.read.base import BandHints, MaskPart, Part, Parts, Request
-from geofuse.io.read.gdal import is_address
 from geofuse.io.read.items import utc_text
-from geofuse.io.read.products.folder import only_file
+from geofuse.io.read.products.folder import leads_to, only_file
 
 _LARGEST = 2**20  # bytes of metadata; real ones have 15 kB
 _ROOT, _OLI = "LANDSAT_METADATA_FILE", ("LANDSAT_8", "LANDSAT_9")
@@ -46,10 +45,7 @@ class LandsatReader:
 
     def recognises(self, source: str) -> bool:
         """Whether it is such a folder, or a file of one."""
-        try:
-            return not is_address(source) and any(_is_oli(path) for path in _metadata_of(Path(source)))
-        except (OSError, ValueError):
-            return False
+        return leads_to(source, lambda path: any(map(_is_oli, _metadata_of(path))))
 
     def describe(self, source: str, request: Request) -> Parts:
         """Name the images of surface reflectance."""

@@ -17,8 +17,8 @@ from geofuse.errors import InvalidCube
 from geofuse.io.read import envi
 from geofuse.io.read.base import Description, Request
 from geofuse.io.read.formats import ENVI
-from geofuse.io.read.gdal import is_address
 from geofuse.io.read.items import utc_text
+from geofuse.io.read.products.folder import leads_to
 
 _INSTRUMENT = re.compile(r"AVIRIS(-?(NG|Classic|[0-9]))?|Hyperion", re.IGNORECASE)
 _SPELT = {"aviris": "AVIRIS", "avirisng": "AVIRIS-NG", "avirisclassic": "AVIRIS Classic", "hyperion": "Hyperion"}
@@ -35,12 +35,7 @@ class LinesReader:
 
     def recognises(self, source: str) -> bool:
         """Whether its header or its name is that of such an image."""
-        try:
-            return (
-                not is_address(source) and Path(source).is_file() and envi.is_envi(Path(source)) and _instrument(_data(source)) is not None
-            )
-        except (OSError, ValueError, InvalidCube):
-            return False
+        return leads_to(source, lambda path: path.is_file() and envi.is_envi(path) and _instrument(envi.data_file(path)))
 
     def describe(self, source: str, request: Request) -> Description:
         """Read the metadata."""

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from geofuse.errors import InvalidCube
 from geofuse.io.read.base import BandHints, MaskPart, Part, Parts, Request
-from geofuse.io.read.gdal import is_address
 from geofuse.io.read.items import utc_text
-from geofuse.io.read.products.folder import only_file
+from geofuse.io.read.products.folder import leads_to, only_file
 from geofuse.io.read.xml import read_xml, text_of
 
 _LARGEST = 2**20  # bytes of metadata
@@ -32,10 +31,7 @@ class PlanetScopeReader:
 
     def recognises(self, source: str) -> bool:
         """Whether it is such a folder, or a file of one."""
-        try:
-            return not is_address(source) and bool(_scenes(Path(source)))
-        except (OSError, ValueError):
-            return False
+        return leads_to(source, _scenes)
 
     def describe(self, source: str, request: Request) -> Parts:
         """Name the image, whose bands are those of the specification."""

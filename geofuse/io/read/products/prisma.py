@@ -22,9 +22,9 @@ from geofuse.cube.values import decode
 from geofuse.errors import InvalidCube
 from geofuse.io.read.base import Description, Request
 from geofuse.io.read.fingerprint import content_stamp
-from geofuse.io.read.gdal import is_address
 from geofuse.io.read.hdf5 import attribute, check_line, dataset, granules, listed, numeric, one_of, open_hdf5, reading
 from geofuse.io.read.items import utc_text
+from geofuse.io.read.products.folder import leads_to
 from geofuse.io.read.products.spectra import ordered
 from geofuse.io.read.windows import of_runs, selected
 
@@ -140,10 +140,7 @@ class PrismaReader:
 
     def recognises(self, source: str) -> bool:
         """Whether it is such a file, or such a folder."""
-        try:
-            return not is_address(source) and any(_found(Path(source), level) for level in ("L2D", *_OTHER_LEVELS))
-        except (OSError, ValueError):
-            return False
+        return leads_to(source, lambda path: any(_found(path, level) for level in ("L2D", *_OTHER_LEVELS)))
 
     def describe(self, source: str, request: Request) -> Description:
         """Read the metadata."""

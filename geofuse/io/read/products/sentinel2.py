@@ -16,9 +16,8 @@ import numpy as np
 from geofuse.cube.bands import BandTable, positions
 from geofuse.errors import InvalidCube
 from geofuse.io.read.base import BandHints, MaskPart, Part, Parts, Request
-from geofuse.io.read.gdal import is_address
 from geofuse.io.read.items import utc_text
-from geofuse.io.read.products.folder import contained, only_file
+from geofuse.io.read.products.folder import contained, leads_to, only_file
 from geofuse.io.read.xml import number_of, read_xml, text_of
 
 _METADATA, _ROOT = "MTD_MSIL2A.xml", b"Level-2A_User_Product"
@@ -49,10 +48,7 @@ class Sentinel2Reader:
 
     def recognises(self, source: str) -> bool:
         """Whether it is such a folder, or a file of one."""
-        try:
-            return not is_address(source) and _root_of(Path(source)) is not None
-        except (OSError, ValueError):
-            return False
+        return leads_to(source, _root_of)
 
     def describe(self, source: str, request: Request) -> Parts:
         """Name the images that hold the bands: those of 10 m; where a pixel size is asked for, those of 10 and 20 m."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from geofuse.errors import InvalidCube
 from geofuse.io.read.base import Parts, Request
-from geofuse.io.read.gdal import is_address
+from geofuse.io.read.products.folder import leads_to
 from geofuse.io.read.stac import STAC
 
 _LARGEST, _MOST_FILES = 2**22, 64  # bytes of an item, and files of a folder that are looked at
@@ -29,10 +29,7 @@ class WyvernReader:
 
     def recognises(self, source: str) -> bool:
         """Whether it is an item of Wyvern, or leads to one."""
-        try:
-            return not is_address(source) and bool(_items(Path(source)))
-        except (OSError, ValueError):
-            return False
+        return leads_to(source, _items)
 
     def describe(self, source: str, request: Request) -> Parts:
         """Name the files of the item."""
