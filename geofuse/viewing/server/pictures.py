@@ -24,7 +24,7 @@ TILE = 256  # pixels along a side
 _OVERVIEW = 512  # pixels along the longer side of what a stretch is taken from
 # Distance (nm) at which a band still stands for a wavelength; bands that are broader reach further.
 _NEAR = 40.0
-# As in style.css. The most serious flag of a pixel is shown; good pixels are left clear.
+# As in reports. The most serious flag of a pixel is shown; good pixels are left clear.
 COLOURS = {Quality.FAR: "#d55e00", Quality.OUTSIDE_RANGE: "#cc79a7", Quality.ONE_IMAGE: "#e69f00", Quality.MASKED: "#8a949d"}
 PRESETS = {"True colour": (665.0, 560.0, 490.0), "Colour infrared": (842.0, 665.0, 560.0), "Short-wave infrared": (2190.0, 1610.0, 842.0)}
 
