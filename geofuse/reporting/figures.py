@@ -15,6 +15,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from geofuse.cube.bands import drawn
@@ -247,12 +248,8 @@ def _draw_psf(ax: Axes, report: Mapping[str, Any]) -> None:
     ax.plot([], [], color=BASELINE, linewidth=1.2, linestyle="--", label="pixel, by the file")  # white is not seen beside the picture
     ax.plot(0, 0, "+", color="white", markersize=9)
     ax.plot(right, down, "x", color=OTHER, markersize=8, markeredgewidth=2, label="its centre, as found")
-    bar = ax.figure.colorbar(shown, cax=ax.inset_axes((1.04, 0.05, 0.05, 0.9)))
-    bar.set_label("weight of a fine pixel (%)", fontsize=9, color=INK)
-    bar.ax.tick_params(colors=INK, labelsize=9)
-    bar.outline.set_visible(False)
+    _colour_bar(ax, shown, "weight of a fine pixel (%)")
     ax.set_facecolor(shown.cmap(0.0))
-    ax.set_anchor("W")
     ax.tick_params(colors=INK, labelsize=9)
     ax.set(xlabel="fine pixels to the right", ylabel="fine pixels down", xlim=(-half, half), ylim=(half, -half))
     ax.legend(loc="upper left", bbox_to_anchor=(1.32, 1), frameon=False, fontsize=8, labelcolor=INK)
@@ -291,9 +288,14 @@ def _draw_map(ax: Axes, report: Mapping[str, Any]) -> None:
 def _draw_image(ax: Axes, image: np.ndarray, what: str, top: float) -> None:
     shown = ax.imshow(image, cmap="cividis", vmin=0, vmax=top, interpolation="nearest")
     ax.set_axis_off()
+    _colour_bar(ax, shown, what)
+
+
+def _colour_bar(ax: Axes, shown: AxesImage, what: str) -> None:
+    """Beside a picture, which moves to the left."""
     ax.set_anchor("W")
     bar = ax.figure.colorbar(shown, cax=ax.inset_axes((1.04, 0.05, 0.05, 0.9)))
-    bar.set_label(what, fontsize=9)
+    bar.set_label(what, fontsize=9, color=INK)
     bar.ax.tick_params(colors=INK, labelsize=9)
     bar.outline.set_visible(False)
 

@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from geofuse.reporting.figures import BASELINE, INK
 from geofuse.reporting.pictures import decoded, decoded_map
 
-INK = "#22313f"
-_FRAME = "#a9b4bd"
 _PANEL = 3.0  # inches along the width of a panel
 _TALLEST = 1.6  # times that
 _TITLES = {"hsi": "hyperspectral (coarse)", "msi": "multispectral (fine)", "fused": "fused"}
@@ -165,7 +164,7 @@ def _metres(part: Mapping[str, Any]) -> float:
 
 def _frame(ax: Axes, extent: Extent | None, *, first: bool) -> None:
     ax.tick_params(labelsize=7, colors=INK)
-    ax.spines[:].set_color(_FRAME)
+    ax.spines[:].set_color(BASELINE)
     if extent is None:
         ax.set(xticks=[], yticks=[])
         return
@@ -229,5 +228,5 @@ def _draw_quality(ax: Axes, quality: NDArray[np.uint8], extent: Extent | None) -
     worst = np.minimum(worst, len(_FLAGS) - 1)
     colours = list(_FLAGS.values())
     _show(ax, worst, extent, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(colours) - 0.5)
-    seen = [Patch(facecolor=colours[k], edgecolor=_FRAME, label=name) for k, name in enumerate(_FLAGS) if (worst == k).any()]
+    seen = [Patch(facecolor=colours[k], edgecolor=BASELINE, label=name) for k, name in enumerate(_FLAGS) if (worst == k).any()]
     ax.legend(handles=seen, loc="upper left", bbox_to_anchor=(0, -0.08), frameon=False, fontsize=7)

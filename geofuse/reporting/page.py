@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from functools import cache, partial
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -52,10 +52,11 @@ NOTES = {
 
 
 class _Drawn(NamedTuple):
-    """A figure that can be drawn."""
+    """A figure of the page."""
 
+    key: str
     caption: str
-    figure: Callable[[], Figure]
+    figure: Figure
     kind: str = "png"
 
 
@@ -101,19 +102,19 @@ def _figures(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     from geofuse.reporting.figures import to_picture
 
     found = {}
-    for number, (key, drawn) in enumerate(_drawn(report).items(), start=1):
+    for number, (key, caption, figure, kind) in enumerate(_drawn(report), start=1):
         found[key] = {
             "number": number,
-            "caption": drawn.caption,
+            "caption": caption,
             "note": _note(key, report),
-            "alt": f"{drawn.caption}. {_in_words(key, report)}".strip(),
-            "picture": to_picture(drawn.figure(), drawn.kind),
+            "alt": f"{caption}. {_in_words(key, report)}".strip(),
+            "picture": to_picture(figure, kind),
         }
     return found
 
 
-def _drawn(report: Mapping[str, Any]) -> dict[str, _Drawn]:
-    """What can be drawn, in the order of the page."""
+def _drawn(report: Mapping[str, Any]) -> Iterator[_Drawn]:
+    """What can be drawn, in the order of the page, one after the other."""
     from geofuse.reporting import figures, maps
     from geofuse.reporting.spectra import draw_spectra
 
@@ -132,20 +133,14 @@ def _drawn(report: Mapping[str, Any]) -> dict[str, _Drawn]:
             "png",
         ),
     }
-    found = {}
     for key, (caption, draw, kind) in placed.items():
         figure = draw(report)
         if figure is not None:
-            found[key] = _Drawn(caption, partial(_itself, figure), kind)
+            yield _Drawn(key, caption, figure, kind)
     panels = {key: (caption, panel) for key, caption, panel in figures.panels(report)}
     for key in [key for key in NOTES if key in panels]:
         caption, panel = panels[key]
-        found[key] = _Drawn(caption, partial(figures.draw_panel, panel, report))
-    return found
-
-
-def _itself(figure: Figure) -> Figure:
-    return figure
+        yield _Drawn(key, caption, figures.draw_panel(panel, report))
 
 
 def _sections(report: Mapping[str, Any], context: Mapping[str, Any], figures: set[str]) -> dict[str, str]:

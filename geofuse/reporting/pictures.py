@@ -18,7 +18,7 @@ LARGEST = 1024  # of a picture that is drawn
 _QUALITY = 80
 _MAP_QUALITY = 92  # numbers are read off its colours
 _ENCODED = re.compile(r"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]{1,1000000})")
-_STRETCH = (2, 98)  # percentiles that become black and white
+STRETCH = (2, 98)  # percentiles that become black and white
 _TOP = 99  # percentile of a map that becomes its last colour
 
 
@@ -41,10 +41,10 @@ def excerpt(
     dict
         ``extent``, ``crs``, and the pictures as ``data:`` addresses (JPEG).
     """
-    alike = _limits(fused)  # the same stretch for both: they are meant to show the same radiometry
+    alike = limits_of(fused)  # the same stretch for both: they are meant to show the same radiometry
     images = {"hsi": (hsi, alike), "msi": (msi, None), "fused": (fused, alike)}
     found = {
-        key: _encoded(image, _limits(image) if limits is None else limits) for key, (image, limits) in images.items() if image is not None
+        key: _encoded(image, limits_of(image) if limits is None else limits) for key, (image, limits) in images.items() if image is not None
     }
     return {"extent": [float(v) for v in extent], "crs": crs, **found}
 
@@ -90,16 +90,22 @@ def metres_of(crs: Any) -> float:
     return 0.0 if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor)
 
 
-def _limits(picture: NDArray[Any]) -> NDArray[Any]:
-    flat = picture.reshape(3, -1)
+def limits_of(picture: NDArray[Any], percentiles: tuple[float, float] = STRETCH) -> NDArray[Any]:
+    """Black and white of each channel of a picture (channels, H, W), shape (channels, 2); 0 and 1 where it holds no data."""
+    flat = picture.reshape(len(picture), -1)
     flat = flat[:, np.isfinite(flat).all(0)]
-    return np.tile((0.0, 1.0), (3, 1)) if flat.size == 0 else np.percentile(flat, _STRETCH, axis=1).T
+    return np.tile((0.0, 1.0), (len(picture), 1)) if flat.size == 0 else np.percentile(flat, percentiles, axis=1).T
+
+
+def stretched(picture: NDArray[Any], limits: NDArray[Any]) -> NDArray[Any]:
+    """A picture (channels, H, W) from 0, black, to 1, white; NaN where a channel holds no data."""
+    low, high = limits[:, :1, None], limits[:, 1:, None]
+    shown: NDArray[Any] = np.clip((picture - low) / np.maximum(high - low, 1e-6), 0, 1)
+    return shown
 
 
 def _encoded(picture: NDArray[Any], limits: NDArray[Any]) -> str:
-    low, high = limits[:, :1, None], limits[:, 1:, None]
-    shown = np.clip((picture - low) / np.maximum(high - low, 1e-6), 0, 1)
-    shown = np.where(np.isfinite(picture).all(0), shown, 1.0)  # white where there is no data
+    shown = np.where(np.isfinite(picture).all(0), stretched(picture, limits), 1.0)  # white where there is no data
     return _address(shown.transpose(1, 2, 0), "JPEG", _QUALITY)
 
 

@@ -16,12 +16,13 @@ from pyproj import Transformer
 
 from geofuse.cube.bands import BandTable, drawn
 from geofuse.cube.schema import as_cube, geobox
+from geofuse.reporting.pictures import STRETCH, limits_of, stretched
 
 MAX_PIXELS = 1200  # along the longer side of a panel
 PLACE_COLOURS = ("#d62728", "#1f77b4", "#2ca02c")
 
 
-def rgb(cube: xr.DataArray, percentiles: tuple[float, float] = (2, 98)) -> xr.DataArray:
+def rgb(cube: xr.DataArray, percentiles: tuple[float, float] = STRETCH) -> xr.DataArray:
     """Red, green and blue, stretched to 0 … 1.
 
     Parameters
@@ -36,23 +37,9 @@ def rgb(cube: xr.DataArray, percentiles: tuple[float, float] = (2, 98)) -> xr.Da
     DataArray, dims (y, x, rgb)
         NaN where there is no data.
     """
-    return stretched(cube.isel(band=list(BandTable.from_cube(cube).rgb())), percentiles)
-
-
-def stretched(picked: xr.DataArray, percentiles: tuple[float, float] = (2, 98), limits: np.ndarray | None = None) -> xr.DataArray:
-    """Three bands, in the order red, green, blue, as a picture; see `rgb`. With ``limits`` (3, 2), black and white of each, pictures share a stretch."""
-    picked = picked.astype("float32").compute()
-    low, high = (colour_limits(picked, percentiles) if limits is None else limits).T
-    values = (picked.values - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
-    image = np.clip(values, 0, 1).transpose(1, 2, 0)
+    picked = cube.isel(band=list(BandTable.from_cube(cube).rgb())).astype("float32").compute()
+    image = stretched(picked.values, limits_of(picked.values, percentiles)).transpose(1, 2, 0)
     return xr.DataArray(image, dims=("y", "x", "rgb"), coords={"y": picked.y, "x": picked.x, "rgb": ["red", "green", "blue"]}, name="rgb")
-
-
-def colour_limits(picked: xr.DataArray, percentiles: tuple[float, float]) -> np.ndarray:
-    """Black and white of each of three bands, shape (3, 2)."""
-    flat = picked.values.reshape(3, -1)
-    flat = flat[:, np.isfinite(flat).all(0)]
-    return np.tile((0.0, 1.0), (3, 1)) if flat.size == 0 else np.percentile(flat, percentiles, axis=1).T
 
 
 def comparison(hsi: xr.DataArray, msi: xr.DataArray, fused: xr.DataArray, path: str | Path | None = None) -> Figure:
@@ -78,7 +65,9 @@ def comparison(hsi: xr.DataArray, msi: xr.DataArray, fused: xr.DataArray, path: 
     for k, (cube, label, limits) in enumerate(panels):
         ax = figure.add_subplot(grid[0, k])
         thin = _in_crs_of(fused, _thinned(cube).isel(band=list(BandTable.from_cube(cube).rgb())))
-        ax.imshow(stretched(thin, limits=limits).fillna(1.0).values, extent=_extent(thin), interpolation="nearest")
+        values = thin.values.astype("float32")
+        shown = stretched(values, limits_of(values) if limits is None else limits).transpose(1, 2, 0)
+        ax.imshow(np.nan_to_num(shown, nan=1.0), extent=_extent(thin), interpolation="nearest")
         ax.set(xlim=extent[:2], ylim=extent[2:], title=label, xticks=[], yticks=[])
         for (x, y), colour in zip(places, PLACE_COLOURS, strict=False):
             ax.plot(x, y, "o", ms=9, mfc="none", mec="white", mew=3)
@@ -147,7 +136,7 @@ def _spectrum(cube: xr.DataArray, place: tuple[float, float], crs: Any) -> np.nd
 
 def _rgb_of_fused(hsi: xr.DataArray, fused: xr.DataArray) -> np.ndarray:
     """One stretch for the coarse and the fused image: they are meant to show the same radiometry."""
-    return colour_limits(_thinned(fused).isel(band=list(BandTable.from_cube(hsi).rgb())).compute(), (2, 98))
+    return limits_of(_thinned(fused).isel(band=list(BandTable.from_cube(hsi).rgb())).values)
 
 
 def _thinned(cube: xr.DataArray) -> xr.DataArray:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.image import imsave
 
 from geofuse.io.write.formats import format_of
+from geofuse.reporting.pictures import limits_of, stretched
 from geofuse.viewing.small import read_small
 
 SIDE, OVERVIEW_SIDE = 256, 1024  # pixels along the longer side
@@ -28,10 +29,7 @@ def write_thumbnail(raster: Path, path: Path, side: int = SIDE) -> Path:
     values = read_small(raster, format_of(raster).describe(raster).table.rgb(), side)
     valid = np.isfinite(values).all(0)
     picture = np.zeros((*valid.shape, 4), np.float32)
-    if valid.any():
-        low, high = np.percentile(values[:, valid], (2, 98), axis=1)
-        scaled = (values - low[:, None, None]) / np.maximum(high - low, 1e-6)[:, None, None]
-        picture[..., :3] = np.where(valid, np.clip(scaled, 0, 1), 0).transpose(1, 2, 0)
+    picture[..., :3] = np.where(valid, stretched(values, limits_of(values)), 0).transpose(1, 2, 0)
     picture[..., 3] = valid
     imsave(path, picture)
     return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -72,10 +71,10 @@ class Viewer:
 
     async def tile(self, request: Request) -> Response:
         """A tile of one image."""
-        name, shown = request.path_params["image"], _shown(request, self.scene)
-        layer, limits = self.scene.images().get(name), _limits(request, 3 if isinstance(shown, Bands) else 1)
+        name, images, shown = request.path_params["image"], self.scene.images(), _shown(request, self.scene)
+        layer, limits = images.get(name), _limits(request, 3 if isinstance(shown, Bands) else 1)
         if layer is None:
-            raise HTTPException(404, f"no image {name}; expected one of {', '.join(self.scene.images())}")
+            raise HTTPException(404, f"no image {name}; expected one of {', '.join(images)}")
         return _tile(await self._run(self._tiles, draw, self.scene, layer, shown, limits, _address(request)))
 
     async def quality(self, request: Request) -> Response:
@@ -125,7 +124,6 @@ def describe_scene(scene: Scene) -> dict[str, Any]:
     return {
         "title": scene.title,
         "version": secrets.token_hex(4),  # of the tiles, which browsers keep as long as this server runs
-        "geofuse": version("geofuse"),
         "crs": crs_name(scene.fused.crs),
         "transform": [float(value) for value in tuple(box.affine)[:6]],
         "metres": pixel_size_m(box),
@@ -150,16 +148,12 @@ def describe_scene(scene: Scene) -> dict[str, Any]:
 
 def _describe_image(name: str, layer: Layer, scene: Scene) -> dict[str, Any]:
     table, shared = layer.table, scene.fused.table
-    rows, columns = layer.box.shape
     stand_in = [pictures.matching((at,), shared, table) for at in range(len(shared))]
     return {
         "label": _LABELS[name],
-        "size": [rows, columns],
         "metres": pixel_size_m(layer.box),
-        "crs": crs_name(layer.crs),
         "names": list(table.names),
         "nm": plain(table.wavelength),
-        "fwhm": plain(table.fwhm),
         "good": table.good.tolist(),
         "standIn": [None if at is None else at[0] for at in stand_in],
         "fromAfar": layer.seen_from_afar,

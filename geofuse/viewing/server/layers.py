@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,7 +88,7 @@ class Layer:
     def pixel_at(self, x: float, y: float, crs: CRS) -> tuple[int, int] | None:
         """Row and column of the pixel at a place, given in ``crs``; None outside the image."""
         if crs != self.crs:
-            x, y = _transformer(crs.to_wkt(), self.crs.to_wkt()).transform(x, y)
+            x, y = transformer(crs.to_wkt(), self.crs.to_wkt()).transform(x, y)
         column, row = ~self.box.affine * (x, y)
         height, width = self.box.shape
         return (int(row), int(column)) if 0 <= row < height and 0 <= column < width else None
@@ -138,7 +137,7 @@ def layer_of(cube: xr.DataArray, place: str | None = None) -> Layer:
         Path or address that it was opened from; by default the local file that it says.
     """
     place = place or str(cube.encoding.get("source", ""))
-    if cube.encoding.get("reader") in {GEOTIFF.name, JPEG2000.name, ENVI.name} and not isinstance(cube.data, np.ndarray):
+    if place and cube.encoding.get("reader") in {GEOTIFF.name, JPEG2000.name, ENVI.name} and not isinstance(cube.data, np.ndarray):
         try:
             array = _array_behind(cube, place)
         except InvalidCube:  # an address without its credentials, or a file that has gone
@@ -153,7 +152,7 @@ def _array_behind(cube: xr.DataArray, place: str) -> RasterArray | None:
     table = BandTable.from_cube(cube)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what opening has warned of already
-        found = reader_of(str(Path(place).expanduser()) if "://" not in place else place).describe(place, Request("HSI"))
+        found = reader_of(place).describe(place, Request("HSI"))
     if not isinstance(found, Description) or not isinstance(found.array, RasterArray):
         return None
     box = geobox(cube)
@@ -208,7 +207,7 @@ def _nearest(source: GeoBox, box: GeoBox) -> tuple[NDArray[np.intp], NDArray[np.
     columns, rows = np.meshgrid(np.arange(box.shape[1]) + 0.5, np.arange(box.shape[0]) + 0.5)
     x, y = _applied(box.affine, columns, rows)
     if source.crs != box.crs:
-        x, y = _transformer(str(box.crs), str(source.crs)).transform(x, y)
+        x, y = transformer(str(box.crs), str(source.crs)).transform(x, y)
     column, row = _applied(~source.affine, x, y)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)  # false where a place has no coordinates there: inf
     return np.where(inside, row, 0).astype(np.intp), np.where(inside, column, 0).astype(np.intp), inside
@@ -219,7 +218,8 @@ def _applied(affine: Affine, x: NDArray[np.float64], y: NDArray[np.float64]) -> 
 
 
 @cache
-def _transformer(source: str, target: str) -> Transformer:
+def transformer(source: str, target: str) -> Transformer:
+    """From one CRS to another, x before y."""
     return Transformer.from_crs(source, target, always_xy=True)
 
 

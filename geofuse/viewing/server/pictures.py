@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from geofuse.cube.bands import BandTable
 from geofuse.cube.flags import MEANINGS, Quality
+from geofuse.reporting.pictures import limits_of, stretched
 from geofuse.viewing.server.indices import catalogue
 from geofuse.viewing.server.layers import Layer, TooFar, sampled
 from geofuse.viewing.server.scene import NotThere, Scene
@@ -23,7 +24,7 @@ TILE = 256  # pixels along a side
 _OVERVIEW = 512  # pixels along the longer side of what a stretch is taken from
 # Distance (nm) at which a band still stands for a wavelength; bands that are broader reach further.
 _NEAR = 40.0
-# As in style.css. The most serious flag of a pixel is shown; good pixels are left clear.
+# As in reports. The most serious flag of a pixel is shown; good pixels are left clear.
 COLOURS = {Quality.FAR: "#d55e00", Quality.OUTSIDE_RANGE: "#cc79a7", Quality.ONE_IMAGE: "#e69f00", Quality.MASKED: "#8a949d"}
 PRESETS = {"True colour": (665.0, 560.0, 490.0), "Colour infrared": (842.0, 665.0, 560.0), "Short-wave infrared": (2190.0, 1610.0, 842.0)}
 
@@ -136,20 +137,13 @@ def stretch(scene: Scene, shown: Shown, percent: float) -> list[tuple[float, flo
         values = shown.values(scene.fused, scene, scene.box[top : top + _OVERVIEW, left : left + _OVERVIEW])
     if values is None:
         raise NotThere("the fused image lacks a band for this")
-    flat = values.reshape(len(values), -1)
-    flat = flat[:, np.isfinite(flat).all(0)]
-    if flat.size == 0:
-        return [(0.0, 1.0)] * len(values)
-    low, high = np.percentile(flat, (percent, 100 - percent), axis=1)
-    return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    return [(float(low), float(high)) for low, high in limits_of(values, (percent, 100 - percent))]
 
 
 def picture(values: NDArray[np.float32], limits: list[tuple[float, float]]) -> NDArray[np.uint8]:
     """Red, green, blue and alpha (rows, columns, 4) of three bands, or of one number a pixel; clear where there is no data."""
-    low, high = (np.array(side, np.float32)[:, None, None] for side in zip(*limits, strict=True))
     valid = np.isfinite(values).all(0)
-    scaled = np.clip((np.where(valid, values, 0) - low) / np.maximum(high - low, 1e-6), 0, 1)
-    levels_of = np.rint(255 * scaled).astype(np.uint8)
+    levels_of = np.rint(255 * stretched(np.where(valid, values, 0), np.array(limits, np.float32))).astype(np.uint8)
     out = np.zeros((*valid.shape, 4), np.uint8)
     out[..., :3] = ramp()[levels_of[0]] if len(values) == 1 else levels_of.transpose(1, 2, 0)
     out[..., 3] = np.where(valid, 255, 0)

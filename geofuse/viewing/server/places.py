@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pyproj import Transformer
 
-from geofuse.viewing.server.layers import Layer
+from geofuse.viewing.server.layers import Layer, transformer
 from geofuse.viewing.server.pictures import words
 from geofuse.viewing.server.scene import NotThere, Scene
 
@@ -40,7 +39,7 @@ def describe_place(scene: Scene, x: float, y: float) -> dict[str, Any]:
     pixel = scene.fused.pixel_at(x, y, scene.fused.crs)
     if pixel is None:
         raise NotThere("the place lies outside the fused image")
-    lon, lat = Transformer.from_crs(scene.fused.crs, "EPSG:4326", always_xy=True).transform(x, y)
+    lon, lat = transformer(scene.fused.crs.to_wkt(), "EPSG:4326").transform(x, y)
     flags = None if scene.quality is None else _spectrum(scene.quality, scene, x, y)
     value = None if flags is None else int(flags[0] or 0)
     return {

@@ -40,7 +40,12 @@ class View:
         )
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]}, name="geofuse-view", daemon=True)
         self._thread.start()
-        self._wait_until_ready()
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self._server.should_exit = True
+            listening.close()
+            raise
 
     def _wait_until_ready(self) -> None:
         for _ in range(int(_START_SECONDS / 0.02)):

@@ -186,6 +186,20 @@ def test_a_link_leads_to_the_same_view(page: Any, url: str) -> None:
     assert np.abs(seen(page) - before).mean() < 1
 
 
+@pytest.mark.parametrize("preset", ["index:NDVI", "bands:5,3,2"])
+def test_an_image_that_cannot_be_seen_from_afar_is_said(page: Any, url: str, preset: str) -> None:
+    def without_overviews(route: Any) -> None:
+        answer = route.fetch()
+        scene = answer.json()
+        scene["images"]["hsi"]["fromAfar"] = False
+        route.fulfill(response=answer, json=scene)
+
+    page.route("**/scene.json", without_overviews)
+    load(page, url)
+    page.select_option("#preset", preset)
+    assert "Hyperspectral has no overviews: where it is empty, zoom in." in page.inner_text("#note")
+
+
 def test_a_place_outside_is_said(page: Any) -> None:
     page.fill("#x", "0")
     page.fill("#y", "0")

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import io
-import re
-from importlib.resources import files as package_files
 
 import numpy as np
 import pytest
@@ -10,6 +8,8 @@ from PIL import Image
 
 import geofuse
 from geofuse.cube.bands import BandTable
+from geofuse.reporting.maps import draw_layers
+from geofuse.reporting.pictures import encoded_flags
 from geofuse.viewing.server import layers, pictures
 from geofuse.viewing.server.layers import Layer
 from geofuse.viewing.server.pictures import Bands, IndexOf
@@ -90,11 +90,11 @@ def test_a_pixel_has_the_colour_of_its_most_serious_flag() -> None:
     assert hexes == ["#e69f00", "#8a949d", "#cc79a7", "#d55e00", "#d55e00", "#cc79a7"]
 
 
-def test_flags_have_the_colours_of_the_style_sheet() -> None:
-    text = (package_files("geofuse.reporting") / "templates" / "style.css").read_text()
-    assert {
-        flag: re.search(rf"--{flag.name.lower().replace('_', '-')}: (#\w+)", text)[1] for flag in pictures.COLOURS if flag.name
-    } == pictures.COLOURS
+def test_a_flag_has_the_colour_that_it_has_in_a_report() -> None:
+    report = {"scene": {"quality": encoded_flags(np.array([list(pictures.COLOURS)], np.uint8))}}
+    (drawn,) = draw_layers(report).axes[0].images
+    shown = drawn.to_rgba(drawn.get_array(), bytes=True)[0, :, :3]
+    assert ["#" + bytes(pixel).hex() for pixel in shown] == list(pictures.COLOURS.values())
 
 
 def test_png_fills_a_tile() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import geofuse
-from geofuse.errors import InvalidInput
+from geofuse.errors import InvalidInput, RunError
 from tests.viewing.server.conftest import NM, Files, cube
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,6 +51,20 @@ def test_a_port_that_is_taken_is_said_and_by_default_passed_over(files: Files) -
             geofuse.view(files.fused, port=port)
     with pytest.raises(InvalidInput, match="up to 65535"):
         geofuse.view(files.fused, port=70_000)
+
+
+def test_a_viewer_that_does_not_start_leaves_its_port_free(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    import uvicorn
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    with pytest.raises(RunError, match="did not start") as failed:
+        geofuse.view(files.fused, port=port)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+    assert failed.tb is not None  # as a notebook keeps the last error, and with it all that its frames hold
 
 
 def test_it_listens_on_this_machine_alone(files: Files) -> None:

@@ -105,7 +105,7 @@ export class Spectra {
   #legend(names, deviation) {
     const keys = names.map((name) => this.#key(this.#name(name), colour(COLOURS[name]), LOOKS[name]));
     if (deviation) keys.splice(1, 0, this.#key(`± ${this.factor} σ`, colour("--fused") + "40", { fill: true }));
-    if (Object.values(this.scene.images.fused.good).includes(false)) keys.push(node("li", "gaps: bands without usable signal", { class: "quiet" }));
+    if (this.scene.images.fused.good.includes(false)) keys.push(node("li", "gaps: bands without usable signal", { class: "quiet" }));
     this.elements.series.replaceChildren(...keys);
   }
 

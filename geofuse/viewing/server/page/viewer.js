@@ -74,10 +74,10 @@ function notes() {
     const image = scene.images[name];
     if (state.index) {
       if (!scene.indices.find((index) => index.name === state.index).images.includes(name)) said.push(`${image.label}: no bands for ${state.index}.`);
-      continue;
+    } else {
+      const missing = state.bands.filter((band) => image.standIn[band - 1] === null).map((band) => bandName(scene.images.fused, band - 1));
+      if (missing.length) said.push(`${image.label}: no band near ${[...new Set(missing)].join(", ")}.`);
     }
-    const missing = state.bands.filter((band) => image.standIn[band - 1] === null).map((band) => bandName(scene.images.fused, band - 1));
-    if (missing.length) said.push(`${image.label}: no band near ${[...new Set(missing)].join(", ")}.`);
     if (!image.fromAfar) said.push(`${image.label} has no overviews: where it is empty, zoom in.`);
   }
   return said;
@@ -105,7 +105,7 @@ async function draw() {
     if (state.stretch !== "fixed") [by("low").value, by("high").value] = [0, 1].map((side) => rounded(found.reduce((sum, pair) => sum + pair[side], 0) / found.length));
     [by("ramp-low").textContent, by("ramp-high").textContent] = found[0].map(rounded);
   } catch (error) {
-    by("note").textContent = error.message;
+    if (turn === drawing) by("note").textContent = error.message;
   }
   if (turn === drawing) map.wait("stretch", false);
 }
