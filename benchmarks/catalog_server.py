@@ -1,4 +1,4 @@
-"""A server of files that knows ranges, and has the troubles of real ones: by the first folder of a path, and now and then for all."""
+"""Servers on loopback: of files, by ranges, and with the troubles of real ones; and of items, as a STAC API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -19,6 +19,33 @@ from typing import Any
 
 ELSEWHERE = "http://169.254.169.254/latest/meta-data"
 """A place that no redirect may lead to: there, machines of clouds ask for their credentials."""
+
+
+class Ranges(SimpleHTTPRequestHandler):
+    """Files: whole, or the range that is asked for."""
+
+    def do_GET(self) -> None:
+        """Answer a request."""
+        path = Path(self.translate_path(self.path))
+        span = self.headers.get("Range", "")
+        if not path.is_file() or not span.startswith("bytes="):
+            super().do_GET()
+            return
+        content = path.read_bytes()
+        first, _, last = span.removeprefix("bytes=").partition("-")
+        start, end = int(first or 0), min(int(last or len(content)), len(content) - 1)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
+        self.send_header("Content-Length", str(end - start + 1))
+        self.end_headers()
+        self.send_body(content[start : end + 1])
+
+    def send_body(self, body: bytes) -> None:
+        """Send what a range holds."""
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
 
 
 class Server(ThreadingHTTPServer):
@@ -35,8 +62,11 @@ class Server(ThreadingHTTPServer):
         """Nothing: clients are killed."""
 
 
-class _Handler(SimpleHTTPRequestHandler):
+class _Handler(Ranges):
+    """Troubles by the first folder of a path, and now and then for all."""
+
     server: Server
+    drip, share, reset = False, 1.0, False
 
     def do_GET(self) -> None:
         number, kind = next(self.server.requests), self.path.split("/")[1]
@@ -50,44 +80,39 @@ class _Handler(SimpleHTTPRequestHandler):
             self.send_header("Location", ELSEWHERE)
             self.end_headers()
         else:
-            self._file(drip=kind == "drip", share=0.5 if kind == "short" or turn in (1, 2) else 1.0, reset=turn == 2)
-
-    def _file(self, *, drip: bool, share: float, reset: bool) -> None:
-        """The range that is asked for; or the first part of it, a byte a moment, or up to a reset."""
-        path = Path(self.translate_path(self.path))
-        span = self.headers.get("Range", "")
-        if not path.is_file() or not span.startswith("bytes="):
+            self.drip, self.share, self.reset = kind == "drip", 0.5 if kind == "short" or turn in (1, 2) else 1.0, turn == 2
             super().do_GET()
-            return
-        content = path.read_bytes()
-        first, _, last = span.removeprefix("bytes=").partition("-")
-        start, end = int(first or 0), min(int(last or len(content)), len(content) - 1)
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
-        self.send_header("Content-Length", str(end - start + 1))
-        self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
-        self.end_headers()
-        body = content[start : end + 1]
-        if drip and len(body) > 1:
+
+    def end_headers(self) -> None:
+        """With the state of the file."""
+        path = Path(self.translate_path(self.path))
+        if path.is_file():
+            self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
+        super().end_headers()
+
+    def send_body(self, body: bytes) -> None:
+        """All of it; or the first part, a byte a moment, or up to a reset."""
+        if self.drip and len(body) > 1:
             with suppress(OSError):
                 for place in range(len(body)):
                     self.wfile.write(body[place : place + 1])
                     self.wfile.flush()
                     time.sleep(0.2)
             return
-        self.wfile.write(body[: max(1, int(share * len(body)))] if share < 1 else body)
-        if reset:
+        self.wfile.write(body[: max(1, int(self.share * len(body)))] if self.share < 1 else body)
+        if self.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
 
-    def log_message(self, *_: Any) -> None:
-        pass
+
+def serving_files(folder: Path, every: int = 0) -> AbstractContextManager[str]:
+    """Serve a folder on loopback; yields the address of its root."""
+    return running(Server(folder, every))
 
 
 @contextmanager
-def serving_files(folder: Path, every: int = 0) -> Iterator[str]:
-    """Serve a folder on loopback; yields the address of its root."""
-    server = Server(folder, every)
+def running(server: ThreadingHTTPServer) -> Iterator[str]:
+    """Let a server answer while the block runs; yields the address of its root."""
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

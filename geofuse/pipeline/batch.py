@@ -10,8 +10,8 @@ import shutil
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -143,10 +143,10 @@ def run_task(task: Task) -> State:
             _run(job)
         return _made(task, state, began).write(task.folder)
     except KeyboardInterrupt:
-        replace(state, seconds=None).write(task.folder)
+        replace(state, seconds=None).keep(task.folder)
         raise
     except Exception as error:
-        return _kept(replace(state, state=FAILED, reason=_reason(error), seconds=_since(began)), task.folder)
+        return replace(state, state=FAILED, reason=_reason(error), seconds=_since(began)).keep(task.folder)
     finally:
         forget(cache)
         if job is not None:
@@ -171,13 +171,6 @@ def _run(job: Job) -> None:
         for path in (job.output, *job.layers):
             shutil.rmtree(folder_of(path.absolute()), ignore_errors=True)
         job.run()
-
-
-def _kept(state: State, folder: Folder) -> State:
-    """Write how a pair failed; where that cannot be written either, the batch still says it."""
-    with suppress(OSError):
-        return state.write(folder)
-    return state
 
 
 def _made(task: Task, state: State, began: float) -> State:
@@ -301,28 +294,33 @@ def run_batch(
         tasks = (Task(pair, folder, shared, again, origins.of(pair)) for pair in pairs)
         made: dict[str, State] = {}
         try:
-            for state in run(tasks):
-                made[state.id] = state
-                if state.reason.startswith(UNCHECKED):
-                    warnings.warn(f"{state.id}: {state.reason}", UserWarning, stacklevel=2)
-                log(state.state, **{key: value for key, value in vars(state).items() if key not in ("state", "key")})
-                _tell(steps, state, progress)
-                check()
+            with closing(run(tasks)) as states:  # or others would be at work on pairs while the collection is written
+                for state in states:
+                    made[state.id] = state
+                    if state.reason.startswith(UNCHECKED):
+                        warnings.warn(f"{state.id}: {state.reason}", UserWarning, stacklevel=2)
+                    log(state.state, **{key: value for key, value in vars(state).items() if key not in ("state", "key")})
+                    _tell(steps, state, progress)
+                    check()
         except KeyboardInterrupt:
             log("interrupted", done=len(made))
             raise KeyboardInterrupt(f"{len(made)} of {len(pairs)} pairs were looked at; run the same again for the rest") from None
         finally:
             _collect(folder, log, check)
-        states = [made[pair.id] for pair in pairs]
-        log("end", counts=Counter(state.state for state in states))
-    return states
+        log("end", counts=Counter(state.state for state in made.values()))
+    return [made[pair.id] for pair in pairs]
 
 
-def _runner(jobs: int, scheduler: str, folder: Folder) -> AbstractContextManager[Callable[[Iterator[Task]], Iterator[State]]]:
+def _runner(jobs: int, scheduler: str, folder: Folder) -> AbstractContextManager[Callable[[Iterator[Task]], Generator[State]]]:
     """What makes tasks: this process, others of this machine, or those of a cluster."""
     if scheduler != HERE:
         return cluster(scheduler, folder)
-    return nullcontext(partial(map, run_task) if jobs == 1 else partial(in_processes, count=jobs))
+    return nullcontext(_one_by_one if jobs == 1 else partial(in_processes, count=jobs))
+
+
+def _one_by_one(tasks: Iterator[Task]) -> Generator[State]:
+    for task in tasks:
+        yield run_task(task)
 
 
 def _whole_paths(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ _SHARE = 0.5
 
 
 @contextmanager
-def cluster(address: str, folder: Folder) -> Iterator[Callable[[Iterator[Task]], Iterator[State]]]:
+def cluster(address: str, folder: Folder) -> Iterator[Callable[[Iterator[Task]], Generator[State]]]:
     """Work on a dask cluster that runs already; yields what makes tasks and gives their states as they are finished.
 
     Parameters
@@ -58,7 +58,7 @@ class _Attempt:
     future: Any = None
 
 
-def _made(client: Any, folder: Folder, tasks: Iterator[Task]) -> Iterator[State]:
+def _made(client: Any, folder: Folder, tasks: Iterator[Task]) -> Generator[State]:
     """A worker has one task; what it had when it was lost is tried once more, on another one.
 
     Which worker has which task is decided here and not by dask, which would give a worker as many as it has threads, and try a task that ends
@@ -75,8 +75,10 @@ def _made(client: Any, folder: Folder, tasks: Iterator[Task]) -> Iterator[State]
                 attempt = running.pop(worker)
                 if attempt.future.done():
                     yield _state(attempt)
-                elif attempt.number < _ATTEMPTS:
-                    ahead.append(replace(attempt, number=attempt.number + 1))
+                    continue
+                client.cancel([attempt.future])  # or a worker that comes back would begin it beside the next attempt
+                if attempt.number < _ATTEMPTS:
+                    ahead.append(_Attempt(attempt.task, attempt.number + 1))
                 else:
                     yield _lost(attempt.task)
             for worker, status in workers.items():
@@ -128,12 +130,12 @@ def _state(attempt: _Attempt) -> State:
         return state
     except Exception as error:  # whatever keeps a worker from beginning
         reason = f"the worker could not make it ({type(error).__name__}: {error})"
-        return State.of(attempt.task.pair, FAILED, reason).write(attempt.task.folder)
+        return State.of(attempt.task.pair, FAILED, reason).keep(attempt.task.folder)
 
 
 def _lost(task: Task) -> State:
     reason = f"the worker that made it was lost {_ATTEMPTS} times, such as for want of memory; run again with more memory a worker"
-    return State.of(task.pair, FAILED, reason).write(task.folder)
+    return State.of(task.pair, FAILED, reason).keep(task.folder)
 
 
 def work(task: Task) -> State:

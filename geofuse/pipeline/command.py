@@ -26,13 +26,15 @@ _OPTIONS = {
 _MEMORY, _DATE = "--memory-limit", "--datetime"
 
 
-def command_of(job: Job) -> str:
-    """The command line of a job: the options that are not the default ones; without credentials.
+def command_of(job: Job) -> str | None:
+    """The command line of a job: the options that are not the default ones; without credentials. None where no command takes its inputs.
 
     Parameters
     ----------
     job : Job
     """
+    if isinstance(job.msi, tuple) and len(job.msi) > 1:  # one image together, which only a batch or Python makes of them
+        return None
     words = ["geofuse", "fuse", name_of(job.hsi), name_of(job.msi), "-o", job.remote or str(job.output)]
     usual = {field.name: field.default for field in fields(job)}
     for name, option in _OPTIONS.items():

@@ -46,8 +46,9 @@ def make_report(
         "bands": {"names": list(table.names), "wavelength_nm": table.wavelength.tolist(), "good": table.good.tolist()},
         "output": {"path": str(job.output), "sha256": receipt.sha256, "bytes": receipt.size, "clipped": receipt.clipped},
         "quality": {name: round(share, 6) for name, share in shares(counts).items()},
-        "command": command_of(job),
     }
+    if command := command_of(job):
+        about_run["command"] = command
     if job.reports:
         about_run["scene"] = overview_of_files(scene, job.output, job.uncertainty_path if job.uncertainty else None, staged.quality)
     made = report_of(fused).to_dict()

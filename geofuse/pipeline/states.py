@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,6 +69,12 @@ class State:
         safe = replace(self, reason=redact(self.reason)[:_LONGEST], scores=redacted(self.scores))
         folder.write(f"{self.id}/{_FILE}", json.dumps(asdict(safe), indent=1).encode())
         return safe
+
+    def keep(self, folder: Folder) -> State:
+        """As `write`; where it cannot be written, the batch still says it."""
+        with suppress(OSError):
+            return self.write(folder)
+        return self
 
 
 def read_state(folder: Folder, name: str) -> State | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from geofuse.pipeline.batch import Task
 
 
-def in_processes(tasks: Iterator[Task], count: int) -> Iterator[State]:
+def in_processes(tasks: Iterator[Task], count: int) -> Generator[State]:
     """The states of tasks as they are finished, ``count`` at a time.
 
     A process takes one task after the other, and another takes its place when it dies, such as for want of memory; the task that it had
@@ -65,7 +65,7 @@ class _Worker:
         except (EOFError, OSError):
             self.process.join()
             reason = f"its process died (exit status {self.process.exitcode}), such as for want of memory; run again with fewer jobs"
-            return State.of(task.pair, FAILED, reason).write(task.folder)
+            return State.of(task.pair, FAILED, reason).keep(task.folder)
 
     def end(self) -> None:
         self.pipe.close()  # at which it ends, unless it is at work

@@ -95,7 +95,7 @@ def combined(found: Iterable[Attribution]) -> Attribution:
     providers: dict[str, dict[str, Any]] = {}
     for each in (provider for attribution in known for provider in attribution.providers):
         roles = [role for role in each.get("roles", ()) if role != "host"]
-        if each["name"] == GEOFUSE["name"] or not roles:
+        if each["name"] == GEOFUSE["name"] or each.get("roles") == ["host"]:
             continue
         before = providers.setdefault(each["name"], each | {"roles": []})
         before["roles"] = [role for role in _ROLES if role in (*before["roles"], *roles)]

@@ -373,5 +373,13 @@ def _why_together(hsi: Candidate, found: Mosaic, alone: str) -> str:
 
 
 def _days(seconds: float) -> str:
+    """A span of time, in words.
+
+    Examples
+    --------
+    >>> _days(5 * DAY_S), _days(DAY_S), _days(3600.0), _days(600.0)
+    ('5 days', '1 day', '1 hour', '0.17 hours')
+    """
     days = round(seconds / DAY_S, 1)
-    return f"{days:g} day{'' if days == 1 else 's'}" if days >= 1 else f"{seconds / 3600:.2g} hours"
+    number, unit = (f"{days:g}", "day") if days >= 1 else (f"{seconds / 3600:.2g}", "hour")
+    return f"{number} {unit}" if number == "1" else f"{number} {unit}s"

@@ -8,7 +8,9 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +74,36 @@ def test_what_a_lost_worker_had_is_tried_once_more(tmp_path: Path, monkeypatch: 
     assert {name: state.state for name, state in states.items()} == {"p0": "done", "p1": "failed", "p2": "done", "p3": "done", "p4": "done"}
     assert "lost 2 times" in states["p1"].reason
     assert {path.stem: path.read_text() for path in folder.path.glob("*.tried")} == {"p0": "1", "p1": "2", "p2": "2", "p3": "1", "p4": "1"}
+
+
+class Flickering:
+    """A client whose one worker is gone at its second look, and back at the next one."""
+
+    status = "running"
+
+    def __init__(self) -> None:
+        self.looks, self.futures, self.cancelled = count(), [], []  # type: ignore[var-annotated]
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        return {"workers": {} if next(self.looks) == 1 else {"tcp://a": {"status": "running"}}}
+
+    def submit(self, *_: Any, **__: Any) -> Any:
+        state = State("p0", "h", [], DONE)
+        self.futures.append(SimpleNamespace(done=lambda again=bool(self.futures): again, result=lambda: state))
+        return self.futures[-1]
+
+    def cancel(self, futures: list[Any]) -> None:
+        self.cancelled += futures
+
+
+def test_what_a_lost_worker_had_is_not_begun_again_when_it_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_check_seen", lambda *_: None)
+    monkeypatch.setattr(cluster, "_LOOK_S", 0.01)
+    folder, tasks = tasks_of(tmp_path, 1)
+    client = Flickering()
+    assert [state.state for state in cluster._made(client, folder, iter(tasks))] == [DONE]
+    assert len(client.futures) == 2
+    assert client.cancelled == client.futures[:1]
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import pytest
 import geofuse
 from geofuse.io.read.fingerprint import file_sha256
 from geofuse.io.write.folders import LocalFolder
-from geofuse.pipeline import batch, job
+from geofuse.pipeline import job
 from geofuse.pipeline.states import read_state
 from tests.pipeline.test_batch import broken, catalog, made, stamps
 from tests.stac.catalog import serving
@@ -106,4 +106,4 @@ def test_a_worker_that_is_killed_takes_its_pair_with_it_and_no_other(tmp_path: P
     table = geofuse.batch(pairs, tmp_path / "out", method="bicubic", jobs=2, progress=False)
     assert table.state.tolist() == ["done", "failed", "done"]
     assert "its process died (exit status -9)" in table.reason[1]
-    assert batch.read_state(tmp_path / "out" / "b").state == "failed"  # type: ignore[union-attr]
+    assert read_state(LocalFolder(tmp_path / "out"), "b").state == "failed"  # type: ignore[union-attr]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
 import sys
-import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks.catalog_server import Ranges, running, serving_items
 
 Answer = Callable[[SimpleHTTPRequestHandler], bool]
 
@@ -70,56 +67,18 @@ def write_catalog(folder: Path, items: list[dict[str, Any]], *extra: dict[str, s
 @contextmanager
 def serving_api(items: Path) -> Iterator[str]:
     """Serve an ItemCollection as a STAC API, by ``rustac serve``, which others wrote. Yields its address."""
-    program = Path(sys.executable).with_name("rustac")
-    if not program.exists():
+    if not Path(sys.executable).with_name("rustac").exists():
         pytest.skip("rustac is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = subprocess.Popen([str(program), "serve", "-a", address, "--create-collections", str(items)], stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with suppress(OSError):
-                urllib.request.urlopen(f"http://{address}", timeout=1).close()
-                break
-            time.sleep(0.1)
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait()
+    with serving_items(items) as address:
+        yield address
 
 
-@contextmanager
-def serving(folder: Path, answer: Answer = lambda _: False) -> Iterator[str]:
+def serving(folder: Path, answer: Answer = lambda _: False) -> AbstractContextManager[str]:
     """Serve the files of a folder on loopback, with ranges; ``answer`` may answer a request itself. Yields the address of the root."""
 
-    class Handler(SimpleHTTPRequestHandler):
+    class Handler(Ranges):
         def do_GET(self) -> None:
-            if answer(self):
-                return
-            span = self.headers.get("Range", "")
-            path = Path(self.translate_path(self.path))
-            if not span.startswith("bytes=") or not path.is_file():
+            if not answer(self):
                 super().do_GET()
-                return
-            content = path.read_bytes()
-            first, _, last = span.removeprefix("bytes=").partition("-")
-            start, end = int(first or 0), min(int(last or len(content)), len(content) - 1)
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
-            self.send_header("Content-Length", str(end - start + 1))
-            self.end_headers()
-            self.wfile.write(content[start : end + 1])
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return running(ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))))

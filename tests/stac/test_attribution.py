@@ -36,10 +36,18 @@ def test_one_licence_where_all_sources_have_it(licences: list[str | None], expec
 def test_providers_of_all_but_who_only_hosts_the_sources() -> None:
     hsi = made("CC0-1.0", {"name": "NASA", "roles": ["producer", "host"]}, {"name": "Bucket Ltd", "roles": ["host"]})
     msi = made(
-        "CC0-1.0", {"name": "ESA", "roles": ["licensor"], "url": "https://esa.int"}, {"name": "NASA", "roles": ["processor"]}, GEOFUSE
+        "CC0-1.0",
+        {"name": "ESA", "roles": ["licensor"], "url": "https://esa.int"},
+        {"name": "NASA", "roles": ["processor"]},
+        GEOFUSE,
+        {"name": "DLR"},
     )
     found = combined([hsi, msi])
-    assert [(each["name"], each["roles"]) for each in found.providers] == [("NASA", ["producer", "processor"]), ("ESA", ["licensor"])]
+    assert [(each["name"], each["roles"]) for each in found.providers] == [
+        ("NASA", ["producer", "processor"]),
+        ("ESA", ["licensor"]),
+        ("DLR", []),
+    ]
     assert found.fields["providers"][-1] == GEOFUSE
     assert hsi.providers[0]["roles"] == ["producer", "host"], "what was read is not changed"
 
