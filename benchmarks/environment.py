@@ -17,7 +17,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "benchmarks"  # where results go that no one sends elsewhere
 # Modules that make files and pictures change no figure.
-WITHOUT = ("accessors", "cli", "demo", "io", "stac", "view", "__main__")
+WITHOUT = ("__main__", "accessors", "catalogs", "cli", "cli_batch", "cli_options", "demo", "io", "markup", "reporting", "stac", "viewing")
 MEASURING = ("benchmarks/measure.py",)
 LIBRARIES = ("torch", "numpy", "scipy", "xarray", "dask", "geofuse")
 

@@ -32,7 +32,7 @@ HSI, MSI = DATA / "berlin_enmap_30m.tif", DATA / "berlin_hires_3p6m.tif"
 COARSE, FINE = (78, 57), (650, 475)
 SIZES = "1024x64,2048x64,4096x64,8192x64,2048x224"
 # Rooms that change neither seconds nor bytes.
-NO_FIGURES = ("accessors", "cli", "demo", "stac", "view", "__main__")
+NO_FIGURES = ("__main__", "accessors", "catalogs", "cli", "cli_batch", "cli_options", "demo", "markup", "reporting", "stac", "viewing")
 
 
 @dataclass(frozen=True)

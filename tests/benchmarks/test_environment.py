@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.environment import MEASURING, ROOT, bare, code_version, environment, remember
+from benchmarks.environment import MEASURING, ROOT, WITHOUT, bare, code_version, environment, remember
+from benchmarks.scale import NO_FIGURES
 
 
 @pytest.fixture
@@ -36,6 +37,11 @@ def test_version_changes_with_the_code_that_counts(copy: Path) -> None:
     changed = edit("geofuse/methods/gem/estimator.py", "\nCLASSES = 12", "\nCLASSES = 13")
     assert changed != before
     assert edit("geofuse/simulate/pairs.py", "HSI_SNR_DB, MSI_SNR_DB = 35.0", "HSI_SNR_DB, MSI_SNR_DB = 36.0") not in (before, changed)
+
+
+def test_what_changes_no_figure_is_there() -> None:
+    there = {path.stem for path in (ROOT / "geofuse").iterdir()}
+    assert {*WITHOUT, *NO_FIGURES} <= there
 
 
 def test_bare_code_keeps_what_runs() -> None:

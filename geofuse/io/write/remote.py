@@ -52,12 +52,14 @@ def local_place(address: str) -> Path:
     Raises
     ------
     InvalidOutput
-        The address has no bucket or no key.
+        The address has no bucket or no key, or somebody else made the folder.
     """
     _, key = split(address)
     folder = f"geofuse-{getpass.getuser()}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
     made = Path(tempfile.gettempdir()) / folder
     made.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and made.lstat().st_uid != os.getuid():  # its name can be foreseen
+        raise InvalidOutput(f"{made} belongs to another user; expected a folder of your own: remove it, or set TMPDIR to another folder.")
     return made / Path(key).name
 
 

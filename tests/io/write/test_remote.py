@@ -411,6 +411,14 @@ def test_what_lies_where_an_object_is_made_is_no_obstacle(bucket: Any, tmp_path:
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def test_a_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert local_place("s3://scenes/a.tif").parent.is_dir()
+    monkeypatch.setattr("os.getuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(InvalidOutput, match="belongs to another user"):
+        local_place("s3://scenes/a.tif")
+
+
 def test_refusals(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for address, said in (("s3://scenes", "no address"), ("s3://scenes/folder/", "no address"), ("s3:///a.tif", "no address")):
         with pytest.raises(InvalidOutput, match=said):
