@@ -90,7 +90,7 @@ def _errors(
     left, shown = [], []
     for p, s, u in zip(patches, seen, used, strict=True):
         coarse = p.at(geometry).psf.forward(s.m)
-        left.append((mix(as_like(mixing, s.y), s.y) - coarse)[:, u].double().cpu().numpy() * (np.abs(mixing).max(1, keepdims=True) > 0))
+        left.append((mix(as_like(mixing, s.y), s.y) - coarse)[:, u].double().cpu().numpy() * mixing.any(1, keepdims=True))
         shown.append(coarse[:, u].double().cpu().numpy())
     return np.concatenate(left, axis=1), np.concatenate(shown, axis=1)
 
