@@ -1,5 +1,6 @@
 # make demo   set up and fuse the embedded scene: pictures, COG, STAC item and reports in demo/
 # make test   set up and run the tests
+# make notebooks   run the notebooks
 # make bench-scale   seconds, memory and bytes of whole scenes, into docs/benchmarks/scale.md; resumes
 #                    (SIZES=1024x64,2048x224 METHODS=fuse,gem SCHEDULERS=threads,processes,distributed)
 # make docs   the documentation site, into docs/_build/html; warnings are errors

@@ -29,13 +29,14 @@ import numpy as np
 from affine import Affine
 from scipy.io import loadmat
 
-from geofuse import api
 from geofuse.cube.schema import wrap
 from geofuse.errors import InvalidInput
 from geofuse.evaluation.metrics import score
 from geofuse.pair.prepare import Settings
 from geofuse.pair.registration import Registration
+from geofuse.pipeline.apply import apply
 from geofuse.pipeline.fit import fit_scene
+from geofuse.pipeline.pair import pair as make_pair
 from geofuse.pipeline.plan import plan_scene
 
 NAMES = {
@@ -177,10 +178,10 @@ def fused(pair: ArrayPair, method: str) -> np.ndarray:
     named = [[f"{kind}{k + 1}" for k in range(len(image))] for kind, image in (("h", pair.hsi), ("m", pair.msi))]
     hsi = wrap(pair.hsi, transform=fine * Affine.scale(pair.ratio), crs="EPSG:32633", names=named[0], good=np.ones(len(pair.hsi), bool))
     msi = wrap(pair.msi, transform=fine, crs="EPSG:32633", names=named[1])
-    scene = api.pair(hsi, msi)
+    scene = make_pair(hsi, msi)
     srf = None if pair.srf is None else pair.srf / pair.srf.sum(1, keepdims=True)
     model = fit_scene(scene, Settings(method, srf, "given" if srf is not None else "", progress=False, geometry=pair.geometry))
-    return np.asarray(api.apply(scene, model, plan_scene(scene, model=model), progress=False).values)
+    return np.asarray(apply(scene, model, plan_scene(scene, model=model), progress=False).values)
 
 
 def scored(pair: ArrayPair, image: np.ndarray) -> dict[str, float]:

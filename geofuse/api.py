@@ -382,7 +382,7 @@ def compare(fused: Cube, truth: Cube, *, ratio: float = 1.0) -> dict[str, float]
         raise InvalidPair(
             f"The fused image has {made.sizes['band']} bands and the truth {true.sizes['band']}; expected the same bands in both."
         )
-    return score(true.values[(slice(None), *right.slices)], made.values[(slice(None), *left.slices)], ratio)
+    return score(true[(slice(None), *right.slices)].values, made[(slice(None), *left.slices)].values, ratio)
 
 
 def report(fused: Cube) -> Report:

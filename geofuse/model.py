@@ -28,7 +28,7 @@ from geofuse.pair.grid import GridPair, Window
 from geofuse.pair.masking import is_masked
 from geofuse.pair.patch import Patch, patch_of
 from geofuse.pair.psf.builder import PsfBuilder
-from geofuse.pair.registration import CUTOFFS, EXPONENTS, Registration
+from geofuse.pair.registration import CUTOFFS, EXPONENTS, WIDEST, Registration
 from geofuse.pair.response import EffectiveResponse
 from geofuse.pair.scene import Sample
 from geofuse.pair.screen import Screen
@@ -85,14 +85,15 @@ class Model:
 
     def _repr_html_(self) -> str:
         hsi, msi = self._counts
-        down, right = self.geometry.shift
+        (down, right), (sy, sx) = self.geometry.shift, self.geometry.sigma
+        shape = f"optics of cut-off {self.geometry.cutoff:.2f}" if self.geometry.cutoff else f"exponent {self.geometry.exponent:.2f}"
         counts = f"{hsi} HSI and {msi} MSI bands" + ("" if self.filled.all() else f", {int((~self.filled).sum())} of the HSI without data")
         rows = {
             "method": self.method + ("" if self.tiled else ", of whole scenes"),
             "bands": counts,
             "ratio": f"{self.ratio:.4g} (coarse over fine pixel size)",
             "shift": f"{down:.2f} rows down, {right:.2f} columns right, fine pixels",
-            "PSF": f"standard deviation {self.geometry.sigma[0]:.2f} x {self.geometry.sigma[1]:.2f} fine pixels, exponent {self.geometry.exponent:.2f}",
+            "PSF": f"standard deviation {sy:.2f} x {sx:.2f} fine pixels, {shape}",
             "response": self.response.method,
             "uncertainty": "yes" if self.knows_errors else "no",
             "fitted in": f"{self.report['seconds']['fit']:.0f} s" if "seconds" in self.report else "",
@@ -374,7 +375,8 @@ def _checked(model: Model, arrays: dict[str, np.ndarray]) -> Model:
             raise ValueError(f"{name} holds what is no finite number")
     geometry = (*model.geometry.sigma, *model.geometry.shift, model.geometry.exponent, model.geometry.cutoff)
     known = len(geometry) == 6 and all(isinstance(v, int | float) and np.isfinite(v) for v in geometry)
-    if not known or not min(geometry[:2]) > 0 or not EXPONENTS[0] <= geometry[4] <= EXPONENTS[1] or not 0 <= geometry[5] <= CUTOFFS[1]:
+    wide = not known or not 0 < min(geometry[:2]) <= max(geometry[:2]) <= WIDEST
+    if wide or not EXPONENTS[0] <= geometry[4] <= EXPONENTS[1] or not 0 <= geometry[5] <= CUTOFFS[1]:
         raise ValueError(f"its geometry is {str(geometry)[:80]}")
     if not (
         np.isfinite(model.ratio) and model.ratio > 0 and isinstance(model.report, dict) and all(isinstance(b, str) for b in model.bands)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,10 +21,16 @@ def plan() -> Any:
     return geofuse.plan(*few_cubes(), method="sylvester")
 
 
+def behind_optics() -> Any:
+    model = few_model()
+    return replace(model, geometry=replace(model.geometry, cutoff=1.5))
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (plan, ["Plan of a fusion", "(coarse over fine pixel size)", "EPSG:32633"]),
+        (behind_optics, ["optics of cut-off 1.50"]),
         (few_model, ["Fusion model", "sylvester", "20 HSI and 4 MSI bands", "8.333"]),
         (lambda: Report(record()), ["The registration drifts.", "gem ★ best (used)"]),
         (lambda: Diagnosis((Finding("stops", "no-crs", "No CRS.", "Write one."),)), ["stops: no-crs", "Write one."]),

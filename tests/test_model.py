@@ -152,6 +152,18 @@ def test_what_is_not_a_model_is_rejected(tmp_path: Path, content: str) -> None:
         Model.load(path)
 
 
+@pytest.mark.parametrize("of", ["model", "estimator"])
+def test_a_psf_that_would_fill_the_memory_is_rejected(tmp_path: Path, of: str) -> None:
+    fitted = model("gem")
+    if of == "model":
+        claimed = replace(fitted, geometry=replace(fitted.geometry, sigma=(1e8, 2.0)))
+    else:
+        inner = estimator(fitted)
+        claimed = replace(fitted, fitted=replace(inner, gem=replace(inner.gem, geometry=np.array([2.0, 1e8, 0.0, 0.0]))))
+    with pytest.raises(InvalidInput, match="geometry"):
+        Model.load(claimed.save(tmp_path / "wide.safetensors"))
+
+
 def test_a_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"nowhere\.safetensors"):
         Model.load(tmp_path / "nowhere.safetensors")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from geofuse.errors import InvalidPair
 from geofuse.pair.gaps import fill_gaps
-from geofuse.pair.grid import GridPair
+from geofuse.pair.grid import MAX_RATIO, GridPair
 from geofuse.pair.psf.builder import PsfBuilder
 from geofuse.pair.psf.field import MAX_DEGREE, Field
 from geofuse.pair.psf.weights import GAUSSIAN
@@ -35,10 +35,10 @@ MIN_PIXELS = 40  # coarse pixels
 # What an elongated PSF must take off the misfit of a round one, and one of another shape off that of a Gaussian.
 MIN_GAIN = 0.03
 EXPONENTS = (1.1, 8.0)
+WIDEST = 8.0 * MAX_RATIO  # standard deviations in fine pixels that a stored geometry may claim: what a PSF needs of memory grows with them
 CUTOFFS = (0.6, 3.0)  # cycles to a detector: optics far worse than it, and as good as none
-WIDEST_DETECTOR = (
-    0.55  # standard deviations in coarse pixels: twice as wide as its pixel is none, and its tails would reach beyond the halo of a tile
-)
+# Standard deviations in coarse pixels: twice as wide as its pixel is no detector, and its tails would reach beyond the halo of a tile.
+WIDEST_DETECTOR = 0.55
 DETECTOR, CUTOFF = 0.67, 1.5  # where the search for these starts: standard deviations of a Gaussian, and cycles to the detector
 
 
@@ -197,15 +197,13 @@ def _best_shape(
     """Standard deviations, shift, misfit, exponent and cut-off of the best PSF, which has another shape than a Gaussian where that is clearly better."""
 
     def tails(p: np.ndarray) -> float:
-        return misfit(p[0] * sigma[0], p[0] * sigma[1], *_shift(p[2:]), p[1])
+        return misfit(p[0] * sigma[0], p[0] * sigma[1], *_shift(p[2:]), exponent=p[1])
 
     def optics(p: np.ndarray) -> float:
         detector = p[0] * sigma
-        return (
-            float(detector.max()) + 1
-            if detector.max() > WIDEST_DETECTOR * ratio
-            else misfit(detector[0], detector[1], *_shift(p[2:]), GAUSSIAN, p[1])
-        )
+        if detector.max() > WIDEST_DETECTOR * ratio:
+            return 1 + float(detector.max())
+        return misfit(detector[0], detector[1], *_shift(p[2:]), cutoff=p[1])
 
     scale, exponent, cutoff = 1.0, GAUSSIAN, 0.0
     found, shaped = _shaped(tails, (1.0, GAUSSIAN), EXPONENTS, shift, ratio, value)

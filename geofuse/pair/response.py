@@ -96,12 +96,8 @@ def estimate_response(
         offset[b] += constant
         if near is not None:
             moved[b] = _moved(matrix[b, good], near)
-    residual = relative_misfit(matrix, offset, hsi, msi)
-    return (
-        EffectiveResponse(matrix, offset, residual)
-        if prior is None
-        else EffectiveResponse(matrix, offset, residual, moved=moved, radiometry=radiometry)
-    )
+    found = EffectiveResponse(matrix, offset, relative_misfit(matrix, offset, hsi, msi))
+    return found if prior is None else replace(found, moved=moved, radiometry=radiometry)
 
 
 def _of_band(spectra: _Spectra, centred: _Spectra | None, band: np.ndarray, near: np.ndarray | None) -> tuple[np.ndarray, float]:
@@ -123,9 +119,7 @@ def with_guides(response: EffectiveResponse, seen: np.ndarray, level: np.ndarray
     """
 
     def among(values: np.ndarray, absent: float | np.ndarray = np.nan) -> np.ndarray:
-        out = np.array(
-            np.broadcast_to(np.asarray(absent, values.dtype).reshape(-1, *[1] * (values.ndim - 1)), (len(seen), *values.shape[1:]))
-        )
+        out = np.full((len(seen), *values.shape[1:]), absent, values.dtype)
         out[seen] = values
         return out
 
@@ -206,19 +200,13 @@ def _choose_smoothness(spectra: _Spectra, band: np.ndarray, near: np.ndarray | N
     values, tolerance = (SMOOTHNESS, TOLERANCE) if near is None else (STIFFNESS, PRIOR_TOLERANCE)
     if not spectra.folds:
         return values[len(values) // 2], 0.0
-    cross = spectra.x @ band
-
-    def score(smooth: float) -> float:
-        total = 0.0
-        for fold, others in spectra.folds:
-            out, target = spectra.x[:, fold], band[fold]
-            weight = _fit(others, cross - out @ target, smooth, near)
-            total += float(((target - weight @ out) ** 2).sum())
-        return total
-
-    scores = {smooth: score(smooth) for smooth in values}
-    best = min(scores.values())
-    return max(smooth for smooth, value in scores.items() if value <= tolerance * best), best
+    cross, errors = spectra.x @ band, np.zeros(len(values))
+    for fold, others in spectra.folds:
+        out, target = spectra.x[:, fold], band[fold]
+        left = cross - out @ target
+        errors += [((target - _fit(others, left, smooth, near) @ out) ** 2).sum() for smooth in values]
+    best = float(errors.min())
+    return max(smooth for smooth, error in zip(values, errors, strict=True) if error <= tolerance * best), best
 
 
 def _fit(gram: np.ndarray, cross: np.ndarray, smooth: float, near: np.ndarray | None = None) -> np.ndarray:

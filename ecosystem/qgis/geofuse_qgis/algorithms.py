@@ -30,6 +30,20 @@ FOLDER = "{}_FOLDER"
 class _OfTwoImages(QgsProcessingAlgorithm):
     """An algorithm of an HSI and an MSI, each a layer of the project or a product in a folder."""
 
+    ID = TITLE = HELP = ""
+
+    def name(self) -> str:
+        """Id, the command."""
+        return self.ID
+
+    def displayName(self) -> str:
+        """Name in the toolbox."""
+        return self.TITLE
+
+    def shortHelpString(self) -> str:
+        """Help beside the dialog."""
+        return self.HELP
+
     def group(self) -> str:
         """Group in the toolbox."""
         return "Fusion"
@@ -68,20 +82,11 @@ class _OfTwoImages(QgsProcessingAlgorithm):
 class Fuse(_OfTwoImages):
     """``geofuse fuse``."""
 
-    def name(self) -> str:
-        """Id."""
-        return "fuse"
-
-    def displayName(self) -> str:
-        """Name in the toolbox."""
-        return "Fuse"
-
-    def shortHelpString(self) -> str:
-        """Help beside the dialog."""
-        return (
-            "Makes one image with the bands of the hyperspectral and the pixels of the multispectral image: a Cloud-Optimized GeoTIFF with wavelengths. "
-            "No input is resampled; they may differ in CRS, extent and origin. Read the warnings in the log and in the report."
-        )
+    ID, TITLE = "fuse", "Fuse"
+    HELP = (
+        "Makes one image with the bands of the hyperspectral and the pixels of the multispectral image: a Cloud-Optimized GeoTIFF with wavelengths. "
+        "No input is resampled; they may differ in CRS, extent and origin. Read the warnings in the log and in the report."
+    )
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         """Declare the parameters."""
@@ -97,14 +102,8 @@ class Fuse(_OfTwoImages):
     ) -> dict[str, Any]:
         """Run it."""
         output = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
-        words = [
-            "fuse",
-            *self.images(parameters, context),
-            "-o",
-            output,
-            "--method",
-            self.parameterAsEnumString(parameters, "METHOD", context),
-        ]
+        method = self.parameterAsEnumString(parameters, "METHOD", context)
+        words = [self.ID, *self.images(parameters, context), "-o", output, "--method", method]
         if self.parameterAsBoolean(parameters, "UNCERTAINTY", context):
             words.append("--uncertainty")
         if report := self.parameterAsFileOutput(parameters, "REPORT", context):
@@ -117,17 +116,8 @@ class Fuse(_OfTwoImages):
 class CompareMethods(_OfTwoImages):
     """``geofuse evaluate``."""
 
-    def name(self) -> str:
-        """Id."""
-        return "evaluate"
-
-    def displayName(self) -> str:
-        """Name in the toolbox."""
-        return "Compare methods"
-
-    def shortHelpString(self) -> str:
-        """Help beside the dialog."""
-        return "Which method is best on this scene: both images are degraded one step, fused, and compared with the hyperspectral image. The table is in the log."
+    ID, TITLE = "evaluate", "Compare methods"
+    HELP = "Which method is best on this scene: both images are degraded one step, fused, and compared with the hyperspectral image. The table is in the log."
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         """Declare the parameters."""
@@ -144,8 +134,6 @@ class CompareMethods(_OfTwoImages):
         """Run it."""
         methods = ",".join(self.parameterAsEnumStrings(parameters, "METHODS", context))
         scores = self.parameterAsFileOutput(parameters, "SCORES", context)
-        printed = run(
-            ["evaluate", *self.images(parameters, context), "--methods", methods, *(["--json", scores] if scores else [])], feedback
-        )
-        feedback.pushInfo(printed)
+        words = [self.ID, *self.images(parameters, context), "--methods", methods, *(["--json", scores] if scores else [])]
+        feedback.pushInfo(run(words, feedback))
         return {"SCORES": scores or None}

@@ -35,6 +35,7 @@ from geofuse.methods.gem.posterior import Prior, solve
 from geofuse.methods.gem.start import detail_covariance, start_coordinates
 from geofuse.pair.images import as_like, mix
 from geofuse.pair.patch import Patch
+from geofuse.pair.registration import WIDEST
 
 CLASSES = 12
 FIRST_ROUNDS, LATER_ROUNDS = 8, 3
@@ -216,7 +217,9 @@ class Gem:
         for name, array in arrays.items():
             part, member = name.split(".", 1)
             parts.setdefault(part, {})[member] = array
-        guide = parts["guide"]
+        guide, geometry = parts["guide"], parts["geometry"]["psf"] if "geometry" in parts else None
+        if geometry is not None and (geometry.shape != (4,) or not 0 < geometry[:2].min() <= geometry[:2].max() <= WIDEST):
+            raise ValueError(f"the geometry of its estimator is {str(geometry)[:80]}")
         stages = sorted(part for part in parts if part.startswith("stage"))
         return Gem(
             Coordinates(**parts["coordinates"]),
@@ -225,7 +228,7 @@ class Gem:
             GuidedFilter(guide["scale"], float(guide["sigma"]), float(guide["ridge"])),
             tuple(Stage(part.split("-", 1)[1], Prior(**parts[part])) for part in stages),
             BandShifts(**parts["shifts"]) if "shifts" in parts else None,
-            parts["geometry"]["psf"] if "geometry" in parts else None,
+            geometry,
         )
 
 

@@ -20,6 +20,7 @@ from geofuse.methods.gem.coordinates import Coordinates
 from geofuse.methods.gem.observation import Observation, encode
 from geofuse.pair.images import as_like, mix
 from geofuse.pair.patch import Patch
+from geofuse.pair.registration import WIDEST_DETECTOR
 
 STEPS = 4
 MIN_PIXELS = 40  # coarse pixels that both images hold in full
@@ -65,7 +66,7 @@ def correct_geometry(patches: Sequence[Patch], coordinates: Coordinates) -> np.n
         x = np.stack([(whiten @ _free(s, shown)).ravel() for s in slopes])
         step = -np.linalg.lstsq(x.T, (whiten @ _free(left, shown)).ravel(), rcond=None)[0]
         tried = np.clip(best + step, given - FARTHEST * ratio, given + FARTHEST * ratio)
-        tried[:2] = np.maximum(tried[:2], NARROWEST * ratio)
+        tried[:2] = np.clip(tried[:2], NARROWEST * ratio, WIDEST_DETECTOR * ratio if builder.cutoff else None)
         new, new_shown = error(tried)
         value = _squares(new, new_shown, whiten)
         if value >= best_value:
@@ -90,7 +91,7 @@ def _errors(
     left, shown = [], []
     for p, s, u in zip(patches, seen, used, strict=True):
         coarse = p.at(geometry).psf.forward(s.m)
-        left.append((mix(as_like(mixing, s.y), s.y) - coarse)[:, u].double().cpu().numpy() * (np.abs(mixing).max(1, keepdims=True) > 0))
+        left.append((mix(as_like(mixing, s.y), s.y) - coarse)[:, u].double().cpu().numpy() * mixing.any(1, keepdims=True))
         shown.append(coarse[:, u].double().cpu().numpy())
     return np.concatenate(left, axis=1), np.concatenate(shown, axis=1)
 

@@ -14,7 +14,7 @@ from geofuse.methods.gem.estimator import Gem, fit_gem
 from geofuse.methods.gem.geometry import correct_geometry
 from geofuse.methods.gem.observation import encode
 from geofuse.methods.gem.start import detail_covariance, start_coordinates
-from geofuse.pair.patch import Patch
+from geofuse.pair.patch import Patch, placed
 from tests.pairs import Pair, bell_responses, made_up_scene, psnr, simulated
 
 Geometry = tuple[tuple[float, float], tuple[float, float]]
@@ -46,6 +46,17 @@ def test_the_wrong_one_is_found_and_put_right(told: Geometry) -> None:
     pair = made_up()
     found = corrected([pair.patch(*told)], pair.srf)
     assert found == pytest.approx(TRUE, abs=0.05)
+
+
+def test_a_detector_stays_one() -> None:
+    """Its tails are not made longer than the halo of a tile, whatever the images ask for: here a PSF 0.9 coarse pixels wide."""
+    pair = simulated(made_up_scene(30, 96, 96), bell_responses(30, 4), (24, 24), 4.0, sigma=(3.6, 3.6))
+    patch = pair.patch((2.0, 2.0))
+    builder, *windows = placed(patch)
+    behind_optics = replace(patch, place=(replace(builder, cutoff=3.0), *windows)).at(np.array([1.6, 1.6, 0.0, 0.0]))
+    found = corrected([behind_optics], pair.srf)
+    assert found is not None
+    assert 2.0 < found[:2].max() <= 2.2
 
 
 def test_two_patches_speak_together() -> None:
